@@ -1,0 +1,201 @@
+//! The contract between the core and whatever drives it: the server's driver or the simulator.
+//!
+//! ```text
+//! Input  : Request | Message | Persisted | Fetched | SnapshotWritten | Disk | Placement | Wake
+//! Output : Send | Persist | Fetch | Snapshot | Reply | Event
+//! ```
+//!
+//! The driver calls [`Shard::step`](crate::Shard::step) for each input it has at hand and then
+//! [`Shard::finish`](crate::Shard::finish) once; `finish` gives out what the whole batch needs to be sent and persisted,
+//! so that one frame per peer and one fsync serve many requests and many partitions. It calls again at
+//! [`Shard::wake_at`](crate::Shard::wake_at) if nothing came before.
+//!
+//! Rules. (1) Writes of a [`Batch`] become durable in order; [`Input::Persisted`] names the last batch that is. The
+//! core claims durability of its own copy only after that, so the driver may send, write and sync in any order and
+//! merge batches. (2) Messages may be lost, delayed, duplicated and reordered. (3) Every [`Request`] gets exactly one
+//! [`Output::Reply`] as long as the process lives: done, refused (it did not happen and never will) or unknown (it may
+//! have happened or may still happen).
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use data::{Command, Watch};
+use resp::Value;
+
+use crate::ordered::raft::Entry;
+use crate::time::Time;
+use crate::wire::Message;
+use crate::{NodeId, PartitionId, Placement};
+
+/// What comes into a shard.
+#[derive(Debug)]
+pub enum Input {
+    /// A client (through this node's own connections) asks for something.
+    Request(Request),
+    /// A peer's shard says something. `incarnation` is drawn anew at each start of the sender.
+    Message { from: NodeId, incarnation: u64, message: Message },
+    /// All batches up to and including `number` are durable.
+    Persisted { number: u64 },
+    /// The answer to [`Output::Fetch`]: consecutive entries from the one asked for, as many as fitted (at least one,
+    /// unless they are gone from the log).
+    Fetched { partition: PartitionId, from: u64, entries: Vec<Entry> },
+    /// A piece of a snapshot file is written ([`SnapshotWrite::Chunk`]) or the whole file is durable
+    /// ([`SnapshotWrite::Finish`]).
+    SnapshotWritten { partition: PartitionId, snapshot: u64, sequence: u64 },
+    /// The disk has run full (writes are refused, reads go on) or has space again.
+    Disk { full: bool },
+    /// The connection to a peer broke: a hint for failure detection, nothing more.
+    PeerLost { node: NodeId },
+    /// A new placement.
+    Placement(Arc<Placement>),
+    /// [`Shard::wake_at`](crate::Shard::wake_at) has come.
+    Wake,
+}
+
+/// The number that a driver gives a request to find whom to answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestId(pub u64);
+
+/// A command for one partition.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// Unique among the requests of this shard since its start.
+    pub id: RequestId,
+    /// The partition, which this shard owns.
+    pub partition: PartitionId,
+    /// What to do.
+    pub call: Call,
+    /// When the client must have an answer: later, a write that was proposed is unknown and anything else is refused.
+    pub deadline: Time,
+    /// The same connection has writes under way: a read must go where they went, so that it sees them.
+    pub after_writes: bool,
+}
+
+/// What a request asks for.
+#[derive(Clone, Debug)]
+pub enum Call {
+    /// A read or write command. With a token a write runs once even if it is sent again ([`crate::ordered`]).
+    Command { command: &'static Command, arguments: Vec<Bytes>, token: Option<Bytes> },
+    /// `MULTI ... EXEC`.
+    Transaction { commands: Vec<(&'static Command, Vec<Bytes>)>, watches: Vec<Watch> },
+    /// `WATCH`: the reply is an array of bulk strings, 16 bytes (little endian) a key.
+    Fingerprint { keys: Vec<Bytes> },
+    /// An operator's order to this partition's leader.
+    Admin(Admin),
+}
+
+/// Orders of an operator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Admin {
+    /// Hand leadership to this node.
+    Transfer { to: NodeId },
+    /// Replace one member by another: learner, snapshot, joint change. Done when the new membership is committed.
+    Replace { old: NodeId, new: NodeId },
+}
+
+/// The outcome of a request.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Reply {
+    /// It was done, and this is the answer (which may be an error of the command: nothing was changed).
+    Done(Value),
+    /// It did not happen and never will. The text has its prefix (`CLUSTERDOWN`, `TRYAGAIN`, `DISKFULL`, `TIMEOUT`, ...).
+    Refused(String),
+    /// It may have happened, or may still happen. The text says why; on the wire it begins with `UNKNOWN`.
+    Unknown(String),
+}
+
+/// What a shard wants done.
+#[derive(Debug)]
+pub enum Output {
+    /// Send this to a peer. May be lost.
+    Send { to: NodeId, message: Message },
+    /// Make this durable.
+    Persist(Batch),
+    /// Read entries back from the log, from `from` on, up to and including `to`, at most about `max_bytes`.
+    Fetch { partition: PartitionId, from: u64, to: u64, max_bytes: usize },
+    /// Write a piece of a snapshot file.
+    Snapshot(SnapshotWrite),
+    /// Answer a request.
+    Reply { id: RequestId, reply: Reply },
+    /// Something happened that logs, metrics, oracles or an operator want to know.
+    Event(Event),
+}
+
+/// Log records that become durable together. Numbers rise by one.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// The number that [`Input::Persisted`] names.
+    pub number: u64,
+    /// The records, in order.
+    pub writes: Vec<Write>,
+}
+
+/// A record for the write-ahead log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Write {
+    /// An entry. An index at or below the partition's last drops that entry and all after it first.
+    Append { partition: PartitionId, entry: Entry },
+    /// The partition's small state (term, vote, commit): the latest wins.
+    State { partition: PartitionId, state: Bytes },
+    /// The partition's log is emptied and goes on after `index` (a snapshot from elsewhere took its place).
+    Reset { partition: PartitionId, index: u64 },
+    /// Entries up to and including `index` are not needed any more (a durable snapshot holds them).
+    Trim { partition: PartitionId, index: u64 },
+    /// The partition is no longer held here: forget everything about it.
+    Forget { partition: PartitionId },
+}
+
+/// Pieces of a snapshot file of one partition. A file without `Finish` never counts. `snapshot` is unique per partition;
+/// a finished file replaces the partition's older ones.
+#[derive(Clone, Debug)]
+pub enum SnapshotWrite {
+    /// A slice of the table ([`data::Table::slice`]). Sequences count from 0.
+    Chunk { partition: PartitionId, snapshot: u64, sequence: u64, bytes: Bytes },
+    /// The last piece: what the snapshot stands for, opaque to storage.
+    Finish { partition: PartitionId, snapshot: u64, sequence: u64, meta: Bytes },
+    /// Throw the unfinished file away.
+    Abort { partition: PartitionId, snapshot: u64 },
+}
+
+/// Things worth telling.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A replica became leader, follower, candidate...
+    Role { partition: PartitionId, term: u64, role: Role, leader: Option<NodeId> },
+    /// An entry was applied here (for oracles; the driver may drop it). `hash` is that of term and payload.
+    Applied { partition: PartitionId, index: u64, term: u64, hash: u64 },
+    /// The leader holds a lease until then, on its own clock.
+    Lease { partition: PartitionId, term: u64, until: Time },
+    /// Two replicas hold different states at the same index: an alarm.
+    DigestMismatch { partition: PartitionId, index: u64, ours: u128, theirs: u128, peer: NodeId },
+    /// The members of a partition changed (effective when appended, `committed` when it is final).
+    Membership {
+        partition: PartitionId,
+        index: u64,
+        voters: Vec<NodeId>,
+        outgoing: Vec<NodeId>,
+        learners: Vec<NodeId>,
+        committed: bool,
+    },
+    /// A snapshot transfer to a peer began, ended or went on after a break.
+    SnapshotSent { partition: PartitionId, to: NodeId, index: u64, resumed: bool, finished: bool },
+    /// A snapshot from a peer took the place of this replica's state.
+    SnapshotInstalled { partition: PartitionId, index: u64 },
+    /// A snapshot of our own became durable and the log before it was dropped.
+    SnapshotTaken { partition: PartitionId, index: u64 },
+}
+
+/// The part that a replica plays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Votes and follows.
+    Follower,
+    /// Asks whether an election could succeed, without raising the term.
+    PreCandidate,
+    /// Asks for votes.
+    Candidate,
+    /// Leads.
+    Leader,
+    /// Follows without a vote.
+    Learner,
+}

@@ -1,0 +1,18 @@
+//! Who holds which key and how the copies agree. Pure: everything here is a state machine that does no I/O, reads no
+//! clock and draws no randomness. Inputs come in through [`Shard::step`], outputs go out ([`contract`]); the same code runs
+//! under the server's driver and under the simulator.
+//!
+//! Where to read next: `contract` (what goes in and out), `shard` (one worker's partitions), `placement` (which partition
+//! holds a slot, which nodes hold a partition), `ordered::raft` (consensus).
+
+pub mod contract;
+pub mod ordered;
+pub mod placement;
+pub mod shard;
+pub mod time;
+pub mod wire;
+
+pub use contract::{Event, Input, Output, Reply, Request};
+pub use placement::{NodeId, PartitionId, Placement};
+pub use shard::Shard;
+pub use time::{Now, Time};

@@ -1,0 +1,3 @@
+//! Strategies that agree on a log and apply it.
+
+pub mod raft;

@@ -1,0 +1,62 @@
+//! Which partition holds a slot and which nodes hold a partition. Data with an epoch; the catalogue will make it.
+
+use data::slot::SLOTS;
+use serde::{Deserialize, Serialize};
+
+/// The identity of a node: generated when its data folder is formatted, outlives address changes. A node that lost its
+/// disk is a new node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct NodeId(pub u64);
+
+/// A partition: a contiguous range of slots, replicated as one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct PartitionId(pub u32);
+
+/// The map from slots to partitions to nodes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Placement {
+    /// Rises with every change.
+    pub epoch: u64,
+    /// By partition number; the slots of partition `i` end before those of partition `i + 1` begin.
+    pub partitions: Vec<PartitionPlacement>,
+}
+
+/// Where one partition lives.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartitionPlacement {
+    /// The first slot.
+    pub first_slot: u16,
+    /// The last slot, included.
+    pub last_slot: u16,
+    /// The nodes that hold it at the start; the first is the preferred leader.
+    pub replicas: Vec<NodeId>,
+}
+
+impl Placement {
+    /// `partitions` equal ranges of slots, each on `replication_factor` of `nodes`, the preferred leader going round.
+    pub fn round_robin(nodes: &[NodeId], partitions: u32, replication_factor: usize) -> Placement {
+        let partitions = partitions.clamp(1, u32::from(SLOTS));
+        let copies = replication_factor.min(nodes.len());
+        let slot_of =
+            |partition: u32| (u64::from(partition) * u64::from(SLOTS) / u64::from(partitions)) as u16;
+        let partitions = (0..partitions)
+            .map(|partition| PartitionPlacement {
+                first_slot: slot_of(partition),
+                last_slot: slot_of(partition + 1).wrapping_sub(1).min(SLOTS - 1),
+                replicas: (0..copies).map(|copy| nodes[(partition as usize + copy) % nodes.len()]).collect(),
+            })
+            .collect();
+        Placement { epoch: 1, partitions }
+    }
+
+    /// The partition that holds `slot`.
+    pub fn partition_of(&self, slot: u16) -> PartitionId {
+        let after = self.partitions.partition_point(|partition| partition.first_slot <= slot);
+        PartitionId(after.saturating_sub(1) as u32)
+    }
+
+    /// The placement of a partition.
+    pub fn get(&self, partition: PartitionId) -> Option<&PartitionPlacement> {
+        self.partitions.get(partition.0 as usize)
+    }
+}

@@ -1,0 +1,2 @@
+//! Development tasks: `cargo xtask sim|bench|check`.
+fn main() {}
