@@ -1,0 +1,80 @@
+//! The state of one client connection that commands read and change. `MULTI` and `WATCH` are kept by the transaction
+//! module, not here.
+
+use std::sync::Arc;
+
+use data::Command;
+use resp::Protocol;
+
+use crate::clients::{Client, Clients};
+
+/// What becomes of replies (`CLIENT REPLY`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ReplyMode {
+    /// They are sent.
+    #[default]
+    On,
+    /// They are not.
+    Off,
+    /// The reply to this command (`CLIENT REPLY SKIP` itself) and the next one are not sent.
+    SkipNext,
+    /// The reply to the command under way is not sent.
+    Skip,
+}
+
+/// One client connection.
+#[derive(Debug)]
+pub struct Session {
+    /// The shared part: id, addresses, names, counters, and whether it was killed.
+    pub client: Arc<Client>,
+    /// The protocol that replies are written in.
+    pub protocol: Protocol,
+    /// May it run commands?
+    pub authenticated: bool,
+    /// `READONLY` was said.
+    pub readonly: bool,
+    /// `ASKING` was said before the next command.
+    pub asking: bool,
+    /// What becomes of replies.
+    pub reply_mode: ReplyMode,
+    clients: Arc<Clients>,
+}
+
+impl Session {
+    pub(crate) fn new(client: Arc<Client>, clients: Arc<Clients>, authenticated: bool) -> Session {
+        Session {
+            client,
+            protocol: Protocol::Resp2,
+            authenticated,
+            readonly: false,
+            asking: false,
+            reply_mode: ReplyMode::On,
+            clients,
+        }
+    }
+
+    /// Notes that a command arrived. To be called before each command; `now_ms` is wall clock (one reading serves all
+    /// commands of a pipeline).
+    pub fn touch(&mut self, command: &'static Command, now_ms: u64) {
+        let _ = (command, now_ms);
+    }
+
+    /// Decides whether the reply to the command that was just run is to be sent, and moves on to the next command. To be
+    /// called once for each command, after it ran.
+    pub fn sends_reply(&mut self) -> bool {
+        let (sends, next) = match self.reply_mode {
+            ReplyMode::On => (true, ReplyMode::On),
+            ReplyMode::Off => (false, ReplyMode::Off),
+            ReplyMode::SkipNext => (false, ReplyMode::Skip),
+            ReplyMode::Skip => (false, ReplyMode::On),
+        };
+        self.reply_mode = next;
+        sends
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.clients.remove(self.client.id);
+    }
+}
