@@ -1,174 +1,27 @@
 //! Raft, sans-I/O: one [`Raft`] is one replica's part in the consensus of one partition.
 
-use std::time::Duration;
+#[cfg(any(test, feature = "planted-bugs"))]
+mod bug;
+mod message;
+mod types;
 
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
 
-use crate::contract::{Role, Write};
+#[cfg(any(test, feature = "planted-bugs"))]
+pub use bug::Bug;
+pub use message::Message;
+pub use types::{
+    Effects, Entry, EntryKind, HardState, Initial, Membership, Options, PersistToken, ProposeRefused,
+    ReadRefused, SnapshotMeta,
+};
+
+use crate::contract::Role;
 use crate::time::Time;
 use crate::{NodeId, PartitionId};
-
-/// What an entry is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[repr(u8)]
-pub enum EntryKind {
-    /// The first of a leader's term: commits what went before.
-    Noop = 0,
-    /// A mutation, opaque here.
-    Normal = 1,
-    /// A [`Membership`], encoded.
-    Membership = 2,
-}
-
-/// A log entry.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
-    /// Its place in the log, from 1.
-    pub index: u64,
-    /// The term of the leader that made it.
-    pub term: u64,
-    /// What it is for.
-    pub kind: EntryKind,
-    /// Its content.
-    pub payload: Bytes,
-}
-
-/// Who takes part. While `outgoing` is not empty the membership is joint: both majorities are needed.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Membership {
-    /// The voters (of the incoming membership, while joint), sorted.
-    pub voters: Vec<NodeId>,
-    /// The voters of the membership that is being left; empty when not joint.
-    pub outgoing: Vec<NodeId>,
-    /// Those that get the log and have no vote, sorted.
-    pub learners: Vec<NodeId>,
-}
-
-/// What a snapshot stands for: all entries up to `index`, plus effects of entries up to `exact_at`, which have to be
-/// applied again before the state may be read.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SnapshotMeta {
-    /// The last entry that is in it for certain.
-    pub index: u64,
-    /// Its term.
-    pub term: u64,
-    /// The membership at `index`.
-    pub membership: Membership,
-    /// The state is exact once entries up to this one have been applied (known to be committed).
-    pub exact_at: u64,
-}
-
-/// What must survive a restart beside the log.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HardState {
-    /// The latest term seen.
-    pub term: u64,
-    /// Who got this replica's vote in it.
-    pub vote: Option<NodeId>,
-    /// An index known to be committed (a hint: may lag).
-    pub commit: u64,
-}
-
-/// The numbers of the protocol.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// The shortest time without a leader after which a follower asks for an election; also how long a follower
-    /// promises a leader that it has heard of not to vote for another. The timeout is drawn from `[x, 2x)`.
-    pub election_timeout: Duration,
-    /// How often a leader says that it is there.
-    pub heartbeat_interval: Duration,
-    /// How far the rates of two clocks may differ, in parts per million. A lease is shorter than the promise by that.
-    pub clock_drift_ppm: u32,
-    /// The most payload bytes in one append message.
-    pub max_append_bytes: usize,
-    /// The most payload bytes sent to one follower and not yet acknowledged.
-    pub max_inflight_bytes: usize,
-    /// Applied entries are kept in memory up to this many bytes, for followers a little behind.
-    pub memory_tail_bytes: usize,
-    /// A leader without proposals and reads for this long, whose followers hold everything, falls quiet.
-    pub quiet_after: Duration,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Options {
-            election_timeout: Duration::from_millis(300),
-            heartbeat_interval: Duration::from_millis(60),
-            clock_drift_ppm: 50_000,
-            max_append_bytes: 1 << 20,
-            max_inflight_bytes: 8 << 20,
-            memory_tail_bytes: 1 << 20,
-            quiet_after: Duration::from_secs(2),
-        }
-    }
-}
-
-/// What a replica starts from.
-#[derive(Clone, Debug, Default)]
-pub struct Initial {
-    /// From the log; the default for a new replica.
-    pub hard_state: HardState,
-    /// What the table was loaded from. A new group starts from `index` 0, `term` 0 and its first membership.
-    pub snapshot: SnapshotMeta,
-    /// The log after the snapshot's index, consecutive.
-    pub entries: Vec<Entry>,
-}
-
-/// Messages of the protocol. `round` numbers let a leader know which of its questions an answer belongs to: a heartbeat
-/// or append that carries `round` and is answered proves that the answerer followed this leader in this term after the
-/// round had begun.
-#[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
-pub enum Message {
-    /// A place holder until the core defines its messages.
-    Placeholder,
-}
 
 /// One replica of one group.
 #[derive(Debug)]
 pub struct Raft {}
-
-/// What a batch of inputs led to. Filled by [`Raft::finish`].
-#[derive(Debug, Default)]
-pub struct Effects {
-    /// To be sent at once.
-    pub send: Vec<(NodeId, Message)>,
-    /// To be sent once `persist` of this and of all earlier effects is durable (votes, acknowledgements).
-    pub send_after_persist: Vec<(NodeId, Message)>,
-    /// To be made durable, in order.
-    pub persist: Vec<Write>,
-    /// Entries to apply now, in order; each exactly once over the life of this value.
-    pub committed: Vec<Entry>,
-    /// Reads that may go ahead once everything up to the index is applied, by ticket; `Err` if the leader is not known
-    /// or changed (ask again or refuse: a read never happened).
-    pub reads: Vec<(u64, Result<u64, ReadRefused>)>,
-    /// Log entries that a follower needs and that are no longer in memory: `(from, to)`, at most `max_append_bytes`.
-    pub fetch: Option<(u64, u64)>,
-    /// Followers that need a snapshot, reported once each time a follower falls into that state.
-    pub needs_snapshot: Vec<NodeId>,
-    /// Role, term or leader changed.
-    pub role_changed: bool,
-    /// Memberships that were appended or committed: `(index, membership, committed)`.
-    pub memberships: Vec<(u64, Membership, bool)>,
-}
-
-/// Why a read cannot go ahead here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ReadRefused;
-
-/// A proposal was not accepted; nothing happened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ProposeRefused {
-    /// Not the leader; perhaps that one is.
-    NotLeader(Option<NodeId>),
-    /// Leadership is being handed over.
-    Transferring,
-    /// A membership change is still under way.
-    ChangeUnderWay,
-    /// Not a membership that can be changed to.
-    Invalid(&'static str),
-}
 
 #[allow(clippy::todo, missing_docs, unused_variables)]
 impl Raft {
@@ -220,6 +73,11 @@ impl Raft {
     pub fn lease_until(&self) -> Time {
         todo!()
     }
+    /// The leader's view of a member: the last entry it is known to hold durably. `None` if this is not the leader or
+    /// that is no member.
+    pub fn match_index(&self, node: NodeId) -> Option<u64> {
+        todo!()
+    }
     pub fn is_quiet(&self) -> bool {
         todo!()
     }
@@ -245,9 +103,8 @@ impl Raft {
     pub fn step(&mut self, from: NodeId, message: Message, now: Time) {
         todo!()
     }
-    /// Everything that [`Effects::persist`] gave out up to and including this call's count of finished batches is durable:
-    /// the log up to `index` of `term`, and the hard state.
-    pub fn persisted(&mut self, index: u64, term: u64, now: Time) {
+    /// Everything that [`Effects::persist`] gave out up to and including the one named by `token` is durable.
+    pub fn persisted(&mut self, token: PersistToken, now: Time) {
         todo!()
     }
     /// Entries that were asked for by [`Effects::fetch`] (empty: they are gone).

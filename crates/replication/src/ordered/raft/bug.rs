@@ -1,0 +1,32 @@
+//! Faults built in on purpose, one at a time, to show that the tests and the simulator find them. Not in a normal build.
+
+/// A fault to plant ([`Options::planted`](super::Options)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bug {
+    /// A candidate counts its own vote before it is durable, and asks for votes before that.
+    OwnVoteBeforeDurable,
+    /// A leader counts its own log before it is durable.
+    OwnLogBeforeDurable,
+    /// A lease lasts three times as long as the followers' promise.
+    LeaseTooLong,
+    /// While joint, the majority of the incoming voters is taken as enough.
+    JointNeedsOneMajority,
+    /// A leader answers reads without a lease and without asking anyone.
+    ReadWithoutConfirming,
+    /// A truncated membership entry stays in force.
+    MembershipNotReverted,
+    /// An entry of an earlier term is committed by counting its copies.
+    CommitOfEarlierTerm,
+    /// Votes are given to candidates whatever their log.
+    VoteWithoutLogCheck,
+    /// An acknowledgement or a vote is sent before it is durable.
+    AnswerBeforeDurable,
+    /// A follower takes entries without looking at the one before.
+    AppendWithoutCheck,
+    /// After a restart votes are given at once, though a promise to a leader may still hold.
+    NoPromiseAfterRestart,
+    /// A leader keeps its lease while it hands leadership over.
+    LeaseDuringTransfer,
+    /// A snapshot throws away entries after it that have been acknowledged.
+    SnapshotDropsSuffix,
+}

@@ -1,0 +1,279 @@
+//! The data of the protocol: entries, memberships, what must survive a restart, options, and what a replica gives out.
+//!
+//! Durable forms ([`Membership::encode`], [`HardState::encode`]) begin with a version byte.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::Message;
+use crate::NodeId;
+use crate::contract::Write;
+
+/// The version byte of everything that this module encodes.
+const VERSION: u8 = 1;
+
+/// What an entry is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[repr(u8)]
+pub enum EntryKind {
+    /// The first of a leader's term: commits what went before.
+    Noop = 0,
+    /// A mutation, opaque here.
+    Normal = 1,
+    /// A [`Membership`], encoded.
+    Membership = 2,
+}
+
+impl EntryKind {
+    /// The kind that a byte stands for.
+    pub fn from_byte(byte: u8) -> Option<EntryKind> {
+        match byte {
+            0 => Some(EntryKind::Noop),
+            1 => Some(EntryKind::Normal),
+            2 => Some(EntryKind::Membership),
+            _ => None,
+        }
+    }
+}
+
+/// A log entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Its place in the log, from 1.
+    pub index: u64,
+    /// The term of the leader that made it.
+    pub term: u64,
+    /// What it is for.
+    pub kind: EntryKind,
+    /// Its content.
+    pub payload: Bytes,
+}
+
+impl Entry {
+    /// What an entry counts for in limits, in bytes: its payload and a little for the rest, so that empty ones count.
+    pub(crate) fn size(&self) -> usize {
+        self.payload.len() + 24
+    }
+}
+
+/// Who takes part. While `outgoing` is not empty the membership is joint: both majorities are needed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Membership {
+    /// The voters (of the incoming membership, while joint), sorted.
+    pub voters: Vec<NodeId>,
+    /// The voters of the membership that is being left; empty when not joint.
+    pub outgoing: Vec<NodeId>,
+    /// Those that get the log and have no vote, sorted.
+    pub learners: Vec<NodeId>,
+}
+
+impl Membership {
+    /// Does this node have a vote (in either half of a joint membership)?
+    pub fn is_voter(&self, node: NodeId) -> bool {
+        self.voters.contains(&node) || self.outgoing.contains(&node)
+    }
+
+    /// Does this node take part, with or without a vote?
+    pub fn contains(&self, node: NodeId) -> bool {
+        self.is_voter(node) || self.learners.contains(&node)
+    }
+
+    /// Is a change under way that needs both majorities?
+    pub fn is_joint(&self) -> bool {
+        !self.outgoing.is_empty()
+    }
+
+    /// Everyone who takes part, each once.
+    pub fn members(&self) -> Vec<NodeId> {
+        let mut members: Vec<NodeId> =
+            self.voters.iter().chain(&self.outgoing).chain(&self.learners).copied().collect();
+        members.sort_unstable();
+        members.dedup();
+        members
+    }
+
+    /// The payload of an [`EntryKind::Membership`] entry.
+    pub fn encode(&self) -> Bytes {
+        encode(self)
+    }
+
+    /// The membership in such a payload; `None` if it is not one.
+    pub fn decode(bytes: &[u8]) -> Option<Membership> {
+        decode(bytes)
+    }
+}
+
+/// What a snapshot stands for: all entries up to `index`, plus effects of entries up to `exact_at`, which have to be
+/// applied again before the state may be read.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotMeta {
+    /// The last entry that is in it for certain.
+    pub index: u64,
+    /// Its term.
+    pub term: u64,
+    /// The membership at `index`.
+    pub membership: Membership,
+    /// The state is exact once entries up to this one have been applied (known to be committed).
+    pub exact_at: u64,
+}
+
+/// What must survive a restart beside the log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HardState {
+    /// The latest term seen.
+    pub term: u64,
+    /// Who got this replica's vote in it.
+    pub vote: Option<NodeId>,
+    /// An index known to be committed (a hint: may lag).
+    pub commit: u64,
+}
+
+impl HardState {
+    /// What [`Write::State`] carries.
+    pub fn encode(&self) -> Bytes {
+        encode(self)
+    }
+
+    /// The state in such bytes; `None` if they are not one.
+    pub fn decode(bytes: &[u8]) -> Option<HardState> {
+        decode(bytes)
+    }
+}
+
+fn encode<T: Serialize>(value: &T) -> Bytes {
+    let bytes = postcard::to_extend(value, vec![VERSION]);
+    Bytes::from(bytes.expect("plain data of numbers and lists always has an encoding"))
+}
+
+fn decode<T: for<'a> Deserialize<'a>>(bytes: &[u8]) -> Option<T> {
+    let (&version, rest) = bytes.split_first()?;
+    if version != VERSION {
+        return None;
+    }
+    match postcard::take_from_bytes(rest) {
+        Ok((value, [])) => Some(value),
+        _ => None,
+    }
+}
+
+/// The numbers of the protocol.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The shortest time without a leader after which a follower asks for an election; also how long a follower
+    /// promises a leader that it has heard of not to vote for another. The timeout is drawn from `[x, 2x)`.
+    pub election_timeout: Duration,
+    /// How often a leader says that it is there.
+    pub heartbeat_interval: Duration,
+    /// How far the rates of two clocks may differ, in parts per million. A lease is shorter than the promise by that.
+    pub clock_drift_ppm: u32,
+    /// The most payload bytes in one append message.
+    pub max_append_bytes: usize,
+    /// The most payload bytes sent to one follower and not yet acknowledged.
+    pub max_inflight_bytes: usize,
+    /// Applied entries are kept in memory up to this many bytes, for followers a little behind.
+    pub memory_tail_bytes: usize,
+    /// A leader without proposals and reads for this long, whose followers hold everything, falls quiet.
+    pub quiet_after: Duration,
+    /// A fault built in on purpose, to see that the tests find it.
+    #[cfg(any(test, feature = "planted-bugs"))]
+    pub planted: Option<super::Bug>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            election_timeout: Duration::from_millis(300),
+            heartbeat_interval: Duration::from_millis(60),
+            clock_drift_ppm: 50_000,
+            max_append_bytes: 1 << 20,
+            max_inflight_bytes: 8 << 20,
+            memory_tail_bytes: 1 << 20,
+            quiet_after: Duration::from_secs(2),
+            #[cfg(any(test, feature = "planted-bugs"))]
+            planted: None,
+        }
+    }
+}
+
+/// What a replica starts from.
+#[derive(Clone, Debug, Default)]
+pub struct Initial {
+    /// From the log; the default for a new replica.
+    pub hard_state: HardState,
+    /// What the table was loaded from. A new group starts from `index` 0, `term` 0 and its first membership.
+    pub snapshot: SnapshotMeta,
+    /// The log, consecutive. Entries at or before the snapshot's index are skipped.
+    pub entries: Vec<Entry>,
+}
+
+/// Names what one [`Effects::persist`] gave out. Handed back through [`Raft::persisted`](super::Raft::persisted) once
+/// that is durable; the latest token stands for all before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PersistToken(pub(crate) u64);
+
+/// What a batch of inputs led to. Filled anew by each [`Raft::finish`](super::Raft::finish).
+#[derive(Debug, Default)]
+pub struct Effects {
+    /// To be sent at once.
+    pub send: Vec<(NodeId, Message)>,
+    /// To be sent once `persist` of this and of all earlier effects is durable (votes, acknowledgements). If there is
+    /// nothing to persist and nothing earlier is under way: at once.
+    pub send_after_persist: Vec<(NodeId, Message)>,
+    /// To be made durable, in order.
+    pub persist: Vec<Write>,
+    /// Names `persist`; `None` if that is empty.
+    pub persist_token: Option<PersistToken>,
+    /// Entries to apply now, in order; each exactly once over the life of this value.
+    pub committed: Vec<Entry>,
+    /// Reads that may go ahead once everything up to the index is applied, by ticket; `Err` if the leader is not known
+    /// or changed (ask again or refuse: a read never happened).
+    pub reads: Vec<(u64, Result<u64, ReadRefused>)>,
+    /// Log entries that a follower needs and that are no longer in memory: `(from, to)`, at most `max_append_bytes`.
+    /// No other is asked for before [`Raft::fetched`](super::Raft::fetched).
+    pub fetch: Option<(u64, u64)>,
+    /// Followers that need a snapshot, reported once each time a follower falls into that state.
+    pub needs_snapshot: Vec<NodeId>,
+    /// Role, term or leader changed.
+    pub role_changed: bool,
+    /// Memberships that were appended or committed: `(index, membership, committed)`.
+    pub memberships: Vec<(u64, Membership, bool)>,
+}
+
+impl Effects {
+    /// Empties everything and keeps the room.
+    pub fn clear(&mut self) {
+        self.send.clear();
+        self.send_after_persist.clear();
+        self.persist.clear();
+        self.persist_token = None;
+        self.committed.clear();
+        self.reads.clear();
+        self.fetch = None;
+        self.needs_snapshot.clear();
+        self.role_changed = false;
+        self.memberships.clear();
+    }
+}
+
+/// Why a read cannot go ahead here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReadRefused;
+
+/// A proposal was not accepted; nothing happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProposeRefused {
+    /// Not the leader; perhaps that one is.
+    NotLeader(Option<NodeId>),
+    /// Leadership is being handed over.
+    Transferring,
+    /// The disk is full.
+    DiskFull,
+    /// A leader that has committed nothing in its term yet cannot change the membership; it soon can.
+    NotReady,
+    /// A membership change is still under way.
+    ChangeUnderWay,
+    /// Not a membership that can be changed to.
+    Invalid(&'static str),
+}
