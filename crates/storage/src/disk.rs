@@ -1,6 +1,7 @@
 //! The few things that storage asks of a disk.
 
 use std::io;
+use std::sync::Arc;
 
 /// A folder of files. Every call is synchronous; the driver runs it on a thread that may wait.
 pub trait Disk: std::fmt::Debug {
@@ -32,4 +33,35 @@ pub trait File: std::fmt::Debug + Send {
     fn length(&self) -> io::Result<u64>;
     /// Cuts or extends to this length.
     fn set_length(&self, length: u64) -> io::Result<()>;
+}
+
+impl<D: Disk> Disk for Arc<D> {
+    type File = D::File;
+    fn open(&self, name: &str, create: bool) -> io::Result<Self::File> {
+        (**self).open(name, create)
+    }
+    fn list(&self) -> io::Result<Vec<String>> {
+        (**self).list()
+    }
+    fn remove(&self, name: &str) -> io::Result<()> {
+        (**self).remove(name)
+    }
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        (**self).rename(from, to)
+    }
+    fn sync_folder(&self) -> io::Result<()> {
+        (**self).sync_folder()
+    }
+}
+
+/// Fills `buffer` from `offset`; `ErrorKind::UnexpectedEof` if the file ends before.
+pub(crate) fn read_exact_at(file: &impl File, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match file.read_at(offset + filled as u64, &mut buffer[filled..])? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            n => filled += n,
+        }
+    }
+    Ok(())
 }

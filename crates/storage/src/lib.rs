@@ -2,5 +2,10 @@
 //! the simulator).
 
 mod disk;
+pub mod memory;
+pub mod random;
+mod real;
 
 pub use disk::{Disk, File};
+pub use memory::MemoryDisk;
+pub use real::{RealDisk, RealFile};
