@@ -1,0 +1,207 @@
+//! Who this node is: the file `node.toml` in its data folder.
+//!
+//! The identity is made when the data folder is formatted and never changes. Formatting needs consent, since a node
+//! that comes back empty under its old identity could break promises that the old one made (votes, acknowledged
+//! writes): a new cluster is made with `--bootstrap`, a node that lost its disk comes back with `--rebuild` under a *new*
+//! identity and is let in as a new member. Every formatting draws a *format id*; peers remember it beside the node id
+//! (see [`crate::roster`]) and turn away a node whose disk was wiped behind their back.
+//!
+//! Node ids of a new cluster follow from the names of cluster and node, so that all nodes agree on the first members
+//! without having met.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use replication::NodeId;
+use serde::{Deserialize, Serialize};
+
+use crate::config::Config;
+use crate::random;
+
+/// The consent that a start comes with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Start {
+    /// The data folder must have been formatted.
+    #[default]
+    Normal,
+    /// An empty data folder may be formatted as part of a new cluster. A formatted one is used as it is, so that the flag
+    /// may stay in a start script.
+    Bootstrap,
+    /// Whatever the data folder holds is thrown away; the node comes back under a new identity and fetches everything
+    /// from its peers.
+    Rebuild,
+}
+
+/// What `node.toml` says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// The version of the data folder's layout: 1.
+    pub version: u32,
+    /// The cluster's name.
+    pub cluster: String,
+    /// The node's name.
+    pub name: String,
+    /// The node's id.
+    #[serde(with = "hexadecimal")]
+    pub node: u64,
+    /// Drawn when the folder was formatted.
+    #[serde(with = "hexadecimal")]
+    pub format: u64,
+    /// The number of partitions.
+    pub partitions: u32,
+    /// The number of worker threads, each of which has a log of its own.
+    pub workers: u32,
+    /// Wall clock at formatting, milliseconds since the epoch.
+    pub created_ms: u64,
+    /// The id of the node that this one stands in for, if it was made by `--rebuild`; 0: none.
+    #[serde(with = "hexadecimal")]
+    pub replaces: u64,
+    /// The old content is being thrown away; a start that finds this must finish it.
+    pub rebuilding: bool,
+}
+
+impl Identity {
+    /// The node's id.
+    pub fn node(&self) -> NodeId {
+        NodeId(self.node)
+    }
+
+    /// The node that this one stands in for.
+    pub fn replaces(&self) -> Option<NodeId> {
+        (self.replaces != 0).then_some(NodeId(self.replaces))
+    }
+
+    /// A fresh identity for the node that `config` describes.
+    pub fn new(config: &Config, node: NodeId, replaces: Option<NodeId>, now_ms: u64) -> Identity {
+        Identity {
+            version: VERSION,
+            cluster: config.cluster.clone(),
+            name: config.node.clone(),
+            node: node.0,
+            format: random::number(),
+            partitions: config.partitions,
+            workers: config.workers as u32,
+            created_ms: now_ms,
+            replaces: replaces.map_or(0, |old| old.0),
+            rebuilding: false,
+        }
+    }
+
+    /// Reads `node.toml` in `folder`; `None` if there is none.
+    ///
+    /// # Errors
+    /// The file cannot be read or understood; the text names it.
+    pub fn load(folder: &Path) -> Result<Option<Identity>, String> {
+        let path = path(folder);
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(format!("cannot read {}: {error}", path.display())),
+        };
+        let identity: Identity =
+            toml::from_str(&text).map_err(|error| format!("{} is damaged: {error}", path.display()))?;
+        if identity.version != VERSION {
+            return Err(format!(
+                "{} is of version {}; this program understands version {VERSION}",
+                path.display(),
+                identity.version
+            ));
+        }
+        Ok(Some(identity))
+    }
+
+    /// Makes `node.toml` say this, durably.
+    ///
+    /// # Errors
+    /// The disk's; the text names the file.
+    pub fn save(&self, folder: &Path) -> Result<(), String> {
+        let text = toml::to_string(self).map_err(|error| format!("cannot encode the identity: {error}"))?;
+        replace_file(&path(folder), text.as_bytes())
+    }
+
+    /// Compares with the configuration.
+    ///
+    /// # Errors
+    /// They disagree in something that is fixed at formatting; the text names the field and both values.
+    pub fn check(&self, config: &Config) -> Result<(), String> {
+        let differs = |field: &str, stored: &dyn std::fmt::Display, configured: &dyn std::fmt::Display| {
+            Err(format!(
+                "{}: the data folder was formatted with {field} = {stored}, the configuration says {configured}. \
+                 Correct the configuration, or use another data folder",
+                path(&config.data).display()
+            ))
+        };
+        if self.cluster != config.cluster {
+            return differs("cluster", &self.cluster, &config.cluster);
+        }
+        if self.name != config.node {
+            return differs("node", &self.name, &config.node);
+        }
+        if self.partitions != config.partitions {
+            return differs("partitions", &self.partitions, &config.partitions);
+        }
+        if self.workers as usize != config.workers {
+            return differs("workers", &self.workers, &config.workers);
+        }
+        Ok(())
+    }
+}
+
+const VERSION: u32 = 1;
+
+fn path(folder: &Path) -> PathBuf {
+    folder.join("node.toml")
+}
+
+/// The id that a node of this name has in a new cluster of this name: FNV-1a over both, then a finalizer. Never 0.
+pub fn derived_id(cluster: &str, name: &str) -> NodeId {
+    let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
+    for byte in cluster.bytes().chain([0xff]).chain(name.bytes()) {
+        hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+    }
+    hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    NodeId((hash ^ (hash >> 31)).max(1))
+}
+
+/// Puts `bytes` in the place of the file at `path` so that a crash leaves the old content or the new: writes a
+/// neighbour, syncs it, renames it, syncs the folder.
+///
+/// # Errors
+/// The disk's; the text names the file.
+pub fn replace_file(path: &Path, bytes: &[u8]) -> Result<(), String> {
+    let write = || -> io::Result<()> {
+        let temporary = path.with_extension("new");
+        let mut file = fs::File::create(&temporary)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&temporary, path)?;
+        let folder = path.parent().unwrap_or(Path::new("."));
+        fs::File::open(folder)?.sync_all()
+    };
+    write().map_err(|error| format!("cannot write {}: {error}", path.display()))
+}
+
+/// 64-bit numbers as 16 hexadecimal digits: TOML's own integers end at 63 bits.
+pub mod hexadecimal {
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    /// Writes a number.
+    ///
+    /// # Errors
+    /// The serializer's.
+    pub fn serialize<S: Serializer>(number: &u64, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&format!("{number:016x}"))
+    }
+
+    /// Reads a number.
+    ///
+    /// # Errors
+    /// Not a hexadecimal number of 64 bits.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        u64::from_str_radix(&text, 16).map_err(D::Error::custom)
+    }
+}
