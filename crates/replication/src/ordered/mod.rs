@@ -1,3 +1,6 @@
 //! Strategies that agree on a log and apply it.
 
 pub mod raft;
+pub(crate) mod replica;
+
+pub use replica::TOKEN_BYTES;

@@ -1,0 +1,108 @@
+//! Committed entries become state, and those who waited for them are answered.
+
+use super::Replica;
+use super::payload::Payload;
+use crate::contract::{Event, Reply};
+use crate::ordered::raft::{Entry, EntryKind};
+use crate::shard::outbox::Outbox;
+
+/// What an entry costs in the log beside its payload, about.
+const ENTRY_OVERHEAD_BYTES: u64 = 40;
+
+impl Replica {
+    /// Applies the next committed entry.
+    ///
+    /// # Panics
+    /// If entries do not come in order, or the entry is not readable: going on would let replicas differ.
+    pub(super) fn apply(&mut self, entry: Entry, outbox: &mut Outbox) {
+        assert_eq!(entry.index, self.applied + 1, "entries are applied in order, each once");
+        let partition = self.partition;
+        if self.options.announce_applied {
+            let hash = xxhash_rust::xxh3::xxh3_64_with_seed(&entry.payload, entry.term);
+            let (index, term) = (entry.index, entry.term);
+            outbox.event(Event::Applied { partition, index, term, hash });
+        }
+        self.log_bytes += entry.payload.len() as u64 + ENTRY_OVERHEAD_BYTES;
+        if entry.kind == EntryKind::Normal {
+            self.apply_payload(&entry);
+        }
+        self.applied = entry.index;
+        self.applied_term = entry.term;
+        self.pending.applied(entry.index);
+        self.settle(entry.index, entry.term, outbox);
+        if self.applied >= self.exact_at && self.digests.wants(entry.index) {
+            self.check_digest(entry.index, outbox);
+        }
+    }
+
+    fn apply_payload(&mut self, entry: &Entry) {
+        let Some(payload) = Payload::decode(entry.payload.clone()) else {
+            panic!("entry {} of partition {} has a payload that this version cannot read", entry.index, self.partition.0);
+        };
+        self.last_stamp_ms = self.last_stamp_ms.max(payload.time_ms);
+        if let Some(mutation) = &payload.mutation
+            && let Err(malformed) = self.table.apply(mutation)
+        {
+            panic!("entry {} of partition {} is not a mutation: {}", entry.index, self.partition.0, malformed.0);
+        }
+        if let Some((token, reply)) = payload.token {
+            self.pending_tokens.remove(&token);
+            let (retention_ms, limit) = (self.options.token_retention_ms, self.options.token_limit);
+            self.tokens.insert(token, reply, payload.time_ms, retention_ms, limit);
+        }
+    }
+
+    /// Answers the proposals up to `index`, where an entry of `term` now stands for good.
+    fn settle(&mut self, index: u64, term: u64, outbox: &mut Outbox) {
+        while let Some(proposal) = self.proposals.front() {
+            if proposal.index > index {
+                break;
+            }
+            let Some(proposal) = self.proposals.pop_front() else { break };
+            let Some(requester) = proposal.requester else { continue };
+            if proposal.index == index && proposal.term == term {
+                outbox.answers.push((requester, Reply::Done(proposal.reply)));
+            } else {
+                outbox.answers.push((requester, lost()));
+            }
+        }
+        // The first entry of our own new term stands for good: what was proposed in an earlier term and is not in the
+        // log before it was cut off and can never come back.
+        if term == self.raft.term() && self.raft.is_leader() {
+            for proposal in self.proposals.extract_if(.., |proposal| proposal.term < term) {
+                if let Some(requester) = proposal.requester {
+                    outbox.answers.push((requester, lost()));
+                }
+            }
+        }
+    }
+
+    fn check_digest(&mut self, index: u64, outbox: &mut Outbox) {
+        let digest = self.table.digest();
+        if let Some(mismatch) = self.digests.record(index, digest) {
+            self.raise(mismatch, outbox);
+        }
+        if self.raft.is_leader() {
+            for node in self.others() {
+                outbox.send(node, crate::wire::Message::Digest { partition: self.partition, index, digest });
+            }
+        }
+    }
+
+    /// The leader tells the digest of its state.
+    pub fn on_digest(&mut self, from: crate::NodeId, index: u64, digest: u128, outbox: &mut Outbox) {
+        if let Some(mismatch) = self.digests.hear(index, digest, from, self.applied) {
+            self.raise(mismatch, outbox);
+        }
+    }
+
+    fn raise(&mut self, mismatch: super::digests::Mismatch, outbox: &mut Outbox) {
+        let super::digests::Mismatch { index, ours, theirs, peer } = mismatch;
+        outbox.event(Event::DigestMismatch { partition: self.partition, index, ours, theirs, peer });
+    }
+}
+
+fn lost() -> Reply {
+    let text = "TRYAGAIN the leader changed before the write was committed: it did not happen and never will";
+    Reply::Refused(text.into())
+}

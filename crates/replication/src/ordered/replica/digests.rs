@@ -1,0 +1,96 @@
+//! Do the replicas hold the same state? Each keeps the digests of its state at some recent indexes; the leader tells
+//! its own, and who finds another one at the same index raises the alarm.
+
+use std::collections::VecDeque;
+
+use crate::NodeId;
+
+/// A digest is kept at every index that is a multiple of this.
+pub(crate) const DIGEST_EVERY: u64 = 256;
+const KEPT: usize = 16;
+
+/// A difference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Mismatch {
+    pub index: u64,
+    pub ours: u128,
+    pub theirs: u128,
+    pub peer: NodeId,
+}
+
+/// Recent digests of one replica.
+#[derive(Debug, Default)]
+pub(crate) struct Digests {
+    own: VecDeque<(u64, u128)>,
+    /// What the leader told for an index that is not applied here yet.
+    expected: Option<(u64, u128, NodeId)>,
+    /// Differences found.
+    pub mismatches: u64,
+}
+
+impl Digests {
+    /// Should the state's digest be kept at `index`?
+    pub fn wants(&self, index: u64) -> bool {
+        index.is_multiple_of(DIGEST_EVERY) || self.expected.is_some_and(|(expected, _, _)| expected == index)
+    }
+
+    /// The state at `index` has this digest.
+    pub fn record(&mut self, index: u64, digest: u128) -> Option<Mismatch> {
+        if self.own.back().is_none_or(|&(last, _)| last < index) {
+            self.own.push_back((index, digest));
+        }
+        if self.own.len() > KEPT {
+            self.own.pop_front();
+        }
+        match self.expected {
+            Some((expected, theirs, peer)) if expected <= index => {
+                self.expected = None;
+                (expected == index).then(|| self.compare(index, digest, theirs, peer)).flatten()
+            }
+            _ => None,
+        }
+    }
+
+    /// A peer says that its state at `index` has this digest; `applied` is how far we are.
+    pub fn hear(&mut self, index: u64, theirs: u128, peer: NodeId, applied: u64) -> Option<Mismatch> {
+        if index > applied {
+            self.expected = Some((index, theirs, peer));
+            return None;
+        }
+        let ours = self.own.iter().find(|(known, _)| *known == index)?.1;
+        self.compare(index, ours, theirs, peer)
+    }
+
+    /// The state came from elsewhere: what was known of it says nothing any more.
+    pub fn reset(&mut self) {
+        self.own.clear();
+        self.expected = None;
+    }
+
+    fn compare(&mut self, index: u64, ours: u128, theirs: u128, peer: NodeId) -> Option<Mismatch> {
+        if ours == theirs {
+            return None;
+        }
+        self.mismatches += 1;
+        Some(Mismatch { index, ours, theirs, peer })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_difference_is_found_before_and_after_the_index_is_applied() {
+        let peer = NodeId(2);
+        let mut digests = Digests::default();
+        assert_eq!(digests.record(256, 7), None);
+        assert_eq!(digests.hear(256, 7, peer, 300), None);
+        let mismatch = Mismatch { index: 256, ours: 7, theirs: 8, peer };
+        assert_eq!(digests.hear(256, 8, peer, 300), Some(mismatch));
+        assert_eq!(digests.hear(301, 9, peer, 300), None);
+        assert!(digests.wants(301));
+        assert_eq!(digests.record(301, 10), Some(Mismatch { index: 301, ours: 10, theirs: 9, peer }));
+        assert_eq!(digests.mismatches, 2);
+    }
+}

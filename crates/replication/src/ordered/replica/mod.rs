@@ -1,0 +1,410 @@
+//! One replica of one partition under a strategy that orders its writes in a log, which is `raft` so far: consensus
+//! decides the log, this module what stands in it and what clients are told.
+//!
+//! A write ([`write`]) is prepared by the leader against the state *after* the writes ahead of it, proposed, and answered
+//! once it is committed and applied ([`apply`]). A read ([`read`]) is answered from the applied state, on any replica, once
+//! it is certain that this state holds everything that was committed when the read came. Expiry is a write too: a key is
+//! there until its deletion is committed. [`snapshot`] cuts the log, [`transfer`] brings a replica up that is too far
+//! behind for the log, [`members`] changes who takes part.
+//!
+//! Invariants: nothing uncommitted is ever visible to a client. A request leaves in exactly one way: answered through
+//! [`Outbox::answers`], or handed back untouched through [`Outbox::elsewhere`], which is allowed only as long as it
+//! cannot have had an effect.
+
+mod apply;
+mod digests;
+mod members;
+mod payload;
+mod read;
+mod snapshot;
+mod tokens;
+mod transfer;
+mod write;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use bytes::Bytes;
+use data::{Pending, Table};
+
+use crate::contract::{Call, Event, Output, Reply, Role};
+use crate::ordered::raft::{self, Effects, Raft};
+use crate::placement::PartitionPlacement;
+use crate::shard::outbox::{Outbox, Work};
+use crate::shard::{Options, PartitionStatus, Recovered};
+use crate::time::{Now, Time};
+use crate::{NodeId, PartitionId};
+
+pub use tokens::TOKEN_BYTES;
+
+use self::digests::Digests;
+use self::read::Waiting;
+use self::tokens::Tokens;
+
+/// How often requests past their deadline are looked for.
+const SWEEP_INTERVAL: Duration = Duration::from_millis(100);
+
+/// One replica of a partition.
+#[derive(Debug)]
+pub(crate) struct Replica {
+    partition: PartitionId,
+    options: Options,
+    raft: Raft,
+    /// The state after entry `applied`.
+    table: Table,
+    applied: u64,
+    applied_term: u64,
+    /// A loaded snapshot was taken while writes went on: the state is exact only from this entry on.
+    exact_at: u64,
+    /// The latest time in the log; stamps never go below it.
+    last_stamp_ms: u64,
+    tokens: Tokens,
+    digests: Digests,
+
+    /// Prepared and not yet applied (leader only).
+    pending: Pending,
+    /// Proposed and not yet settled, in the order of the log. Outlives leadership: what became of a proposal is known
+    /// when another entry stands in its place.
+    proposals: VecDeque<write::Proposal>,
+    /// Tokens of proposals under way.
+    pending_tokens: BTreeMap<Bytes, u64>,
+    /// Came to a leader that has not yet applied all that former leaders committed.
+    parked: Vec<Work>,
+    /// Reads since the last `finish`: they share one question to the consensus.
+    open_reads: Vec<Waiting>,
+    asked_reads: BTreeMap<u64, Vec<Waiting>>,
+    next_ticket: u64,
+    /// Waiting until the entry of that index is applied.
+    apply_waits: BTreeMap<u64, Vec<Waiting>>,
+    next_sweep: Time,
+
+    log_bytes: u64,
+    taking: Option<snapshot::Taking>,
+    next_snapshot: u64,
+    transfers: BTreeMap<NodeId, transfer::Transfer>,
+    incoming: Option<transfer::Incoming>,
+    /// The newest durable snapshot of our own: the log up to it may go once no transfer needs it.
+    compactable: u64,
+    replacement: Option<members::Replacement>,
+    preferred: Option<NodeId>,
+    was_leader: bool,
+    leading_since: Time,
+    disk_full: bool,
+    seed: u64,
+    effects: Effects,
+}
+
+impl Replica {
+    /// A replica as it starts, from what storage found. The outbox may get what has to be persisted first.
+    pub fn new(
+        options: Options,
+        recovered: Recovered,
+        placement: Option<&PartitionPlacement>,
+        now: Now,
+        outbox: &mut Outbox,
+    ) -> Replica {
+        let partition = recovered.partition;
+        let seed = options.seed ^ u64::from(partition.0).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let start = snapshot::start_from(recovered, placement, options.replaces.is_some(), outbox);
+        let applied = start.initial.snapshot.index;
+        let exact_at = start.initial.snapshot.exact_at;
+        let fresh = applied == 0 && start.initial.entries.is_empty() && start.initial.hard_state.term == 0;
+        let applied_term = start.initial.snapshot.term;
+        let mut raft = Raft::new(options.node, partition, options.raft.clone(), start.initial, seed, now.time);
+        let preferred = placement.and_then(|placement| placement.replicas.first().copied());
+        if fresh && preferred == Some(options.node) {
+            raft.campaign(now.time);
+        }
+        Replica {
+            partition,
+            raft,
+            table: start.table,
+            applied,
+            applied_term,
+            exact_at,
+            last_stamp_ms: start.last_stamp_ms,
+            tokens: start.tokens,
+            digests: Digests::default(),
+            pending: Pending::default(),
+            proposals: VecDeque::new(),
+            pending_tokens: BTreeMap::new(),
+            parked: Vec::new(),
+            open_reads: Vec::new(),
+            asked_reads: BTreeMap::new(),
+            next_ticket: 0,
+            apply_waits: BTreeMap::new(),
+            next_sweep: Time::NEVER,
+            log_bytes: 0,
+            taking: None,
+            next_snapshot: start.next_snapshot,
+            transfers: BTreeMap::new(),
+            incoming: None,
+            compactable: 0,
+            replacement: None,
+            preferred,
+            was_leader: false,
+            leading_since: Time::default(),
+            disk_full: false,
+            seed,
+            effects: Effects::default(),
+            options,
+        }
+    }
+
+    /// Takes a request.
+    pub fn handle(&mut self, work: Work, now: Now, outbox: &mut Outbox) {
+        self.note_deadline(work.deadline, now.time);
+        match &work.call {
+            Call::Command { command, .. } if command.is_read() => self.read(work, now, outbox),
+            Call::Fingerprint { .. } => self.read(work, now, outbox),
+            Call::Command { .. } | Call::Transaction { .. } => self.write(work, now, outbox),
+            Call::Admin(_) => self.admin(work, now, outbox),
+        }
+    }
+
+    /// A message of the consensus.
+    pub fn step(&mut self, from: NodeId, message: raft::Message, now: Now) {
+        self.raft.step(from, message, now.time);
+    }
+
+    /// What the token stands for is durable.
+    pub fn persisted(&mut self, token: raft::PersistToken, now: Now) {
+        self.raft.persisted(token, now.time);
+    }
+
+    /// Entries read back from the disk.
+    pub fn fetched(&mut self, from: u64, entries: Vec<raft::Entry>, now: Now) {
+        self.raft.fetched(from, entries, now.time);
+    }
+
+    /// A node may have died.
+    pub fn suspect(&mut self, node: NodeId, now: Now) {
+        self.raft.suspect(node, now.time);
+    }
+
+    /// The disk ran full, or has space again.
+    pub fn set_disk_full(&mut self, full: bool) {
+        self.disk_full = full;
+        self.raft.set_disk_full(full);
+    }
+
+    /// A new placement: another node may be preferred as leader.
+    pub fn set_placement(&mut self, placement: Option<&PartitionPlacement>) {
+        self.preferred = placement.and_then(|placement| placement.replicas.first().copied());
+    }
+
+    /// Is this replica the leader, with everything that former leaders committed applied?
+    fn is_serving(&self) -> bool {
+        self.raft.is_leader() && self.applied_term == self.raft.term() && self.applied >= self.exact_at
+    }
+
+    /// The clock of commands: never behind what the log has seen.
+    fn clock_ms(&self, now: Now) -> u64 {
+        now.wall_ms.max(self.last_stamp_ms)
+    }
+
+    /// Time-driven work that is due.
+    pub fn wake(&mut self, now: Now, alive: &dyn Fn(NodeId) -> bool, outbox: &mut Outbox) {
+        if self.raft.wake_at() <= now.time {
+            self.raft.tick(now.time);
+        }
+        if self.next_sweep <= now.time {
+            self.sweep(now, outbox);
+        }
+        self.transfer_wake(now, outbox);
+        self.lead_elsewhere(now, alive);
+    }
+
+    /// When [`Replica::wake`] is to be called.
+    pub fn wake_at(&self, now: Now) -> Time {
+        let mut at = self.raft.wake_at().min(self.next_sweep);
+        at = at.min(self.transfer_wake_at()).min(self.lead_elsewhere_at());
+        if let (true, Some(expiry_ms)) = (self.raft.is_leader() && !self.disk_full, self.table.next_expiry_ms()) {
+            let wait = Duration::from_millis(expiry_ms.saturating_sub(self.clock_ms(now)).clamp(1, 60_000));
+            at = at.min(now.time + wait);
+        }
+        at
+    }
+
+    /// Ends a batch: asks the consensus what came of it, applies, answers.
+    pub fn finish(&mut self, now: Now, outbox: &mut Outbox) {
+        self.expire_due(now, outbox);
+        // Applying may lead to new proposals (requests that were parked, keys found expired), hence the second round.
+        loop {
+            self.ask_reads(now);
+            let mut effects = std::mem::take(&mut self.effects);
+            self.raft.finish(now.time, &mut effects);
+            let more = self.take_effects(&mut effects, now, outbox);
+            self.effects = effects;
+            if !more && self.open_reads.is_empty() {
+                break;
+            }
+        }
+        self.take_snapshot(now, outbox);
+    }
+
+    /// Returns whether requests went on that may have led to proposals.
+    fn take_effects(&mut self, effects: &mut Effects, now: Now, outbox: &mut Outbox) -> bool {
+        let partition = self.partition;
+        if effects.role_changed {
+            self.role_changed(now, outbox);
+        }
+        effects.role_changed = false;
+        for (to, message) in effects.send.drain(..) {
+            outbox.send_consensus(partition, to, message);
+        }
+        outbox.persist(partition, &mut effects.persist, effects.persist_token.take());
+        for (to, message) in effects.send_after_persist.drain(..) {
+            outbox.send_gated(partition, to, message);
+        }
+        for (index, membership, committed) in effects.memberships.drain(..) {
+            outbox.event(Event::Membership {
+                partition,
+                index,
+                voters: membership.voters,
+                outgoing: membership.outgoing,
+                learners: membership.learners,
+                committed,
+            });
+        }
+        if let Some((from, to)) = effects.fetch.take() {
+            let max_bytes = self.options.raft.max_append_bytes;
+            outbox.outputs.push(Output::Fetch { partition, from, to, max_bytes });
+        }
+        for node in effects.needs_snapshot.drain(..) {
+            self.start_transfer(node, now, outbox);
+        }
+        let applied_before = self.applied;
+        for entry in effects.committed.drain(..) {
+            self.apply(entry, outbox);
+        }
+        let mut more = false;
+        if self.applied > applied_before {
+            self.raft.applied(self.applied);
+            self.members_applied(now, outbox);
+            more |= self.wake_applied(now, outbox);
+        }
+        for (ticket, answer) in effects.reads.drain(..) {
+            more |= self.read_settled(ticket, answer.ok(), now, outbox);
+        }
+        if self.is_serving() && !self.parked.is_empty() {
+            more = true;
+            for work in std::mem::take(&mut self.parked) {
+                self.handle(work, now, outbox);
+            }
+        }
+        more
+    }
+
+    fn role_changed(&mut self, now: Now, outbox: &mut Outbox) {
+        let role = self.raft.role();
+        let leader = self.raft.leader();
+        outbox.event(Event::Role { partition: self.partition, term: self.raft.term(), role, leader });
+        if role == Role::Leader {
+            self.was_leader = true;
+            self.leading_since = now.time;
+            return;
+        }
+        self.step_down(leader, outbox);
+    }
+
+    /// Not the leader (any more): what has had no effect goes elsewhere, proposals wait for the log to tell.
+    fn step_down(&mut self, leader: Option<NodeId>, outbox: &mut Outbox) {
+        self.pending.clear();
+        self.pending_tokens.clear();
+        self.transfers.clear();
+        self.was_leader = false;
+        for work in self.parked.drain(..) {
+            outbox.elsewhere.push((self.partition, work, leader));
+        }
+        for waits in self.apply_waits.values_mut() {
+            // What waits only for committed entries stays; what waited for proposals of ours may wait in vain.
+            for waiting in waits.extract_if(.., |waiting| !waiting.survives_leadership()) {
+                outbox.elsewhere.push((self.partition, waiting.work, leader));
+            }
+        }
+        self.apply_waits.retain(|_, waits| !waits.is_empty());
+        if let Some(replacement) = self.replacement.take() {
+            for work in replacement.works {
+                outbox.elsewhere.push((self.partition, work, leader));
+            }
+        }
+    }
+
+    fn note_deadline(&mut self, deadline: Time, now: Time) {
+        if deadline != Time::NEVER {
+            self.next_sweep = self.next_sweep.min(now + SWEEP_INTERVAL);
+        }
+    }
+
+    /// Answers what is past its deadline: a proposal is unknown, anything else never happened.
+    fn sweep(&mut self, now: Now, outbox: &mut Outbox) {
+        let late = |deadline: Time| deadline <= now.time;
+        for proposal in &mut self.proposals {
+            if late(proposal.deadline)
+                && let Some(requester) = proposal.requester.take()
+            {
+                let text = "the write was proposed but not committed in time: it may or may not happen";
+                outbox.answers.push((requester, Reply::Unknown(text.into())));
+            }
+        }
+        let mut refused: Vec<Work> = self.parked.extract_if(.., |work| late(work.deadline)).collect();
+        let waits = self.apply_waits.values_mut().chain(self.asked_reads.values_mut());
+        for waits in waits {
+            refused.extend(waits.extract_if(.., |waiting| late(waiting.work.deadline)).map(|waiting| waiting.work));
+        }
+        if let Some(replacement) = &mut self.replacement {
+            for work in replacement.works.extract_if(.., |work| late(work.deadline)) {
+                let text = "the replacement is under way and goes on";
+                outbox.answers.push((work.requester, Reply::Unknown(text.into())));
+            }
+        }
+        self.apply_waits.retain(|_, waits| !waits.is_empty());
+        for work in refused {
+            let text = "TIMEOUT no answer from a majority of the partition's replicas in time, nothing was done";
+            outbox.answers.push((work.requester, Reply::Refused(text.into())));
+        }
+        let waiting = self.proposals.iter().any(|proposal| proposal.requester.is_some())
+            || !self.parked.is_empty()
+            || !self.apply_waits.is_empty()
+            || self.asked_reads.values().any(|waits| !waits.is_empty())
+            || self.replacement.as_ref().is_some_and(|replacement| !replacement.works.is_empty());
+        self.next_sweep = if waiting { now.time + SWEEP_INTERVAL } else { Time::NEVER };
+    }
+
+    /// A look at this replica.
+    pub fn status(&self) -> PartitionStatus {
+        PartitionStatus {
+            partition: self.partition,
+            role: self.raft.role(),
+            term: self.raft.term(),
+            leader: self.raft.leader(),
+            membership: self.raft.membership().clone(),
+            commit: self.raft.commit(),
+            applied: self.applied,
+            last_index: self.raft.last_index(),
+            log_start: self.raft.log_start(),
+            keys: self.table.len() as u64,
+            bytes: self.table.bytes(),
+            digest: self.table.digest(),
+            digest_mismatches: self.digests.mismatches,
+            tokens: self.tokens.len() as u64,
+            quiet: self.raft.is_quiet(),
+        }
+    }
+
+    /// The applied state.
+    pub fn table(&self) -> &Table {
+        &self.table
+    }
+
+    /// The leader, as far as known.
+    pub fn leader(&self) -> Option<NodeId> {
+        self.raft.leader()
+    }
+
+    /// Does this replica lead?
+    pub fn is_leader(&self) -> bool {
+        self.raft.is_leader()
+    }
+}

@@ -1,0 +1,291 @@
+//! Snapshots of this replica's own state, which let the log before them go, and the start from one.
+//!
+//! A snapshot is taken while the partition serves: slice after slice of the table, a few at a time on their way to the
+//! disk. It stands for `index`, the entry that was applied when it began; slices taken later also hold effects of later
+//! entries, up to `exact_at`. Mutations are absolute, so the slices plus all entries from `index` on give the exact state
+//! once `exact_at` is applied. The file is finished only when this node's own log holds entries up to `exact_at` durably.
+
+use std::mem;
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use data::{Position, Table};
+
+use super::Replica;
+use super::tokens::Tokens;
+use crate::PartitionId;
+use crate::contract::{Event, Output, SnapshotWrite, Write};
+use crate::ordered::raft::{HardState, Initial, Membership, SnapshotMeta};
+use crate::placement::PartitionPlacement;
+use crate::shard::Recovered;
+use crate::shard::outbox::Outbox;
+use crate::time::Now;
+
+/// The size of a slice, about. A single larger value makes a larger one.
+pub(super) const SLICE_BYTES: usize = 256 << 10;
+/// Slices on their way to the disk at a time.
+const SLICES_AHEAD: u64 = 2;
+const VERSION: u8 = 1;
+
+/// A snapshot on its way to the disk.
+#[derive(Debug)]
+pub(crate) struct Taking {
+    id: u64,
+    meta: SnapshotMeta,
+    /// Where the next slice starts; `None` when all are given out.
+    cursor: Option<Position>,
+    /// Of the next piece.
+    sequence: u64,
+    written: u64,
+    /// When all slices were taken: what has to be durable before the file is finished.
+    exact_at: Option<u64>,
+    finishing: bool,
+}
+
+/// What stands beside the table in a snapshot.
+#[derive(Debug)]
+pub(super) struct Tail {
+    pub meta: SnapshotMeta,
+    pub last_stamp_ms: u64,
+    pub tokens: Tokens,
+}
+
+impl Tail {
+    /// The bytes for the snapshot file or the last chunk.
+    pub fn encode(meta: &SnapshotMeta, last_stamp_ms: u64, tokens: &Tokens) -> Bytes {
+        let meta = postcard::to_allocvec(meta).unwrap_or_default();
+        let mut out = BytesMut::with_capacity(16 + meta.len());
+        out.put_u8(VERSION);
+        out.put_u64_le(last_stamp_ms);
+        out.put_u32_le(meta.len() as u32);
+        out.put_slice(&meta);
+        tokens.encode(&mut out);
+        out.freeze()
+    }
+
+    /// What is in `bytes`, or `None`.
+    pub fn decode(mut bytes: Bytes) -> Option<Tail> {
+        if bytes.try_get_u8().ok()? != VERSION {
+            return None;
+        }
+        let last_stamp_ms = bytes.try_get_u64_le().ok()?;
+        let length = bytes.try_get_u32_le().ok()? as usize;
+        if length > bytes.len() {
+            return None;
+        }
+        let meta = postcard::from_bytes(&bytes.split_to(length)).ok()?;
+        let tokens = Tokens::decode(&mut bytes)?;
+        Some(Tail { meta, last_stamp_ms, tokens })
+    }
+}
+
+impl Replica {
+    /// Begins, goes on with or finishes a snapshot, as the log's size and the disk's progress ask for.
+    pub(super) fn take_snapshot(&mut self, now: Now, outbox: &mut Outbox) {
+        let _ = now;
+        if self.taking.is_none() && !self.begin_snapshot() {
+            return;
+        }
+        let Some(taking) = &mut self.taking else { return };
+        let partition = self.partition;
+        let snapshot = taking.id;
+        while taking.sequence < taking.written + SLICES_AHEAD
+            && let Some(cursor) = taking.cursor
+        {
+            let mut out = BytesMut::new();
+            taking.cursor = self.table.slice(cursor, SLICE_BYTES, &mut out);
+            let (sequence, bytes) = (taking.sequence, out.freeze());
+            outbox.outputs.push(Output::Snapshot(SnapshotWrite::Chunk { partition, snapshot, sequence, bytes }));
+            taking.sequence += 1;
+        }
+        if taking.cursor.is_some() || taking.finishing {
+            return;
+        }
+        let exact_at = *taking.exact_at.get_or_insert(self.applied.max(self.exact_at));
+        if self.raft.durable_index() < exact_at || self.applied < exact_at {
+            return;
+        }
+        taking.finishing = true;
+        taking.meta.exact_at = self.applied;
+        let sequence = taking.sequence;
+        // Tokens are taken now, which is after the last slice: exact at the entry that is applied now.
+        let meta = Tail::encode(&taking.meta, self.last_stamp_ms, &self.tokens);
+        outbox.outputs.push(Output::Snapshot(SnapshotWrite::Finish { partition, snapshot, sequence, meta }));
+    }
+
+    fn begin_snapshot(&mut self) -> bool {
+        let threshold = self.options.snapshot_log_bytes.max(self.table.bytes());
+        // While a state from elsewhere is being received a snapshot of the present one is of no use.
+        if self.log_bytes <= threshold || self.incoming.is_some() || self.disk_full || self.applied < self.exact_at {
+            return false;
+        }
+        let Some(meta) = self.raft.meta_at(self.applied) else { return false };
+        let id = self.next_snapshot_id();
+        self.log_bytes = 0;
+        self.taking =
+            Some(Taking { id, meta, cursor: Some(0), sequence: 0, written: 0, exact_at: None, finishing: false });
+        true
+    }
+
+    pub(super) fn next_snapshot_id(&mut self) -> u64 {
+        self.next_snapshot += 1;
+        self.next_snapshot
+    }
+
+    /// A piece of a snapshot file is on the disk.
+    pub fn snapshot_written(&mut self, snapshot: u64, sequence: u64, now: Now, outbox: &mut Outbox) {
+        if self.incoming_written(snapshot, sequence, now, outbox) {
+            return;
+        }
+        let Some(taking) = self.taking.as_mut().filter(|taking| taking.id == snapshot) else { return };
+        if !taking.finishing || sequence != taking.sequence {
+            taking.written = taking.written.max(sequence + 1);
+            return;
+        }
+        let index = taking.meta.index;
+        self.taking = None;
+        self.compactable = self.compactable.max(index);
+        outbox.event(Event::SnapshotTaken { partition: self.partition, index });
+        self.compact();
+    }
+
+    /// Lets the log go up to the newest durable snapshot, but not what a transfer under way needs, nor what a
+    /// follower that answers is about to be sent.
+    pub(super) fn compact(&mut self) {
+        let mut index = self.compactable;
+        for transfer in self.transfers.values() {
+            index = index.min(transfer.index());
+        }
+        if index > self.raft.log_start() {
+            self.raft.compact(index);
+        }
+    }
+
+    /// Gives up the snapshot under way.
+    pub(super) fn abort_snapshot(&mut self, outbox: &mut Outbox) {
+        if let Some(taking) = self.taking.take() {
+            let (partition, snapshot) = (self.partition, taking.id);
+            outbox.outputs.push(Output::Snapshot(SnapshotWrite::Abort { partition, snapshot }));
+        }
+    }
+}
+
+/// What a replica starts from.
+pub(super) struct Start {
+    pub initial: Initial,
+    pub table: Table,
+    pub last_stamp_ms: u64,
+    pub tokens: Tokens,
+    pub next_snapshot: u64,
+}
+
+/// Puts together what storage found. Where a snapshot from elsewhere had become durable and the log did not yet know,
+/// the log is reset to it now.
+///
+/// # Panics
+/// If the snapshot's description or the hard state cannot be read (their checksums were right, so a newer version wrote
+/// them), or if entries between snapshot and log are missing.
+pub(super) fn start_from(
+    recovered: Recovered,
+    placement: Option<&PartitionPlacement>,
+    rebuilding: bool,
+    outbox: &mut Outbox,
+) -> Start {
+    let partition = recovered.partition;
+    let hard_state = recovered.state.as_ref().map(|state| match postcard::from_bytes::<HardState>(state) {
+        Ok(hard_state) => hard_state,
+        Err(_) => panic!("the state record of partition {} was written by another version", partition.0),
+    });
+    let mut start = Start {
+        initial: Initial { hard_state: hard_state.unwrap_or_default(), ..Initial::default() },
+        table: empty_table(placement),
+        last_stamp_ms: 0,
+        tokens: Tokens::default(),
+        next_snapshot: 0,
+    };
+    match recovered.snapshot {
+        Some((meta, table)) => {
+            let Some(tail) = Tail::decode(meta) else {
+                panic!("the snapshot of partition {} was written by another version", partition.0);
+            };
+            start.table = table;
+            start.last_stamp_ms = tail.last_stamp_ms;
+            start.tokens = tail.tokens;
+            start.initial.snapshot = tail.meta;
+        }
+        None if rebuilding => {}
+        None => {
+            let voters = placement.map(|placement| placement.replicas.clone()).unwrap_or_default();
+            start.initial.snapshot.membership = sorted_voters(voters);
+        }
+    }
+    start.next_snapshot = recovered.newest_snapshot;
+    let mut entries = recovered.entries;
+    let base = &start.initial.snapshot;
+    assert!(
+        recovered.log_start <= base.index,
+        "partition {}: entries {} to {} are in no log and no snapshot",
+        partition.0,
+        base.index + 1,
+        recovered.log_start
+    );
+    if !continues(&entries, recovered.log_start, base) {
+        entries.clear();
+        reset_log(partition, base.index, outbox);
+    }
+    entries.retain(|entry| entry.index > base.index);
+    start.initial.entries = entries;
+    start
+}
+
+/// Does the log go on from the snapshot, that is, does it hold the snapshot's last entry (or begin right after it)?
+fn continues(entries: &[crate::ordered::raft::Entry], log_start: u64, base: &SnapshotMeta) -> bool {
+    if log_start == base.index {
+        return true;
+    }
+    let offset = (base.index - log_start - 1) as usize;
+    entries.get(offset).is_some_and(|entry| entry.index == base.index && entry.term == base.term)
+}
+
+fn reset_log(partition: PartitionId, index: u64, outbox: &mut Outbox) {
+    outbox.persist(partition, &mut vec![Write::Reset { partition, index }], None);
+}
+
+pub(super) fn sorted_voters(mut voters: Vec<crate::NodeId>) -> Membership {
+    voters.sort_unstable();
+    Membership { voters, ..Membership::default() }
+}
+
+fn empty_table(placement: Option<&PartitionPlacement>) -> Table {
+    placement.map_or_else(Table::new, |placement| Table::with_slots(placement.first_slot, placement.last_slot))
+}
+
+impl Replica {
+    /// Takes over a state that came from elsewhere and is durable.
+    pub(super) fn install(&mut self, table: Table, tail: Tail, now: Now, outbox: &mut Outbox) -> bool {
+        if !self.raft.restore(&tail.meta, now.time) {
+            return false;
+        }
+        self.abort_snapshot(outbox);
+        let index = tail.meta.index;
+        self.table = table;
+        self.applied = index;
+        self.applied_term = tail.meta.term;
+        self.exact_at = tail.meta.exact_at;
+        self.last_stamp_ms = self.last_stamp_ms.max(tail.last_stamp_ms);
+        self.tokens = tail.tokens;
+        self.digests.reset();
+        self.log_bytes = 0;
+        self.compactable = index;
+        self.pending.clear();
+        let settled = self.proposals.partition_point(|proposal| proposal.index <= index);
+        for proposal in self.proposals.drain(..settled) {
+            if let Some(requester) = proposal.requester {
+                let text = "the leader changed, and what became of the write cannot be told";
+                outbox.answers.push((requester, crate::Reply::Unknown(text.into())));
+            }
+        }
+        outbox.event(Event::SnapshotInstalled { partition: self.partition, index });
+        mem::drop(self.incoming.take());
+        true
+    }
+}

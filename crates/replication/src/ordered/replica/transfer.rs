@@ -1,0 +1,291 @@
+//! Snapshots to and from other replicas, in chunks.
+//!
+//! The leader offers (an empty chunk), the follower says what it has already, chunks go out a few at a time, each
+//! acknowledged with the position that the follower wants next. A break is gone over by sending again from there; a
+//! transfer that another leader began is gone on with if the new leader's log still reaches back to where that one
+//! started, since the slices may be of any later state as long as all entries since are applied after them. The log from
+//! the snapshot's index on is kept while the transfer runs, so that writes going on never make it start anew.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use data::{Position, Table};
+
+use super::Replica;
+use super::snapshot::{SLICE_BYTES, Tail};
+use crate::NodeId;
+use crate::contract::{Event, Output, SnapshotWrite};
+use crate::ordered::raft::SnapshotMeta;
+use crate::shard::outbox::Outbox;
+use crate::time::{Now, Time};
+use crate::wire::{Message, SnapshotAck, SnapshotChunk};
+
+/// Chunks on their way at a time.
+const CHUNKS_AHEAD: usize = 4;
+/// Nothing acknowledged for this long: sent again from the last acknowledged position.
+const RESEND_AFTER: Duration = Duration::from_millis(500);
+/// Nothing acknowledged for this long: given up, so that the log need not be kept any longer.
+const GIVE_UP_AFTER: Duration = Duration::from_secs(60);
+
+/// A snapshot on its way to a follower.
+#[derive(Debug)]
+pub(crate) struct Transfer {
+    meta: SnapshotMeta,
+    /// The follower has answered the offer.
+    accepted: bool,
+    /// Where the next chunk starts; `None`: the tail was sent.
+    cursor: Option<Position>,
+    /// Where chunks that are not acknowledged start, oldest first.
+    unacknowledged: Vec<Position>,
+    tail_sent: bool,
+    progress_at: Time,
+    sent_at: Time,
+}
+
+/// A snapshot on its way in.
+#[derive(Debug)]
+pub(crate) struct Incoming {
+    meta: SnapshotMeta,
+    table: Table,
+    /// The position wanted next; `None`: only the tail is missing.
+    next: Option<Position>,
+    file: u64,
+    sequence: u64,
+    /// Everything came and the file is being made durable.
+    finishing: Option<(NodeId, u64, Tail)>,
+}
+
+impl Transfer {
+    /// The entry that the snapshot stands for: the log after it has to be kept.
+    pub fn index(&self) -> u64 {
+        self.meta.index
+    }
+}
+
+impl Replica {
+    /// A follower is too far behind for the log.
+    pub(super) fn start_transfer(&mut self, to: NodeId, now: Now, outbox: &mut Outbox) {
+        let Some(meta) = self.raft.meta_at(self.applied) else { return };
+        let transfer = Transfer {
+            meta,
+            accepted: false,
+            cursor: Some(0),
+            unacknowledged: Vec::new(),
+            tail_sent: false,
+            progress_at: now.time,
+            sent_at: now.time,
+        };
+        self.transfers.insert(to, transfer);
+        self.send_offer(to, outbox);
+    }
+
+    fn send_offer(&mut self, to: NodeId, outbox: &mut Outbox) {
+        self.send_chunk(to, 0, Some(0), Bytes::new(), outbox);
+    }
+
+    fn send_chunk(&self, to: NodeId, from: Position, next: Option<Position>, bytes: Bytes, outbox: &mut Outbox) {
+        let Some(transfer) = self.transfers.get(&to) else { return };
+        let (partition, term, meta) = (self.partition, self.raft.term(), transfer.meta.clone());
+        outbox.send(to, Message::SnapshotChunk(SnapshotChunk { partition, term, meta, from, next, bytes }));
+    }
+
+    /// Sends chunks as far as the window goes.
+    fn send_chunks(&mut self, to: NodeId, now: Now, outbox: &mut Outbox) {
+        loop {
+            let Some(transfer) = self.transfers.get_mut(&to) else { return };
+            if !transfer.accepted || transfer.tail_sent || transfer.unacknowledged.len() >= CHUNKS_AHEAD {
+                return;
+            }
+            transfer.sent_at = now.time;
+            let Some(from) = transfer.cursor else {
+                // All slices are there: the tail is made now, so that it covers the state of the last slice.
+                if !transfer.unacknowledged.is_empty() {
+                    return;
+                }
+                transfer.tail_sent = true;
+                transfer.meta.exact_at = self.applied.max(self.exact_at);
+                let tail = Tail::encode(&transfer.meta, self.last_stamp_ms, &self.tokens);
+                return self.send_chunk(to, Position::MAX, None, tail, outbox);
+            };
+            let mut out = BytesMut::new();
+            let next = self.table.slice(from, SLICE_BYTES, &mut out);
+            transfer.cursor = next;
+            transfer.unacknowledged.push(from);
+            // `Position::MAX` as the position to go on from says that only the tail is missing.
+            self.send_chunk(to, from, Some(next.unwrap_or(Position::MAX)), out.freeze(), outbox);
+        }
+    }
+
+    /// The follower says how far it is.
+    pub fn on_snapshot_ack(&mut self, from: NodeId, ack: SnapshotAck, now: Now, outbox: &mut Outbox) {
+        let partition = self.partition;
+        if !self.raft.is_leader() || ack.term > self.raft.term() {
+            return;
+        }
+        let Some(transfer) = self.transfers.get_mut(&from) else { return };
+        let Some(next) = ack.next else {
+            if ack.index < transfer.meta.index {
+                return;
+            }
+            let index = transfer.meta.index;
+            self.transfers.remove(&from);
+            self.raft.snapshot_delivered(from, Some(ack.index), now.time);
+            outbox.event(Event::SnapshotSent { partition, to: from, index, resumed: false, finished: true });
+            return self.compact();
+        };
+        if !transfer.accepted {
+            return self.accept(from, ack.index, next, now, outbox);
+        }
+        if ack.index != transfer.meta.index {
+            return;
+        }
+        transfer.progress_at = now.time;
+        if next == 0 && transfer.unacknowledged.first() != Some(&0) {
+            // The follower lost what it had (it restarted): from the beginning.
+            transfer.cursor = Some(0);
+            transfer.unacknowledged.clear();
+            transfer.tail_sent = false;
+        } else {
+            transfer.unacknowledged.retain(|&position| position >= next);
+            // A follower that is further than we thought (its answers came late) is not sent again what it has.
+            if transfer.cursor.is_some_and(|cursor| cursor < next) {
+                transfer.cursor = (next != Position::MAX).then_some(next);
+            }
+        }
+        self.send_chunks(from, now, outbox);
+    }
+
+    /// The follower has answered the offer: it has nothing, or part of a snapshot that may be gone on with.
+    fn accept(&mut self, to: NodeId, index: u64, next: Position, now: Now, outbox: &mut Outbox) {
+        let reachable = index >= self.raft.log_start() && index <= self.applied;
+        let meta = if reachable { self.raft.meta_at(index) } else { None };
+        let Some(transfer) = self.transfers.get_mut(&to) else { return };
+        let mut resumed = false;
+        match meta {
+            Some(meta) if index != transfer.meta.index || next != 0 => {
+                transfer.meta = meta;
+                transfer.cursor = (next != Position::MAX).then_some(next);
+                resumed = next != 0;
+            }
+            _ => {}
+        }
+        transfer.accepted = true;
+        transfer.progress_at = now.time;
+        let (partition, index) = (self.partition, transfer.meta.index);
+        outbox.event(Event::SnapshotSent { partition, to, index, resumed, finished: false });
+        self.send_chunks(to, now, outbox);
+    }
+
+    /// Sends again what was lost, gives up what leads nowhere.
+    pub(super) fn transfer_wake(&mut self, now: Now, outbox: &mut Outbox) {
+        let waiting: Vec<NodeId> = self.transfers.keys().copied().collect();
+        for to in waiting {
+            let Some(transfer) = self.transfers.get_mut(&to) else { continue };
+            if now.time >= transfer.progress_at + GIVE_UP_AFTER {
+                self.transfers.remove(&to);
+                self.raft.snapshot_delivered(to, None, now.time);
+                self.compact();
+            } else if now.time >= transfer.sent_at.max(transfer.progress_at) + RESEND_AFTER {
+                transfer.sent_at = now.time;
+                if !transfer.accepted {
+                    self.send_offer(to, outbox);
+                    continue;
+                }
+                if let Some(&oldest) = transfer.unacknowledged.first() {
+                    transfer.cursor = Some(oldest);
+                }
+                transfer.unacknowledged.clear();
+                transfer.tail_sent = false;
+                self.send_chunks(to, now, outbox);
+            }
+        }
+    }
+
+    pub(super) fn transfer_wake_at(&self) -> Time {
+        let due = |transfer: &Transfer| transfer.sent_at.max(transfer.progress_at) + RESEND_AFTER;
+        self.transfers.values().map(due).min().unwrap_or(Time::NEVER)
+    }
+
+    /// A chunk from the leader.
+    pub fn on_snapshot_chunk(&mut self, from: NodeId, chunk: SnapshotChunk, now: Now, outbox: &mut Outbox) {
+        if !self.raft.hear_leader(from, chunk.term, now.time) {
+            return;
+        }
+        if chunk.meta.index <= self.applied {
+            return self.acknowledge(from, self.applied, None, outbox);
+        }
+        let is_offer = chunk.from == 0 && chunk.next == Some(0);
+        let same = self.incoming.as_ref().is_some_and(|incoming| incoming.meta.index == chunk.meta.index);
+        match (&self.incoming, is_offer) {
+            (Some(incoming), true) => {
+                let next = incoming.next.unwrap_or(Position::MAX);
+                return self.acknowledge(from, incoming.meta.index, Some(next), outbox);
+            }
+            (None, true) => return self.acknowledge(from, chunk.meta.index, Some(0), outbox),
+            (_, false) if !same && chunk.from == 0 => self.begin_incoming(chunk.meta.clone(), outbox),
+            (_, false) if !same => return self.acknowledge(from, chunk.meta.index, Some(0), outbox),
+            _ => {}
+        }
+        self.take_chunk(from, chunk, outbox);
+    }
+
+    fn begin_incoming(&mut self, meta: SnapshotMeta, outbox: &mut Outbox) {
+        self.abort_snapshot(outbox);
+        if let Some(former) = self.incoming.take() {
+            let (partition, snapshot) = (self.partition, former.file);
+            outbox.outputs.push(Output::Snapshot(SnapshotWrite::Abort { partition, snapshot }));
+        }
+        let file = self.next_snapshot_id();
+        let table = self.table.empty_like();
+        self.incoming = Some(Incoming { meta, table, next: Some(0), file, sequence: 0, finishing: None });
+    }
+
+    fn take_chunk(&mut self, from: NodeId, chunk: SnapshotChunk, outbox: &mut Outbox) {
+        let Some(incoming) = &mut self.incoming else { return };
+        let (partition, snapshot, sequence) = (self.partition, incoming.file, incoming.sequence);
+        let index = incoming.meta.index;
+        if incoming.finishing.is_some() {
+            return;
+        }
+        let Some(next) = chunk.next else {
+            if incoming.next.is_some() {
+                let wanted = incoming.next;
+                return self.acknowledge(from, index, wanted, outbox);
+            }
+            let Some(tail) = Tail::decode(chunk.bytes.clone()) else { return };
+            incoming.finishing = Some((from, chunk.term, tail));
+            let meta = chunk.bytes;
+            outbox.outputs.push(Output::Snapshot(SnapshotWrite::Finish { partition, snapshot, sequence, meta }));
+            return;
+        };
+        if incoming.next == Some(chunk.from) && incoming.table.load(&chunk.bytes).is_ok() {
+            incoming.next = (next != Position::MAX).then_some(next);
+            incoming.sequence += 1;
+            let bytes = chunk.bytes;
+            outbox.outputs.push(Output::Snapshot(SnapshotWrite::Chunk { partition, snapshot, sequence, bytes }));
+        }
+        let wanted = incoming.next.unwrap_or(Position::MAX);
+        self.acknowledge(from, index, Some(wanted), outbox);
+    }
+
+    fn acknowledge(&self, to: NodeId, index: u64, next: Option<Position>, outbox: &mut Outbox) {
+        let (partition, term) = (self.partition, self.raft.term());
+        outbox.send(to, Message::SnapshotAck(SnapshotAck { partition, term, index, next }));
+    }
+
+    /// Is the piece one of the snapshot that comes in? If it was the last one, the state is taken over.
+    pub(super) fn incoming_written(&mut self, file: u64, sequence: u64, now: Now, outbox: &mut Outbox) -> bool {
+        let Some(incoming) = self.incoming.as_mut().filter(|incoming| incoming.file == file) else { return false };
+        if sequence != incoming.sequence || incoming.finishing.is_none() {
+            return true;
+        }
+        let Some(incoming) = self.incoming.take() else { return true };
+        if let Some((from, _, tail)) = incoming.finishing {
+            self.install(incoming.table, tail, now, outbox);
+            // What the acknowledgement claims, the state up to `applied`, is durable in either case: the file is, and a
+            // restart resets the log to it.
+            self.acknowledge(from, self.applied, None, outbox);
+        }
+        true
+    }
+}

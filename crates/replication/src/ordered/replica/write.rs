@@ -1,0 +1,161 @@
+//! Writes at the leader: prepare, propose, remember whom to answer.
+
+use bytes::Bytes;
+use data::{Mutation, Prepared, Stamp, View};
+use resp::Value;
+
+use super::payload::Payload;
+use super::read::Waiting;
+use super::{Replica, TOKEN_BYTES};
+use crate::contract::{Call, Reply};
+use crate::ordered::raft::ProposeRefused;
+use crate::shard::call::{decode_value, encode_value};
+use crate::shard::outbox::{Outbox, Requester, Work};
+use crate::time::{Now, Time};
+
+/// A write that stands in the log and is not settled.
+#[derive(Debug)]
+pub(crate) struct Proposal {
+    pub index: u64,
+    pub term: u64,
+    /// `None`: nobody waits (any more).
+    pub requester: Option<Requester>,
+    pub deadline: Time,
+    pub reply: Value,
+}
+
+impl Replica {
+    /// Takes a write.
+    pub(super) fn write(&mut self, work: Work, now: Now, outbox: &mut Outbox) {
+        if !self.raft.is_leader() {
+            outbox.elsewhere.push((self.partition, work, self.raft.leader()));
+        } else if !self.is_serving() {
+            self.parked.push(work);
+        } else if let Some(work) = self.answer_known_token(work, outbox) {
+            self.prepare_and_propose(work, now, outbox);
+        }
+    }
+
+    /// A token that was seen before is answered as it was then; one that is under way is waited for.
+    fn answer_known_token(&mut self, work: Work, outbox: &mut Outbox) -> Option<Work> {
+        let Call::Command { token: Some(token), .. } = &work.call else { return Some(work) };
+        if token.is_empty() || token.len() > TOKEN_BYTES {
+            let text = format!("ERR an idempotency token has 1 to {TOKEN_BYTES} bytes");
+            outbox.answers.push((work.requester, Reply::Refused(text)));
+            return None;
+        }
+        if let Some(reply) = self.tokens.reply(token) {
+            outbox.answers.push((work.requester, known_reply(reply)));
+            return None;
+        }
+        if let Some(&index) = self.pending_tokens.get(token) {
+            self.apply_waits.entry(index).or_default().push(Waiting::again(work));
+            return None;
+        }
+        Some(work)
+    }
+
+    fn prepare_and_propose(&mut self, work: Work, now: Now, outbox: &mut Outbox) {
+        if self.disk_full {
+            return refuse_full(work, outbox);
+        }
+        let stamp = self.stamp(now);
+        let prepared = self.prepare(&work.call, &stamp);
+        let token = match &work.call {
+            Call::Command { token, .. } => token.clone(),
+            _ => None,
+        };
+        match (prepared.mutation, token) {
+            // Nothing changes, so nothing need be logged; but what it says must be as certain as a read.
+            (None, None) => self.answer_after_pending(work, prepared.reply, now, outbox),
+            (mutation, token) => self.propose(work, prepared.reply, mutation, token, stamp.time_ms, now, outbox),
+        }
+    }
+
+    fn prepare(&self, call: &Call, stamp: &Stamp) -> Prepared {
+        let view = View { table: &self.table, pending: Some(&self.pending), now_ms: stamp.time_ms };
+        match call {
+            Call::Command { command, arguments, .. } => data::prepare(command, arguments, &view, stamp),
+            Call::Transaction { commands, watches } => data::prepare_transaction(commands, watches, &view, stamp),
+            Call::Fingerprint { .. } | Call::Admin(_) => unreachable!("not a write"),
+        }
+    }
+
+    pub(super) fn stamp(&mut self, now: Now) -> Stamp {
+        self.seed = self.seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let time_ms = self.clock_ms(now);
+        let sequence = self.raft.last_index() + 1;
+        Stamp { time_ms, logical: 0, origin: self.options.node.0, sequence, seed: self.seed ^ (self.seed >> 31) }
+    }
+
+    /// Proposes what `work` leads to; `reply` is for when it is committed.
+    #[allow(clippy::too_many_arguments)]
+    pub(super) fn propose(
+        &mut self,
+        work: Work,
+        reply: Value,
+        mutation: Option<Mutation>,
+        token: Option<Bytes>,
+        time_ms: u64,
+        now: Now,
+        outbox: &mut Outbox,
+    ) {
+        let kept = token.clone().map(|token| (token, encode_value(&reply)));
+        let payload = Payload { time_ms, token: kept, mutation };
+        match self.raft.propose(payload.encode(), now.time) {
+            Ok(index) => {
+                if let Some(mutation) = &payload.mutation {
+                    self.pending.record(index, mutation);
+                }
+                if let Some(token) = token {
+                    self.pending_tokens.insert(token, index);
+                }
+                // Replies that later entries are prepared against must not run behind the clock of this one.
+                self.last_stamp_ms = self.last_stamp_ms.max(time_ms);
+                let (requester, deadline) = (Some(work.requester), work.deadline);
+                self.proposals.push_back(Proposal { index, term: self.raft.term(), requester, deadline, reply });
+            }
+            Err(ProposeRefused::NotLeader(leader)) => outbox.elsewhere.push((self.partition, work, leader)),
+            Err(ProposeRefused::DiskFull) => refuse_full(work, outbox),
+            // Leadership is on its way to another node: the request follows it.
+            Err(_) => outbox.elsewhere.push((self.partition, work, None)),
+        }
+    }
+
+    /// Proposes a mutation that no client asked for (expiry). Nothing happens if it cannot be.
+    pub(super) fn propose_own(&mut self, mutation: Mutation, now: Now) {
+        let time_ms = self.clock_ms(now);
+        let payload = Payload { time_ms, token: None, mutation: Some(mutation) };
+        if let Ok(index) = self.raft.propose(payload.encode(), now.time)
+            && let Some(mutation) = &payload.mutation
+        {
+            self.pending.record(index, mutation);
+        }
+    }
+
+    /// Keys whose time has come are deleted through the log, so that every replica agrees on when they went.
+    pub(super) fn expire_due(&mut self, now: Now, _outbox: &mut Outbox) {
+        const MOST_AT_ONCE: usize = 128;
+        let clock_ms = self.clock_ms(now);
+        if self.disk_full || self.table.next_expiry_ms().is_none_or(|at| at > clock_ms) || !self.is_serving() {
+            return;
+        }
+        let mut expired = self.table.expired(clock_ms, MOST_AT_ONCE);
+        expired.retain(|key| self.pending.position_of(key).is_none());
+        if let Some(mutation) = (data::Answer { reply: Value::Null, expired }).expire() {
+            self.propose_own(mutation, now);
+        }
+    }
+}
+
+fn known_reply(reply: &Bytes) -> Reply {
+    match decode_value(reply) {
+        Some(value) => Reply::Done(value),
+        None => Reply::Unknown("the write with this token was done, its reply cannot be read back".into()),
+    }
+}
+
+pub(super) fn refuse_full(work: Work, outbox: &mut Outbox) {
+    let text = "DISKFULL the disk of the partition's leader is full, nothing was written";
+    outbox.answers.push((work.requester, Reply::Refused(text.into())));
+}

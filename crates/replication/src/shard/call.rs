@@ -1,0 +1,148 @@
+//! The bytes of calls and replies on their way between nodes, and of replies that are kept beside idempotency tokens.
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use data::{Command, Watch};
+use resp::{Limits, Protocol, Value, ValueDecoder};
+
+use crate::NodeId;
+use crate::contract::{Admin, Call};
+
+const COMMAND: u8 = 0;
+const COMMAND_WITH_TOKEN: u8 = 1;
+const TRANSACTION: u8 = 2;
+const FINGERPRINT: u8 = 3;
+const TRANSFER: u8 = 4;
+const REPLACE: u8 = 5;
+
+/// The bytes of a call.
+pub(crate) fn encode_call(call: &Call) -> Bytes {
+    let mut out = BytesMut::with_capacity(128);
+    match call {
+        Call::Command { arguments, token: None, .. } => {
+            out.put_u8(COMMAND);
+            put_strings(arguments, &mut out);
+        }
+        Call::Command { arguments, token: Some(token), .. } => {
+            out.put_u8(COMMAND_WITH_TOKEN);
+            put_string(token, &mut out);
+            put_strings(arguments, &mut out);
+        }
+        Call::Transaction { commands, watches } => {
+            out.put_u8(TRANSACTION);
+            out.put_u32_le(watches.len() as u32);
+            for watch in watches {
+                put_string(&watch.key, &mut out);
+                out.put_u128_le(watch.fingerprint);
+            }
+            out.put_u32_le(commands.len() as u32);
+            for (_, arguments) in commands {
+                put_strings(arguments, &mut out);
+            }
+        }
+        Call::Fingerprint { keys } => {
+            out.put_u8(FINGERPRINT);
+            put_strings(keys, &mut out);
+        }
+        Call::Admin(Admin::Transfer { to }) => {
+            out.put_u8(TRANSFER);
+            out.put_u64_le(to.0);
+        }
+        Call::Admin(Admin::Replace { old, new }) => {
+            out.put_u8(REPLACE);
+            out.put_u64_le(old.0);
+            out.put_u64_le(new.0);
+        }
+    }
+    out.freeze()
+}
+
+/// The call in `bytes`; `None` if they are not one (or name a command that this build does not know).
+pub(crate) fn decode_call(mut bytes: Bytes) -> Option<Call> {
+    let call = match bytes.try_get_u8().ok()? {
+        COMMAND => {
+            let (command, arguments) = get_command(&mut bytes)?;
+            Call::Command { command, arguments, token: None }
+        }
+        COMMAND_WITH_TOKEN => {
+            let token = Some(get_string(&mut bytes)?);
+            let (command, arguments) = get_command(&mut bytes)?;
+            Call::Command { command, arguments, token }
+        }
+        TRANSACTION => {
+            let mut watches = Vec::new();
+            for _ in 0..bytes.try_get_u32_le().ok()? {
+                let key = get_string(&mut bytes)?;
+                watches.push(Watch { key, fingerprint: bytes.try_get_u128_le().ok()? });
+            }
+            let mut commands = Vec::new();
+            for _ in 0..bytes.try_get_u32_le().ok()? {
+                commands.push(get_command(&mut bytes)?);
+            }
+            Call::Transaction { commands, watches }
+        }
+        FINGERPRINT => Call::Fingerprint { keys: get_strings(&mut bytes)? },
+        TRANSFER => Call::Admin(Admin::Transfer { to: get_node(&mut bytes)? }),
+        REPLACE => Call::Admin(Admin::Replace { old: get_node(&mut bytes)?, new: get_node(&mut bytes)? }),
+        _ => return None,
+    };
+    bytes.is_empty().then_some(call)
+}
+
+fn get_command(bytes: &mut Bytes) -> Option<(&'static Command, Vec<Bytes>)> {
+    let arguments = get_strings(bytes)?;
+    let command = Command::lookup(arguments.first()?)?;
+    command.check_arity(&arguments).ok()?;
+    Some((command, arguments))
+}
+
+fn get_node(bytes: &mut Bytes) -> Option<NodeId> {
+    bytes.try_get_u64_le().ok().map(NodeId)
+}
+
+fn put_string(string: &Bytes, out: &mut BytesMut) {
+    out.put_u32_le(string.len() as u32);
+    out.put_slice(string);
+}
+
+fn put_strings(strings: &[Bytes], out: &mut BytesMut) {
+    out.put_u32_le(strings.len() as u32);
+    for string in strings {
+        put_string(string, out);
+    }
+}
+
+fn get_string(bytes: &mut Bytes) -> Option<Bytes> {
+    let length = bytes.try_get_u32_le().ok()? as usize;
+    (length <= bytes.len()).then(|| bytes.split_to(length))
+}
+
+fn get_strings(bytes: &mut Bytes) -> Option<Vec<Bytes>> {
+    let count = bytes.try_get_u32_le().ok()? as usize;
+    // Each string takes four bytes at least, so a claimed count cannot make us reserve more than the input's size.
+    let mut strings = Vec::with_capacity(count.min(bytes.len() / 4));
+    for _ in 0..count {
+        strings.push(get_string(bytes)?);
+    }
+    Some(strings)
+}
+
+/// The bytes of a value. RESP3 keeps every distinction but one: it has a single null, so `NullArray` is no bytes at all.
+pub(crate) fn encode_value(value: &Value) -> Bytes {
+    if *value == Value::NullArray {
+        return Bytes::new();
+    }
+    let mut out = BytesMut::new();
+    resp::encode(value, Protocol::Resp3, &mut out);
+    out.freeze()
+}
+
+/// The value in `bytes`; `None` if they are not exactly one.
+pub(crate) fn decode_value(bytes: &[u8]) -> Option<Value> {
+    if bytes.is_empty() {
+        return Some(Value::NullArray);
+    }
+    let limits = Limits { bulk_bytes: usize::MAX, arguments: usize::MAX, nesting: 64, ..Limits::default() };
+    let mut buffer = BytesMut::from(bytes);
+    let value = ValueDecoder::new(limits).decode(&mut buffer).ok()??;
+    buffer.is_empty().then_some(value)
+}

@@ -1,0 +1,485 @@
+//! One worker's share of the partitions: takes inputs, routes them to replicas, gives out what came of a whole batch.
+//!
+//! A request for a partition goes to the replica here, if there is one; what that replica cannot serve (it is not the
+//! leader) is forwarded ([`forward`]) or waits until someone can. What replicas want sent and persisted is gathered in
+//! one [`outbox`], so that one frame a peer and one log batch serve all of them. [`peers`] knows which nodes show signs
+//! of life, on behalf of partitions that have fallen quiet.
+//!
+//! A strategy is a variant of [`Strategy`], chosen in one place ([`Shard::new`]); nothing else here asks which one it is.
+
+pub(crate) mod call;
+mod forward;
+pub(crate) mod outbox;
+mod peers;
+mod strategy;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use data::Table;
+
+use crate::contract::{Input, Output, Reply, Request};
+use crate::ordered::raft;
+use crate::time::{Now, Time};
+use crate::wire::Message;
+use crate::{NodeId, PartitionId, Placement};
+
+use self::forward::{Forwards, RETRY_AFTER};
+use self::outbox::{Gate, Outbox, Requester, Work};
+use self::peers::{Heard, Peers};
+use self::strategy::Strategy;
+
+/// How often requests that wait for other nodes are looked through for those past their deadline.
+const SWEEP_INTERVAL: Duration = Duration::from_millis(100);
+/// How often a node without data asks to be let in.
+const REBUILD_INTERVAL: Duration = Duration::from_millis(500);
+
+/// What a shard is made with.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// This node.
+    pub node: NodeId,
+    /// The number of this shard among those of its node.
+    pub lane: u8,
+    /// Drawn anew at each start of the process; the same for all its shards.
+    pub incarnation: u64,
+    /// Seed for everything that is left to chance.
+    pub seed: u64,
+    /// The consensus' numbers.
+    pub raft: raft::Options,
+    /// A partition's log is cut by a snapshot when it holds more bytes than this (or than its table, if that is more).
+    pub snapshot_log_bytes: u64,
+    /// How long an idempotency token is remembered after its write, in milliseconds.
+    pub token_retention_ms: u64,
+    /// How many tokens a partition remembers at the most; the oldest go first.
+    pub token_limit: usize,
+    /// This node lost its disk and stands in for that one: ask the leaders to be let in.
+    pub replaces: Option<NodeId>,
+    /// Tell every applied entry (for the simulator's oracles).
+    pub announce_applied: bool,
+}
+
+impl Options {
+    /// The defaults of a node.
+    pub fn new(node: NodeId, incarnation: u64, seed: u64) -> Options {
+        Options {
+            node,
+            lane: 0,
+            incarnation,
+            seed,
+            raft: raft::Options::default(),
+            snapshot_log_bytes: 64 << 20,
+            token_retention_ms: 600_000,
+            token_limit: 100_000,
+            replaces: None,
+            announce_applied: false,
+        }
+    }
+}
+
+/// A partition as storage found it at start.
+#[derive(Debug)]
+pub struct Recovered {
+    /// The partition.
+    pub partition: PartitionId,
+    /// The latest [`Write::State`](crate::contract::Write::State).
+    pub state: Option<Bytes>,
+    /// The newest finished snapshot: the `meta` of its `Finish`, and the table with its chunks loaded.
+    pub snapshot: Option<(Bytes, Table)>,
+    /// The highest number of any snapshot file seen; new ones get higher numbers.
+    pub newest_snapshot: u64,
+    /// The index after which the log begins.
+    pub log_start: u64,
+    /// The log.
+    pub entries: Vec<raft::Entry>,
+}
+
+impl Recovered {
+    /// A partition of which nothing is stored.
+    pub fn nothing(partition: PartitionId) -> Recovered {
+        Recovered { partition, state: None, snapshot: None, newest_snapshot: 0, log_start: 0, entries: Vec::new() }
+    }
+}
+
+/// The partitions of one worker.
+#[derive(Debug)]
+pub struct Shard {
+    options: Options,
+    placement: Arc<Placement>,
+    replicas: BTreeMap<PartitionId, Strategy>,
+    /// Replicas that took an input since the last `finish`.
+    touched: BTreeSet<PartitionId>,
+    timers: BTreeSet<(Time, PartitionId)>,
+    timer_of: BTreeMap<PartitionId, Time>,
+    peers: Peers,
+    forwards: Forwards,
+    gate: Gate,
+    outbox: Outbox,
+    next_sweep: Time,
+    next_rebuild: Time,
+}
+
+/// A look at one partition, for `INFO`, `CLUSTER` and `ctl status`.
+#[derive(Clone, Debug)]
+pub struct PartitionStatus {
+    /// The partition.
+    pub partition: PartitionId,
+    /// The part this node plays in it.
+    pub role: crate::contract::Role,
+    /// The term.
+    pub term: u64,
+    /// The leader, as far as known.
+    pub leader: Option<NodeId>,
+    /// The members.
+    pub membership: raft::Membership,
+    /// Committed up to.
+    pub commit: u64,
+    /// Applied up to.
+    pub applied: u64,
+    /// The last entry of the log here.
+    pub last_index: u64,
+    /// The index after which the log here begins.
+    pub log_start: u64,
+    /// Keys held.
+    pub keys: u64,
+    /// Bytes of keys and values.
+    pub bytes: u64,
+    /// The digest at `applied`.
+    pub digest: u128,
+    /// Differences found so far: more than none is an alarm.
+    pub digest_mismatches: u64,
+    /// Idempotency tokens remembered.
+    pub tokens: u64,
+    /// Is the group quiet?
+    pub quiet: bool,
+}
+
+impl Shard {
+    /// A shard that holds a replica of each of `partitions`, starting from what storage found (a partition that is not
+    /// in `recovered` is new here).
+    pub fn new(
+        options: Options,
+        placement: Arc<Placement>,
+        partitions: Vec<PartitionId>,
+        recovered: Vec<Recovered>,
+        now: Now,
+    ) -> Shard {
+        let mut recovered: BTreeMap<_, _> = recovered.into_iter().map(|found| (found.partition, found)).collect();
+        let mut outbox = Outbox::default();
+        let mut replicas = BTreeMap::new();
+        for partition in partitions {
+            let found = recovered.remove(&partition).unwrap_or_else(|| Recovered::nothing(partition));
+            let place = placement.get(partition);
+            replicas.insert(partition, Strategy::start(options.clone(), found, place, now, &mut outbox));
+        }
+        let alive_interval = options.raft.heartbeat_interval * 2;
+        let peers = Peers::new(alive_interval, options.raft.election_timeout * 2, now.time);
+        let next_rebuild = if options.replaces.is_some() { now.time } else { Time::NEVER };
+        let mut shard = Shard {
+            forwards: Forwards::new(options.lane),
+            options,
+            placement: placement.clone(),
+            touched: replicas.keys().copied().collect(),
+            replicas,
+            timers: BTreeSet::new(),
+            timer_of: BTreeMap::new(),
+            peers,
+            gate: Gate::default(),
+            outbox,
+            next_sweep: Time::NEVER,
+            next_rebuild,
+        };
+        shard.set_placement(placement, now);
+        shard
+    }
+
+    fn set_placement(&mut self, placement: Arc<Placement>, now: Now) {
+        let node = self.options.node;
+        let nodes = placement.partitions.iter().flat_map(|partition| partition.replicas.iter().copied());
+        self.peers.set(nodes.filter(|&other| other != node), now.time);
+        for (&partition, replica) in &mut self.replicas {
+            replica.set_placement(placement.get(partition));
+        }
+        self.placement = placement;
+    }
+
+    /// Takes one input. What comes of it is given out by [`Shard::finish`], except answers that need nothing more.
+    pub fn step(&mut self, now: Now, input: Input, outputs: &mut Vec<Output>) {
+        match input {
+            Input::Request(request) => self.on_request(request, now),
+            Input::Message { from, incarnation, message } => self.on_message(from, incarnation, message, now),
+            Input::Persisted { number } => self.on_persisted(number, now),
+            Input::Fetched { partition, from, entries } => {
+                self.with(partition, |replica, _| replica.fetched(from, entries, now));
+            }
+            Input::SnapshotWritten { partition, snapshot, sequence } => {
+                self.with(partition, |replica, outbox| replica.snapshot_written(snapshot, sequence, now, outbox));
+            }
+            Input::Disk { full } => self.each(|replica, _| replica.set_disk_full(full)),
+            Input::PeerLost { node } => self.on_peer_lost(node, now),
+            Input::Placement(placement) => self.set_placement(placement, now),
+            Input::Wake => self.wake(now),
+        }
+        self.settle(now, outputs);
+    }
+
+    /// Runs `act` on a replica, if it is here, and marks it for the next `finish`.
+    fn with(&mut self, partition: PartitionId, act: impl FnOnce(&mut Strategy, &mut Outbox)) {
+        if let Some(replica) = self.replicas.get_mut(&partition) {
+            self.touched.insert(partition);
+            act(replica, &mut self.outbox);
+        }
+    }
+
+    fn each(&mut self, mut act: impl FnMut(&mut Strategy, &mut Outbox)) {
+        for (&partition, replica) in &mut self.replicas {
+            self.touched.insert(partition);
+            act(replica, &mut self.outbox);
+        }
+    }
+
+    fn on_request(&mut self, request: Request, now: Now) {
+        let Request { id, partition, call, deadline, after_writes } = request;
+        let work = Work { requester: Requester::Local(id), call, deadline, after_writes };
+        self.dispatch(partition, work, now);
+    }
+
+    /// To the replica here, or to a node that has one.
+    fn dispatch(&mut self, partition: PartitionId, work: Work, now: Now) {
+        if self.replicas.contains_key(&partition) {
+            return self.with(partition, |replica, outbox| replica.handle(work, now, outbox));
+        }
+        match self.placement.get(partition).and_then(|place| place.replicas.first().copied()) {
+            Some(to) if to != self.options.node => self.send_elsewhere(partition, work, Some(to), now),
+            _ => {
+                let text = format!("ERR there is no partition {} here", partition.0);
+                self.outbox.answers.push((work.requester, Reply::Refused(text)));
+            }
+        }
+    }
+
+    /// A request that the replica here could not serve: to the leader, if one is known.
+    fn send_elsewhere(&mut self, partition: PartitionId, work: Work, leader: Option<NodeId>, now: Now) {
+        if let Requester::Remote { node, incarnation, sequence } = work.requester {
+            return forward::answer_not_leader(node, incarnation, sequence, leader, &mut self.outbox);
+        }
+        self.next_sweep = self.next_sweep.min(now.time + SWEEP_INTERVAL);
+        match leader {
+            Some(leader) if leader != self.options.node => {
+                self.forwards.forward(partition, work, leader, &self.peers, now.time, &mut self.outbox);
+            }
+            _ => self.forwards.waiting.push((now.time + RETRY_AFTER, partition, work)),
+        }
+    }
+
+    fn on_message(&mut self, from: NodeId, incarnation: u64, message: Message, now: Now) {
+        if self.peers.hear(from, incarnation, now.time) == Heard::Restarted {
+            self.forwards.lost(from, now.time, &mut self.outbox);
+            self.each(|replica, _| replica.suspect(from, now));
+        }
+        match message {
+            Message::Raft { partition, message } => {
+                self.with(partition, |replica, _| replica.on_consensus(from, message, now));
+            }
+            Message::Many(messages) => {
+                for (partition, message) in messages {
+                    self.with(partition, |replica, _| replica.on_consensus(from, message, now));
+                }
+            }
+            Message::Alive => {}
+            Message::Forward { partition, receiver_incarnation, sequence, deadline_ms, call } => {
+                if receiver_incarnation != self.options.incarnation || !self.peers.take_forward(from, incarnation, sequence) {
+                    return;
+                }
+                match forward::work_of_forward(from, incarnation, sequence, deadline_ms, call, now.time) {
+                    Some(work) => self.dispatch_forwarded(partition, work, now),
+                    None => {
+                        let text = "ERR the node that leads the partition does not know this command";
+                        let reply = Reply::Refused(text.into());
+                        forward::answer(from, incarnation, sequence, &reply, &mut self.outbox);
+                    }
+                }
+            }
+            Message::Forwarded { sequence, sender_incarnation, outcome, value } => {
+                if sender_incarnation != self.options.incarnation {
+                    return;
+                }
+                let outbox = &mut self.outbox;
+                let again = self.forwards.on_forwarded(from, sequence, outcome, &value, now.time, outbox);
+                if let Some((partition, work, leader)) = again {
+                    self.send_elsewhere(partition, work, Some(leader), now);
+                }
+            }
+            Message::SnapshotChunk(chunk) => {
+                let partition = chunk.partition;
+                self.with(partition, |replica, outbox| replica.on_snapshot_chunk(from, chunk, now, outbox));
+            }
+            Message::SnapshotAck(ack) => {
+                let partition = ack.partition;
+                self.with(partition, |replica, outbox| replica.on_snapshot_ack(from, ack, now, outbox));
+            }
+            Message::Digest { partition, index, digest } => {
+                self.with(partition, |replica, outbox| replica.on_digest(from, index, digest, outbox));
+            }
+            Message::Rebuild { partition, old } => {
+                self.with(partition, |replica, outbox| replica.on_rebuild(from, old, now, outbox));
+            }
+        }
+    }
+
+    /// A request from another node is served here or sent back; it is not passed on a second time.
+    fn dispatch_forwarded(&mut self, partition: PartitionId, work: Work, now: Now) {
+        if self.replicas.contains_key(&partition) {
+            self.with(partition, |replica, outbox| replica.handle(work, now, outbox));
+        } else if let Requester::Remote { node, incarnation, sequence } = work.requester {
+            forward::answer_not_leader(node, incarnation, sequence, None, &mut self.outbox);
+        }
+    }
+
+    fn on_persisted(&mut self, number: u64, now: Now) {
+        let released = self.gate.persisted(number);
+        for (partition, token) in released.tokens {
+            self.with(partition, |replica, _| replica.persisted(token, now));
+        }
+        for (partition, to, message) in released.messages {
+            self.outbox.send_consensus(partition, to, message);
+        }
+    }
+
+    fn on_peer_lost(&mut self, node: NodeId, now: Now) {
+        self.forwards.lost(node, now.time, &mut self.outbox);
+        if self.peers.lost(node) {
+            self.each(|replica, _| replica.suspect(node, now));
+        }
+    }
+
+    fn wake(&mut self, now: Now) {
+        for node in self.peers.wake(now.time, &mut self.outbox) {
+            self.each(|replica, _| replica.suspect(node, now));
+        }
+        while let Some(&(at, partition)) = self.timers.first() {
+            if at > now.time {
+                break;
+            }
+            self.timers.pop_first();
+            self.timer_of.remove(&partition);
+            if let Some(replica) = self.replicas.get_mut(&partition) {
+                self.touched.insert(partition);
+                let peers = &self.peers;
+                replica.wake(now, &|node| peers.is_alive(node, now.time), &mut self.outbox);
+            }
+        }
+        for (partition, work) in self.forwards.due(now.time) {
+            self.dispatch(partition, work, now);
+        }
+        if self.next_sweep <= now.time {
+            self.forwards.sweep(now.time, &mut self.outbox);
+            let done = self.forwards.is_empty();
+            self.next_sweep = if done { Time::NEVER } else { now.time + SWEEP_INTERVAL };
+        }
+        if self.next_rebuild <= now.time {
+            self.ask_to_be_let_in(now);
+        }
+    }
+
+    /// A node that lost its disk asks the leaders of its partitions to take it in for the node that it was.
+    fn ask_to_be_let_in(&mut self, now: Now) {
+        let Some(old) = self.options.replaces else { return };
+        let node = self.options.node;
+        let member = |replica: &Strategy| replica.status().membership.voters.contains(&node);
+        let missing: Vec<PartitionId> =
+            self.replicas.iter().filter(|(_, replica)| !member(replica)).map(|(&partition, _)| partition).collect();
+        for partition in &missing {
+            for to in self.peers.nodes().filter(|&to| to != old) {
+                self.outbox.send(to, Message::Rebuild { partition: *partition, old });
+            }
+        }
+        self.next_rebuild = if missing.is_empty() { Time::NEVER } else { now.time + REBUILD_INTERVAL };
+    }
+
+    /// Hands out answers, and sends on what replicas could not serve.
+    fn settle(&mut self, now: Now, outputs: &mut Vec<Output>) {
+        loop {
+            for (partition, work, leader) in std::mem::take(&mut self.outbox.elsewhere) {
+                self.send_elsewhere(partition, work, leader, now);
+            }
+            for (requester, reply) in std::mem::take(&mut self.outbox.answers) {
+                match requester {
+                    Requester::Local(id) => outputs.push(Output::Reply { id, reply }),
+                    Requester::Remote { node, incarnation, sequence } => {
+                        forward::answer(node, incarnation, sequence, &reply, &mut self.outbox);
+                    }
+                }
+            }
+            if self.outbox.elsewhere.is_empty() && self.outbox.answers.is_empty() {
+                return;
+            }
+        }
+    }
+
+    /// Ends a batch of inputs: gives out what is to be sent and persisted for all of them.
+    pub fn finish(&mut self, now: Now, outputs: &mut Vec<Output>) {
+        for partition in std::mem::take(&mut self.touched) {
+            let Some(replica) = self.replicas.get_mut(&partition) else { continue };
+            replica.finish(now, &mut self.outbox);
+            let at = replica.wake_at(now);
+            self.set_timer(partition, at);
+        }
+        self.settle(now, outputs);
+        self.gate.flush(&mut self.outbox, outputs);
+    }
+
+    fn set_timer(&mut self, partition: PartitionId, at: Time) {
+        if let Some(former) = self.timer_of.remove(&partition) {
+            self.timers.remove(&(former, partition));
+        }
+        if at != Time::NEVER {
+            self.timers.insert((at, partition));
+            self.timer_of.insert(partition, at);
+        }
+    }
+
+    /// When [`Input::Wake`] is due; [`Time::NEVER`] if nothing is waiting for time to pass.
+    pub fn wake_at(&self) -> Time {
+        let timer = self.timers.first().map_or(Time::NEVER, |&(at, _)| at);
+        let own = self.peers.wake_at().min(self.forwards.wake_at());
+        timer.min(own).min(self.next_sweep).min(self.next_rebuild)
+    }
+
+    /// The state of each partition.
+    pub fn status(&self) -> Vec<PartitionStatus> {
+        self.replicas.values().map(Strategy::status).collect()
+    }
+
+    /// The leader of a partition as known here.
+    pub fn leader(&self, partition: PartitionId) -> Option<NodeId> {
+        self.replicas.get(&partition)?.leader()
+    }
+
+    /// The applied state of a partition, for `CLUSTER COUNTKEYSINSLOT`, metrics and oracles.
+    pub fn table(&self, partition: PartitionId) -> Option<&Table> {
+        self.replicas.get(&partition).map(Strategy::table)
+    }
+
+    /// Has `node` been heard of lately?
+    pub fn is_alive(&self, node: NodeId, now: Now) -> bool {
+        node == self.options.node || self.peers.is_alive(node, now.time)
+    }
+
+    /// Hands over every leadership held here (graceful stop); go on stepping until [`Shard::leads_none`].
+    pub fn hand_over(&mut self, now: Now) {
+        self.each(|replica, _| replica.hand_over(now));
+    }
+
+    /// Does this node lead nothing (any more)?
+    pub fn leads_none(&self) -> bool {
+        self.replicas.values().all(|replica| !replica.is_leader())
+    }
+
+    /// Is nothing on its way to the disk?
+    pub fn is_persisted(&self) -> bool {
+        self.gate.is_idle()
+    }
+}

@@ -1,0 +1,166 @@
+//! What a batch of inputs leads to, gathered until the batch ends: one frame per peer, one log batch for all partitions.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::contract::{Batch, Event, Output, Reply, RequestId, Write};
+use crate::ordered::raft;
+use crate::time::Time;
+use crate::wire::Message;
+use crate::{NodeId, PartitionId};
+use crate::contract::Call;
+
+/// Who waits for an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Requester {
+    /// A connection of this node.
+    Local(RequestId),
+    /// Another node, which forwarded what one of its connections asked for.
+    Remote { node: NodeId, incarnation: u64, sequence: u64 },
+}
+
+/// A request while this shard has it.
+#[derive(Clone, Debug)]
+pub(crate) struct Work {
+    pub requester: Requester,
+    pub call: Call,
+    pub deadline: Time,
+    pub after_writes: bool,
+}
+
+/// Everything that a batch leads to.
+#[derive(Debug, Default)]
+pub(crate) struct Outbox {
+    /// Requests that are settled.
+    pub answers: Vec<(Requester, Reply)>,
+    /// Requests that this replica cannot serve and that have had no effect: to be tried at that node, or later.
+    pub elsewhere: Vec<(PartitionId, Work, Option<NodeId>)>,
+    /// Everything else, in order.
+    pub outputs: Vec<Output>,
+    consensus: BTreeMap<NodeId, Vec<(PartitionId, raft::Message)>>,
+    writes: Vec<Write>,
+    tokens: Vec<(PartitionId, raft::PersistToken)>,
+    gated_now: Vec<(PartitionId, NodeId, raft::Message)>,
+}
+
+impl Outbox {
+    /// A message of one partition's consensus; goes out with others for the same node.
+    pub fn send_consensus(&mut self, partition: PartitionId, to: NodeId, message: raft::Message) {
+        self.consensus.entry(to).or_default().push((partition, message));
+    }
+
+    /// Any other message.
+    pub fn send(&mut self, to: NodeId, message: Message) {
+        self.outputs.push(Output::Send { to, message });
+    }
+
+    /// Something to be told.
+    pub fn event(&mut self, event: Event) {
+        self.outputs.push(Output::Event(event));
+    }
+
+    /// Records of a partition, and the token that says what they make durable.
+    pub fn persist(&mut self, partition: PartitionId, writes: &mut Vec<Write>, token: Option<raft::PersistToken>) {
+        self.writes.append(writes);
+        self.tokens.extend(token.map(|token| (partition, token)));
+    }
+
+    /// A message that claims durability of what `partition` has persisted so far.
+    pub fn send_gated(&mut self, partition: PartitionId, to: NodeId, message: raft::Message) {
+        self.gated_now.push((partition, to, message));
+    }
+}
+
+/// Log batches under way, and what waits for them.
+#[derive(Debug, Default)]
+pub(crate) struct Gate {
+    last_number: u64,
+    persisted: u64,
+    /// By partition: the last batch that carries something of it.
+    last_of: BTreeMap<PartitionId, u64>,
+    waiting: VecDeque<Waiting>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    number: u64,
+    tokens: Vec<(PartitionId, raft::PersistToken)>,
+    messages: Vec<(PartitionId, NodeId, raft::Message)>,
+}
+
+/// What became durable.
+#[derive(Debug, Default)]
+pub(crate) struct Released {
+    pub tokens: Vec<(PartitionId, raft::PersistToken)>,
+    pub messages: Vec<(PartitionId, NodeId, raft::Message)>,
+}
+
+impl Gate {
+    /// All batches up to `number` are durable.
+    pub fn persisted(&mut self, number: u64) -> Released {
+        assert!(number <= self.last_number, "a batch is durable that was never given out");
+        self.persisted = self.persisted.max(number);
+        let mut released = Released::default();
+        while self.waiting.front().is_some_and(|waiting| waiting.number <= self.persisted) {
+            if let Some(waiting) = self.waiting.pop_front() {
+                released.tokens.extend(waiting.tokens);
+                released.messages.extend(waiting.messages);
+            }
+        }
+        released
+    }
+
+    /// Is anything on its way to the disk?
+    pub fn is_idle(&self) -> bool {
+        self.persisted == self.last_number
+    }
+
+    /// Turns what the outbox gathered into outputs: first messages (a leader's appends need not wait for its own
+    /// disk), then one batch.
+    pub fn flush(&mut self, outbox: &mut Outbox, outputs: &mut Vec<Output>) {
+        let number = self.last_number + 1;
+        for (partition, _) in &outbox.tokens {
+            self.last_of.insert(*partition, number);
+        }
+        let mut gated: Vec<(u64, PartitionId, NodeId, raft::Message)> = Vec::new();
+        for (partition, to, message) in outbox.gated_now.drain(..) {
+            match self.last_of.get(&partition) {
+                Some(&batch) if batch > self.persisted => gated.push((batch, partition, to, message)),
+                _ => outbox.consensus.entry(to).or_default().push((partition, message)),
+            }
+        }
+        outputs.append(&mut outbox.outputs);
+        for (to, messages) in std::mem::take(&mut outbox.consensus) {
+            send_together(to, messages, outputs);
+        }
+        if !outbox.writes.is_empty() || !outbox.tokens.is_empty() {
+            self.last_number = number;
+            let tokens = std::mem::take(&mut outbox.tokens);
+            self.waiting.push_back(Waiting { number, tokens, messages: Vec::new() });
+            outputs.push(Output::Persist(Batch { number, writes: std::mem::take(&mut outbox.writes) }));
+        }
+        for (batch, partition, to, message) in gated {
+            let place = self.waiting.partition_point(|waiting| waiting.number < batch);
+            self.waiting[place].messages.push((partition, to, message));
+        }
+    }
+}
+
+/// Small messages of many partitions share a frame; those with entries go alone, so that no frame grows without bound.
+fn send_together(to: NodeId, messages: Vec<(PartitionId, raft::Message)>, outputs: &mut Vec<Output>) {
+    let mut small = Vec::new();
+    for (partition, message) in messages {
+        if message.carries_entries() {
+            outputs.push(Output::Send { to, message: Message::Raft { partition, message } });
+        } else {
+            small.push((partition, message));
+        }
+    }
+    match small.len() {
+        0 => {}
+        1 => {
+            let (partition, message) = small.remove(0);
+            outputs.push(Output::Send { to, message: Message::Raft { partition, message } });
+        }
+        _ => outputs.push(Output::Send { to, message: Message::Many(small) }),
+    }
+}

@@ -1,0 +1,145 @@
+//! What a shard knows of the other nodes: whether they show signs of life, and what they forwarded.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::NodeId;
+use crate::shard::outbox::Outbox;
+use crate::time::Time;
+use crate::wire::Message;
+
+/// How many lanes of former incarnations are remembered before they are dropped.
+const LANES_KEPT: usize = 1024;
+
+/// The other nodes.
+#[derive(Debug)]
+pub(crate) struct Peers {
+    peers: BTreeMap<NodeId, Peer>,
+    alive_interval: Duration,
+    dead_after: Duration,
+    next_alive: Time,
+}
+
+#[derive(Debug, Default)]
+struct Peer {
+    incarnation: Option<u64>,
+    heard_at: Time,
+    suspected: bool,
+    /// The highest sequence taken from each lane of an incarnation. Former incarnations are kept, since what they sent
+    /// may still be on its way.
+    taken: BTreeMap<(u64, u8), u64>,
+}
+
+/// What a message says about its sender.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Heard {
+    /// The same process as before.
+    Same,
+    /// It has started anew since: what was asked of the former process will not be answered.
+    Restarted,
+}
+
+impl Peers {
+    pub fn new(alive_interval: Duration, dead_after: Duration, now: Time) -> Peers {
+        Peers { peers: BTreeMap::new(), alive_interval, dead_after, next_alive: now }
+    }
+
+    /// These are the other nodes.
+    pub fn set(&mut self, nodes: impl Iterator<Item = NodeId>, now: Time) {
+        for node in nodes {
+            self.peers.entry(node).or_insert_with(|| Peer { heard_at: now, ..Peer::default() });
+        }
+    }
+
+    /// A message has come from `node`.
+    pub fn hear(&mut self, node: NodeId, incarnation: u64, now: Time) -> Heard {
+        let peer = self.peers.entry(node).or_default();
+        peer.heard_at = now;
+        peer.suspected = false;
+        if peer.incarnation == Some(incarnation) {
+            return Heard::Same;
+        }
+        let restarted = peer.incarnation.is_some();
+        peer.incarnation = Some(incarnation);
+        if peer.taken.len() > LANES_KEPT {
+            peer.taken.retain(|&(of, _), _| of == incarnation);
+        }
+        if restarted { Heard::Restarted } else { Heard::Same }
+    }
+
+    /// The present process of `node`, if it has been heard of.
+    pub fn incarnation(&self, node: NodeId) -> Option<u64> {
+        self.peers.get(&node)?.incarnation
+    }
+
+    /// Is this forward new? One that came before, or was overtaken by a later one, is not run (again).
+    pub fn take_forward(&mut self, node: NodeId, incarnation: u64, sequence: u64) -> bool {
+        let Some(peer) = self.peers.get_mut(&node) else { return false };
+        let taken = peer.taken.entry((incarnation, lane(sequence))).or_default();
+        let new = sequence > *taken;
+        *taken = sequence.max(*taken);
+        new
+    }
+
+    /// Has `node` shown a sign of life lately?
+    pub fn is_alive(&self, node: NodeId, now: Time) -> bool {
+        self.peers.get(&node).is_some_and(|peer| peer.incarnation.is_some() && now.since(peer.heard_at) < self.dead_after)
+    }
+
+    /// The connection to `node` broke. Returns whether that is news.
+    pub fn lost(&mut self, node: NodeId) -> bool {
+        self.peers.get_mut(&node).is_some_and(|peer| !std::mem::replace(&mut peer.suspected, true))
+    }
+
+    /// Sends signs of life when they are due; returns the nodes that have been silent for too long.
+    pub fn wake(&mut self, now: Time, outbox: &mut Outbox) -> Vec<NodeId> {
+        if now < self.next_alive {
+            return Vec::new();
+        }
+        self.next_alive = now + self.alive_interval;
+        let mut silent = Vec::new();
+        for (&node, peer) in &mut self.peers {
+            outbox.send(node, Message::Alive);
+            if now.since(peer.heard_at) >= self.dead_after && !peer.suspected {
+                peer.suspected = true;
+                silent.push(node);
+            }
+        }
+        silent
+    }
+
+    pub fn wake_at(&self) -> Time {
+        self.next_alive
+    }
+
+    /// All other nodes.
+    pub fn nodes(&self) -> impl Iterator<Item = NodeId> + '_ {
+        self.peers.keys().copied()
+    }
+}
+
+/// Forwards of one sending shard are numbered apart: the low byte of a sequence is the number of that shard.
+pub(crate) fn lane(sequence: u64) -> u8 {
+    sequence as u8
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_forward_runs_once_per_lane_and_incarnation() {
+        let node = NodeId(2);
+        let mut peers = Peers::new(Duration::from_millis(100), Duration::from_millis(500), Time(0));
+        assert_eq!(peers.hear(node, 7, Time(1)), Heard::Same);
+        assert!(peers.take_forward(node, 7, 0x100));
+        assert!(!peers.take_forward(node, 7, 0x100), "a duplicate");
+        assert!(peers.take_forward(node, 7, 0x300));
+        assert!(!peers.take_forward(node, 7, 0x200), "overtaken");
+        assert!(peers.take_forward(node, 7, 0x101), "another lane");
+        assert_eq!(peers.hear(node, 8, Time(2)), Heard::Restarted);
+        assert!(peers.take_forward(node, 8, 0x100), "another process counts anew");
+        assert_eq!(peers.hear(node, 7, Time(3)), Heard::Restarted);
+        assert!(!peers.take_forward(node, 7, 0x100), "a late copy from the former process");
+    }
+}

@@ -1,0 +1,124 @@
+//! The strategies that a partition can be replicated by, as the shard sees them: a closed set.
+//!
+//! What a strategy has to do: take requests and answer each once ([`Outbox::answers`]) or hand it back untouched
+//! ([`Outbox::elsewhere`]); take its messages, completions and wake-ups; at the end of a batch say what to send and
+//! persist. The behavioural suite in `tests/` runs every strategy through the same expectations.
+
+use data::Table;
+
+use super::outbox::{Outbox, Work};
+use super::{Options, PartitionStatus, Recovered};
+use crate::NodeId;
+use crate::ordered::raft;
+use crate::ordered::replica::Replica;
+use crate::placement::PartitionPlacement;
+use crate::time::{Now, Time};
+use crate::wire::{SnapshotAck, SnapshotChunk};
+
+/// One replica under its strategy.
+#[derive(Debug)]
+pub(crate) enum Strategy {
+    /// Consensus.
+    Raft(Box<Replica>),
+}
+
+/// Every variant answers to the same verbs.
+macro_rules! each {
+    ($self:ident, $replica:ident => $act:expr) => {
+        match $self {
+            Strategy::Raft($replica) => $act,
+        }
+    };
+}
+
+impl Strategy {
+    pub fn start(
+        options: Options,
+        recovered: Recovered,
+        placement: Option<&PartitionPlacement>,
+        now: Now,
+        outbox: &mut Outbox,
+    ) -> Strategy {
+        Strategy::Raft(Box::new(Replica::new(options, recovered, placement, now, outbox)))
+    }
+
+    pub fn handle(&mut self, work: Work, now: Now, outbox: &mut Outbox) {
+        each!(self, replica => replica.handle(work, now, outbox))
+    }
+
+    pub fn on_consensus(&mut self, from: NodeId, message: raft::Message, now: Now) {
+        each!(self, replica => replica.step(from, message, now))
+    }
+
+    pub fn on_snapshot_chunk(&mut self, from: NodeId, chunk: SnapshotChunk, now: Now, outbox: &mut Outbox) {
+        each!(self, replica => replica.on_snapshot_chunk(from, chunk, now, outbox))
+    }
+
+    pub fn on_snapshot_ack(&mut self, from: NodeId, ack: SnapshotAck, now: Now, outbox: &mut Outbox) {
+        each!(self, replica => replica.on_snapshot_ack(from, ack, now, outbox))
+    }
+
+    pub fn on_digest(&mut self, from: NodeId, index: u64, digest: u128, outbox: &mut Outbox) {
+        each!(self, replica => replica.on_digest(from, index, digest, outbox))
+    }
+
+    pub fn on_rebuild(&mut self, new: NodeId, old: NodeId, now: Now, outbox: &mut Outbox) {
+        each!(self, replica => replica.on_rebuild(new, old, now, outbox))
+    }
+
+    pub fn persisted(&mut self, token: raft::PersistToken, now: Now) {
+        each!(self, replica => replica.persisted(token, now))
+    }
+
+    pub fn fetched(&mut self, from: u64, entries: Vec<raft::Entry>, now: Now) {
+        each!(self, replica => replica.fetched(from, entries, now))
+    }
+
+    pub fn snapshot_written(&mut self, snapshot: u64, sequence: u64, now: Now, outbox: &mut Outbox) {
+        each!(self, replica => replica.snapshot_written(snapshot, sequence, now, outbox))
+    }
+
+    pub fn suspect(&mut self, node: NodeId, now: Now) {
+        each!(self, replica => replica.suspect(node, now))
+    }
+
+    pub fn set_disk_full(&mut self, full: bool) {
+        each!(self, replica => replica.set_disk_full(full))
+    }
+
+    pub fn set_placement(&mut self, placement: Option<&PartitionPlacement>) {
+        each!(self, replica => replica.set_placement(placement))
+    }
+
+    pub fn wake(&mut self, now: Now, alive: &dyn Fn(NodeId) -> bool, outbox: &mut Outbox) {
+        each!(self, replica => replica.wake(now, alive, outbox))
+    }
+
+    pub fn wake_at(&self, now: Now) -> Time {
+        each!(self, replica => replica.wake_at(now))
+    }
+
+    pub fn finish(&mut self, now: Now, outbox: &mut Outbox) {
+        each!(self, replica => replica.finish(now, outbox))
+    }
+
+    pub fn hand_over(&mut self, now: Now) {
+        each!(self, replica => replica.hand_over(now))
+    }
+
+    pub fn status(&self) -> PartitionStatus {
+        each!(self, replica => replica.status())
+    }
+
+    pub fn table(&self) -> &Table {
+        each!(self, replica => replica.table())
+    }
+
+    pub fn leader(&self) -> Option<NodeId> {
+        each!(self, replica => replica.leader())
+    }
+
+    pub fn is_leader(&self) -> bool {
+        each!(self, replica => replica.is_leader())
+    }
+}
