@@ -66,3 +66,12 @@ pub fn route(
     let _ = (command, arguments, group_of, seed);
     todo!()
 }
+
+/// Where the keys stand among the arguments.
+///
+/// # Errors
+/// A syntax error that hides the keys.
+pub fn keys_of(command: &Command, arguments: &[Bytes]) -> Result<Vec<usize>, Value> {
+    let _ = (command, arguments);
+    todo!()
+}

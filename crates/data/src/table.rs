@@ -25,6 +25,12 @@ impl Table {
         Table {}
     }
 
+    /// An empty table for the slots from `first` to `last`, both included.
+    pub fn with_slots(first: u16, last: u16) -> Self {
+        let _ = (first, last);
+        todo!()
+    }
+
     /// Changes the state. Returns once all operations are applied.
     ///
     /// # Errors

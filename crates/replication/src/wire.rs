@@ -29,6 +29,8 @@ pub enum Message {
     SnapshotChunk(SnapshotChunk),
     /// How far the receiver got; the sender goes on from there.
     SnapshotAck(SnapshotAck),
+    /// The sender's state of a partition has this digest at this index: does the receiver's?
+    Digest { partition: PartitionId, index: u64, digest: u128 },
     /// A node without data asks the leaders to let it take the place of `old` ([`crate::contract::Admin::Replace`]).
     Rebuild { partition: PartitionId, old: crate::NodeId },
 }

@@ -86,11 +86,14 @@ impl Forwards {
         let reply = match outcome {
             DONE => match decode_value(value) {
                 Some(value) => Reply::Done(value),
-                None => Reply::Unknown("the answer of the node that served the request cannot be read".into()),
+                None => {
+                    Reply::Unknown("the answer of the node that served the request cannot be read".into())
+                }
             },
             REFUSED => Reply::Refused(text()),
             NOT_LEADER => {
-                let hint = <[u8; 8]>::try_from(&value[..]).ok().map(|bytes| NodeId(u64::from_le_bytes(bytes)));
+                let hint =
+                    <[u8; 8]>::try_from(&value[..]).ok().map(|bytes| NodeId(u64::from_le_bytes(bytes)));
                 match hint {
                     Some(leader) if leader != from => return Some((partition, work, leader)),
                     _ => self.waiting.push((now + RETRY_AFTER, partition, work)),
@@ -191,5 +194,8 @@ pub(super) fn answer_not_leader(
         value.put_u64_le(leader.0);
     }
     let value = value.freeze();
-    outbox.send(node, Message::Forwarded { sequence, sender_incarnation: incarnation, outcome: NOT_LEADER, value });
+    outbox.send(
+        node,
+        Message::Forwarded { sequence, sender_incarnation: incarnation, outcome: NOT_LEADER, value },
+    );
 }

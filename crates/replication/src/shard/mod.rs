@@ -99,7 +99,14 @@ pub struct Recovered {
 impl Recovered {
     /// A partition of which nothing is stored.
     pub fn nothing(partition: PartitionId) -> Recovered {
-        Recovered { partition, state: None, snapshot: None, newest_snapshot: 0, log_start: 0, entries: Vec::new() }
+        Recovered {
+            partition,
+            state: None,
+            snapshot: None,
+            newest_snapshot: 0,
+            log_start: 0,
+            entries: Vec::new(),
+        }
     }
 }
 
@@ -166,7 +173,8 @@ impl Shard {
         recovered: Vec<Recovered>,
         now: Now,
     ) -> Shard {
-        let mut recovered: BTreeMap<_, _> = recovered.into_iter().map(|found| (found.partition, found)).collect();
+        let mut recovered: BTreeMap<_, _> =
+            recovered.into_iter().map(|found| (found.partition, found)).collect();
         let mut outbox = Outbox::default();
         let mut replicas = BTreeMap::new();
         for partition in partitions {
@@ -215,7 +223,9 @@ impl Shard {
                 self.with(partition, |replica, _| replica.fetched(from, entries, now));
             }
             Input::SnapshotWritten { partition, snapshot, sequence } => {
-                self.with(partition, |replica, outbox| replica.snapshot_written(snapshot, sequence, now, outbox));
+                self.with(partition, |replica, outbox| {
+                    replica.snapshot_written(snapshot, sequence, now, outbox)
+                });
             }
             Input::Disk { full } => self.each(|replica, _| replica.set_disk_full(full)),
             Input::PeerLost { node } => self.on_peer_lost(node, now),
@@ -290,7 +300,9 @@ impl Shard {
             }
             Message::Alive => {}
             Message::Forward { partition, receiver_incarnation, sequence, deadline_ms, call } => {
-                if receiver_incarnation != self.options.incarnation || !self.peers.take_forward(from, incarnation, sequence) {
+                if receiver_incarnation != self.options.incarnation
+                    || !self.peers.take_forward(from, incarnation, sequence)
+                {
                     return;
                 }
                 match forward::work_of_forward(from, incarnation, sequence, deadline_ms, call, now.time) {
@@ -389,8 +401,12 @@ impl Shard {
         let Some(old) = self.options.replaces else { return };
         let node = self.options.node;
         let member = |replica: &Strategy| replica.status().membership.voters.contains(&node);
-        let missing: Vec<PartitionId> =
-            self.replicas.iter().filter(|(_, replica)| !member(replica)).map(|(&partition, _)| partition).collect();
+        let missing: Vec<PartitionId> = self
+            .replicas
+            .iter()
+            .filter(|(_, replica)| !member(replica))
+            .map(|(&partition, _)| partition)
+            .collect();
         for partition in &missing {
             for to in self.peers.nodes().filter(|&to| to != old) {
                 self.outbox.send(to, Message::Rebuild { partition: *partition, old });

@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use crate::contract::Call;
 use crate::contract::{Batch, Event, Output, Reply, RequestId, Write};
 use crate::ordered::raft;
 use crate::time::Time;
 use crate::wire::Message;
 use crate::{NodeId, PartitionId};
-use crate::contract::Call;
 
 /// Who waits for an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,7 +59,12 @@ impl Outbox {
     }
 
     /// Records of a partition, and the token that says what they make durable.
-    pub fn persist(&mut self, partition: PartitionId, writes: &mut Vec<Write>, token: Option<raft::PersistToken>) {
+    pub fn persist(
+        &mut self,
+        partition: PartitionId,
+        writes: &mut Vec<Write>,
+        token: Option<raft::PersistToken>,
+    ) {
         self.writes.append(writes);
         self.tokens.extend(token.map(|token| (partition, token)));
     }

@@ -83,7 +83,9 @@ impl Peers {
 
     /// Has `node` shown a sign of life lately?
     pub fn is_alive(&self, node: NodeId, now: Time) -> bool {
-        self.peers.get(&node).is_some_and(|peer| peer.incarnation.is_some() && now.since(peer.heard_at) < self.dead_after)
+        self.peers
+            .get(&node)
+            .is_some_and(|peer| peer.incarnation.is_some() && now.since(peer.heard_at) < self.dead_after)
     }
 
     /// The connection to `node` broke. Returns whether that is news.

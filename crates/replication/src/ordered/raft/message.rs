@@ -66,6 +66,11 @@ impl Message {
         matches!(self, Message::Heartbeat { .. } | Message::HeartbeatOk { .. })
     }
 
+    /// Does it bring entries, so that it may be large?
+    pub fn carries_entries(&self) -> bool {
+        matches!(self, Message::Append { entries, .. } if !entries.is_empty())
+    }
+
     /// The sender's term (for `PreVote` and `PreVoteGranted`: the term asked for).
     pub fn term(&self) -> u64 {
         match *self {

@@ -75,6 +75,14 @@ impl Raft {
     }
     /// The leader's view of a member: the last entry it is known to hold durably. `None` if this is not the leader or
     /// that is no member.
+    /// Is the membership in force committed (no change under way)?
+    pub fn membership_is_committed(&self) -> bool {
+        todo!()
+    }
+    /// This replica's own log is durable up to here.
+    pub fn durable_index(&self) -> u64 {
+        todo!()
+    }
     pub fn match_index(&self, node: NodeId) -> Option<u64> {
         todo!()
     }

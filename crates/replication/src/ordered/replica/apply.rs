@@ -37,13 +37,19 @@ impl Replica {
 
     fn apply_payload(&mut self, entry: &Entry) {
         let Some(payload) = Payload::decode(entry.payload.clone()) else {
-            panic!("entry {} of partition {} has a payload that this version cannot read", entry.index, self.partition.0);
+            panic!(
+                "entry {} of partition {} has a payload that this version cannot read",
+                entry.index, self.partition.0
+            );
         };
         self.last_stamp_ms = self.last_stamp_ms.max(payload.time_ms);
         if let Some(mutation) = &payload.mutation
             && let Err(malformed) = self.table.apply(mutation)
         {
-            panic!("entry {} of partition {} is not a mutation: {}", entry.index, self.partition.0, malformed.0);
+            panic!(
+                "entry {} of partition {} is not a mutation: {}",
+                entry.index, self.partition.0, malformed.0
+            );
         }
         if let Some((token, reply)) = payload.token {
             self.pending_tokens.remove(&token);
@@ -54,11 +60,7 @@ impl Replica {
 
     /// Answers the proposals up to `index`, where an entry of `term` now stands for good.
     fn settle(&mut self, index: u64, term: u64, outbox: &mut Outbox) {
-        while let Some(proposal) = self.proposals.front() {
-            if proposal.index > index {
-                break;
-            }
-            let Some(proposal) = self.proposals.pop_front() else { break };
+        while let Some(proposal) = self.proposals.pop_front_if(|proposal| proposal.index <= index) {
             let Some(requester) = proposal.requester else { continue };
             if proposal.index == index && proposal.term == term {
                 outbox.answers.push((requester, Reply::Done(proposal.reply)));
@@ -69,7 +71,8 @@ impl Replica {
         // The first entry of our own new term stands for good: what was proposed in an earlier term and is not in the
         // log before it was cut off and can never come back.
         if term == self.raft.term() && self.raft.is_leader() {
-            for proposal in self.proposals.extract_if(.., |proposal| proposal.term < term) {
+            // Terms rise along the queue, so those of former terms stand in front.
+            while let Some(proposal) = self.proposals.pop_front_if(|proposal| proposal.term < term) {
                 if let Some(requester) = proposal.requester {
                     outbox.answers.push((requester, lost()));
                 }

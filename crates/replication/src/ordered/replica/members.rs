@@ -66,7 +66,8 @@ impl Replica {
                 let known = self.raft.membership();
                 if !known.voters.contains(&old) && !known.voters.contains(&new) {
                     if let Some(work) = work {
-                        let text = format!("ERR node {} is no member of partition {}", old.0, self.partition.0);
+                        let text =
+                            format!("ERR node {} is no member of partition {}", old.0, self.partition.0);
                         outbox.answers.push((work.requester, Reply::Refused(text)));
                     }
                     return;
@@ -112,11 +113,8 @@ impl Replica {
     }
 
     pub(super) fn others(&self) -> Vec<NodeId> {
-        let membership = self.raft.membership();
-        let members = membership.voters.iter().chain(&membership.outgoing).chain(&membership.learners);
-        let mut others: Vec<NodeId> = members.copied().filter(|&node| node != self.options.node).collect();
-        others.sort_unstable();
-        others.dedup();
+        let mut others = self.raft.membership().members();
+        others.retain(|&node| node != self.options.node);
         others
     }
 
@@ -127,7 +125,8 @@ impl Replica {
         }
         self.leading_since = now.time;
         let Some(preferred) = self.preferred else { return };
-        let caught_up = self.raft.match_index(preferred).is_some_and(|matched| matched + 256 >= self.raft.last_index());
+        let caught_up =
+            self.raft.match_index(preferred).is_some_and(|matched| matched + 256 >= self.raft.last_index());
         if alive(preferred) && caught_up && self.raft.membership().voters.contains(&preferred) {
             let _ = self.raft.transfer(preferred, now.time);
         }

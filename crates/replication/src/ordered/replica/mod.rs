@@ -49,6 +49,7 @@ const SWEEP_INTERVAL: Duration = Duration::from_millis(100);
 pub(crate) struct Replica {
     partition: PartitionId,
     options: Options,
+    slots: Option<(u16, u16)>,
     raft: Raft,
     /// The state after entry `applied`.
     table: Table,
@@ -110,13 +111,15 @@ impl Replica {
         let exact_at = start.initial.snapshot.exact_at;
         let fresh = applied == 0 && start.initial.entries.is_empty() && start.initial.hard_state.term == 0;
         let applied_term = start.initial.snapshot.term;
-        let mut raft = Raft::new(options.node, partition, options.raft.clone(), start.initial, seed, now.time);
+        let mut raft =
+            Raft::new(options.node, partition, options.raft.clone(), start.initial, seed, now.time);
         let preferred = placement.and_then(|placement| placement.replicas.first().copied());
         if fresh && preferred == Some(options.node) {
             raft.campaign(now.time);
         }
         Replica {
             partition,
+            slots: placement.map(|placement| (placement.first_slot, placement.last_slot)),
             raft,
             table: start.table,
             applied,
@@ -191,6 +194,11 @@ impl Replica {
     /// A new placement: another node may be preferred as leader.
     pub fn set_placement(&mut self, placement: Option<&PartitionPlacement>) {
         self.preferred = placement.and_then(|placement| placement.replicas.first().copied());
+        self.slots = placement.map(|placement| (placement.first_slot, placement.last_slot));
+    }
+
+    fn empty_table(&self) -> Table {
+        self.slots.map_or_else(Table::new, |(first, last)| Table::with_slots(first, last))
     }
 
     /// Is this replica the leader, with everything that former leaders committed applied?
@@ -219,7 +227,9 @@ impl Replica {
     pub fn wake_at(&self, now: Now) -> Time {
         let mut at = self.raft.wake_at().min(self.next_sweep);
         at = at.min(self.transfer_wake_at()).min(self.lead_elsewhere_at());
-        if let (true, Some(expiry_ms)) = (self.raft.is_leader() && !self.disk_full, self.table.next_expiry_ms()) {
+        if let (true, Some(expiry_ms)) =
+            (self.raft.is_leader() && !self.disk_full, self.table.next_expiry_ms())
+        {
             let wait = Duration::from_millis(expiry_ms.saturating_sub(self.clock_ms(now)).clamp(1, 60_000));
             at = at.min(now.time + wait);
         }
@@ -351,7 +361,9 @@ impl Replica {
         let mut refused: Vec<Work> = self.parked.extract_if(.., |work| late(work.deadline)).collect();
         let waits = self.apply_waits.values_mut().chain(self.asked_reads.values_mut());
         for waits in waits {
-            refused.extend(waits.extract_if(.., |waiting| late(waiting.work.deadline)).map(|waiting| waiting.work));
+            refused.extend(
+                waits.extract_if(.., |waiting| late(waiting.work.deadline)).map(|waiting| waiting.work),
+            );
         }
         if let Some(replacement) = &mut self.replacement {
             for work in replacement.works.extract_if(.., |work| late(work.deadline)) {
@@ -361,7 +373,8 @@ impl Replica {
         }
         self.apply_waits.retain(|_, waits| !waits.is_empty());
         for work in refused {
-            let text = "TIMEOUT no answer from a majority of the partition's replicas in time, nothing was done";
+            let text =
+                "TIMEOUT no answer from a majority of the partition's replicas in time, nothing was done";
             outbox.answers.push((work.requester, Reply::Refused(text.into())));
         }
         let waiting = self.proposals.iter().any(|proposal| proposal.requester.is_some())

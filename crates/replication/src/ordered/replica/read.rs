@@ -86,7 +86,9 @@ impl Replica {
                     keys.iter().filter_map(|&key| self.pending.position_of(&arguments[key])).max()
                 }
                 // It reads the whole partition.
-                _ => self.proposals.back().map(|proposal| proposal.index).filter(|&index| index > self.applied),
+                _ => {
+                    self.proposals.back().map(|proposal| proposal.index).filter(|&index| index > self.applied)
+                }
             },
             Call::Fingerprint { keys } => keys.iter().filter_map(|key| self.pending.position_of(key)).max(),
             Call::Transaction { .. } | Call::Admin(_) => None,
@@ -119,7 +121,13 @@ impl Replica {
     }
 
     /// The consensus has answered: the index to be applied first, or that it cannot be told here.
-    pub(super) fn read_settled(&mut self, ticket: u64, index: Option<u64>, now: Now, outbox: &mut Outbox) -> bool {
+    pub(super) fn read_settled(
+        &mut self,
+        ticket: u64,
+        index: Option<u64>,
+        now: Now,
+        outbox: &mut Outbox,
+    ) -> bool {
         let waits = self.asked_reads.remove(&ticket).unwrap_or_default();
         let mut more = false;
         for mut waiting in waits {
@@ -200,7 +208,9 @@ impl Replica {
     fn look(&self, call: &Call, clock_ms: u64) -> Answer {
         let view = View { table: &self.table, pending: None, now_ms: clock_ms };
         match call {
-            Call::Command { command, arguments, .. } => data::answer(command, arguments, &view, self.seed ^ self.applied),
+            Call::Command { command, arguments, .. } => {
+                data::answer(command, arguments, &view, self.seed ^ self.applied)
+            }
             Call::Fingerprint { keys } => {
                 let prints = keys.iter().map(|key| data::fingerprint(key, &view).to_le_bytes());
                 let prints = prints.map(|print| Value::Bulk(Bytes::copy_from_slice(&print))).collect();

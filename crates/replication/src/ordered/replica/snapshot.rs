@@ -94,7 +94,12 @@ impl Replica {
             let mut out = BytesMut::new();
             taking.cursor = self.table.slice(cursor, SLICE_BYTES, &mut out);
             let (sequence, bytes) = (taking.sequence, out.freeze());
-            outbox.outputs.push(Output::Snapshot(SnapshotWrite::Chunk { partition, snapshot, sequence, bytes }));
+            outbox.outputs.push(Output::Snapshot(SnapshotWrite::Chunk {
+                partition,
+                snapshot,
+                sequence,
+                bytes,
+            }));
             taking.sequence += 1;
         }
         if taking.cursor.is_some() || taking.finishing {
@@ -115,14 +120,25 @@ impl Replica {
     fn begin_snapshot(&mut self) -> bool {
         let threshold = self.options.snapshot_log_bytes.max(self.table.bytes());
         // While a state from elsewhere is being received a snapshot of the present one is of no use.
-        if self.log_bytes <= threshold || self.incoming.is_some() || self.disk_full || self.applied < self.exact_at {
+        if self.log_bytes <= threshold
+            || self.incoming.is_some()
+            || self.disk_full
+            || self.applied < self.exact_at
+        {
             return false;
         }
         let Some(meta) = self.raft.meta_at(self.applied) else { return false };
         let id = self.next_snapshot_id();
         self.log_bytes = 0;
-        self.taking =
-            Some(Taking { id, meta, cursor: Some(0), sequence: 0, written: 0, exact_at: None, finishing: false });
+        self.taking = Some(Taking {
+            id,
+            meta,
+            cursor: Some(0),
+            sequence: 0,
+            written: 0,
+            exact_at: None,
+            finishing: false,
+        });
         true
     }
 
@@ -191,9 +207,9 @@ pub(super) fn start_from(
     outbox: &mut Outbox,
 ) -> Start {
     let partition = recovered.partition;
-    let hard_state = recovered.state.as_ref().map(|state| match postcard::from_bytes::<HardState>(state) {
-        Ok(hard_state) => hard_state,
-        Err(_) => panic!("the state record of partition {} was written by another version", partition.0),
+    let hard_state = recovered.state.as_ref().map(|state| match HardState::decode(state) {
+        Some(hard_state) => hard_state,
+        None => panic!("the state record of partition {} was written by another version", partition.0),
     });
     let mut start = Start {
         initial: Initial { hard_state: hard_state.unwrap_or_default(), ..Initial::default() },
@@ -255,8 +271,10 @@ pub(super) fn sorted_voters(mut voters: Vec<crate::NodeId>) -> Membership {
     Membership { voters, ..Membership::default() }
 }
 
-fn empty_table(placement: Option<&PartitionPlacement>) -> Table {
-    placement.map_or_else(Table::new, |placement| Table::with_slots(placement.first_slot, placement.last_slot))
+/// A table for the partition's slots.
+pub(super) fn empty_table(placement: Option<&PartitionPlacement>) -> Table {
+    placement
+        .map_or_else(Table::new, |placement| Table::with_slots(placement.first_slot, placement.last_slot))
 }
 
 impl Replica {

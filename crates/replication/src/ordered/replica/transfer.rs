@@ -83,7 +83,14 @@ impl Replica {
         self.send_chunk(to, 0, Some(0), Bytes::new(), outbox);
     }
 
-    fn send_chunk(&self, to: NodeId, from: Position, next: Option<Position>, bytes: Bytes, outbox: &mut Outbox) {
+    fn send_chunk(
+        &self,
+        to: NodeId,
+        from: Position,
+        next: Option<Position>,
+        bytes: Bytes,
+        outbox: &mut Outbox,
+    ) {
         let Some(transfer) = self.transfers.get(&to) else { return };
         let (partition, term, meta) = (self.partition, self.raft.term(), transfer.meta.clone());
         outbox.send(to, Message::SnapshotChunk(SnapshotChunk { partition, term, meta, from, next, bytes }));
@@ -236,7 +243,7 @@ impl Replica {
             outbox.outputs.push(Output::Snapshot(SnapshotWrite::Abort { partition, snapshot }));
         }
         let file = self.next_snapshot_id();
-        let table = self.table.empty_like();
+        let table = self.empty_table();
         self.incoming = Some(Incoming { meta, table, next: Some(0), file, sequence: 0, finishing: None });
     }
 
@@ -255,14 +262,24 @@ impl Replica {
             let Some(tail) = Tail::decode(chunk.bytes.clone()) else { return };
             incoming.finishing = Some((from, chunk.term, tail));
             let meta = chunk.bytes;
-            outbox.outputs.push(Output::Snapshot(SnapshotWrite::Finish { partition, snapshot, sequence, meta }));
+            outbox.outputs.push(Output::Snapshot(SnapshotWrite::Finish {
+                partition,
+                snapshot,
+                sequence,
+                meta,
+            }));
             return;
         };
         if incoming.next == Some(chunk.from) && incoming.table.load(&chunk.bytes).is_ok() {
             incoming.next = (next != Position::MAX).then_some(next);
             incoming.sequence += 1;
             let bytes = chunk.bytes;
-            outbox.outputs.push(Output::Snapshot(SnapshotWrite::Chunk { partition, snapshot, sequence, bytes }));
+            outbox.outputs.push(Output::Snapshot(SnapshotWrite::Chunk {
+                partition,
+                snapshot,
+                sequence,
+                bytes,
+            }));
         }
         let wanted = incoming.next.unwrap_or(Position::MAX);
         self.acknowledge(from, index, Some(wanted), outbox);
@@ -274,8 +291,16 @@ impl Replica {
     }
 
     /// Is the piece one of the snapshot that comes in? If it was the last one, the state is taken over.
-    pub(super) fn incoming_written(&mut self, file: u64, sequence: u64, now: Now, outbox: &mut Outbox) -> bool {
-        let Some(incoming) = self.incoming.as_mut().filter(|incoming| incoming.file == file) else { return false };
+    pub(super) fn incoming_written(
+        &mut self,
+        file: u64,
+        sequence: u64,
+        now: Now,
+        outbox: &mut Outbox,
+    ) -> bool {
+        let Some(incoming) = self.incoming.as_mut().filter(|incoming| incoming.file == file) else {
+            return false;
+        };
         if sequence != incoming.sequence || incoming.finishing.is_none() {
             return true;
         }

@@ -68,7 +68,9 @@ impl Replica {
         match (prepared.mutation, token) {
             // Nothing changes, so nothing need be logged; but what it says must be as certain as a read.
             (None, None) => self.answer_after_pending(work, prepared.reply, now, outbox),
-            (mutation, token) => self.propose(work, prepared.reply, mutation, token, stamp.time_ms, now, outbox),
+            (mutation, token) => {
+                self.propose(work, prepared.reply, mutation, token, stamp.time_ms, now, outbox)
+            }
         }
     }
 
@@ -76,7 +78,9 @@ impl Replica {
         let view = View { table: &self.table, pending: Some(&self.pending), now_ms: stamp.time_ms };
         match call {
             Call::Command { command, arguments, .. } => data::prepare(command, arguments, &view, stamp),
-            Call::Transaction { commands, watches } => data::prepare_transaction(commands, watches, &view, stamp),
+            Call::Transaction { commands, watches } => {
+                data::prepare_transaction(commands, watches, &view, stamp)
+            }
             Call::Fingerprint { .. } | Call::Admin(_) => unreachable!("not a write"),
         }
     }
@@ -85,7 +89,13 @@ impl Replica {
         self.seed = self.seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let time_ms = self.clock_ms(now);
         let sequence = self.raft.last_index() + 1;
-        Stamp { time_ms, logical: 0, origin: self.options.node.0, sequence, seed: self.seed ^ (self.seed >> 31) }
+        Stamp {
+            time_ms,
+            logical: 0,
+            origin: self.options.node.0,
+            sequence,
+            seed: self.seed ^ (self.seed >> 31),
+        }
     }
 
     /// Proposes what `work` leads to; `reply` is for when it is committed.
@@ -113,7 +123,13 @@ impl Replica {
                 // Replies that later entries are prepared against must not run behind the clock of this one.
                 self.last_stamp_ms = self.last_stamp_ms.max(time_ms);
                 let (requester, deadline) = (Some(work.requester), work.deadline);
-                self.proposals.push_back(Proposal { index, term: self.raft.term(), requester, deadline, reply });
+                self.proposals.push_back(Proposal {
+                    index,
+                    term: self.raft.term(),
+                    requester,
+                    deadline,
+                    reply,
+                });
             }
             Err(ProposeRefused::NotLeader(leader)) => outbox.elsewhere.push((self.partition, work, leader)),
             Err(ProposeRefused::DiskFull) => refuse_full(work, outbox),
@@ -137,7 +153,8 @@ impl Replica {
     pub(super) fn expire_due(&mut self, now: Now, _outbox: &mut Outbox) {
         const MOST_AT_ONCE: usize = 128;
         let clock_ms = self.clock_ms(now);
-        if self.disk_full || self.table.next_expiry_ms().is_none_or(|at| at > clock_ms) || !self.is_serving() {
+        if self.disk_full || self.table.next_expiry_ms().is_none_or(|at| at > clock_ms) || !self.is_serving()
+        {
             return;
         }
         let mut expired = self.table.expired(clock_ms, MOST_AT_ONCE);
