@@ -2,12 +2,25 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 
+use data::Command;
 use tokio::sync::Notify;
 
+use crate::clock::wall_clock_ms;
 use crate::session::Session;
+
+/// The names that a client gave itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Names {
+    /// `CLIENT SETNAME`.
+    pub name: String,
+    /// `CLIENT SETINFO LIB-NAME`.
+    pub library: String,
+    /// `CLIENT SETINFO LIB-VER`.
+    pub library_version: String,
+}
 
 /// What other connections may know of one: everything is atomic or locked, written by its own connection.
 #[derive(Debug)]
@@ -18,15 +31,53 @@ pub struct Client {
     pub peer: SocketAddr,
     /// Where it arrived.
     pub local: SocketAddr,
+    /// Commands queued after `MULTI`; -1 outside a transaction. Kept by the transaction module.
+    pub queued: AtomicI64,
+    /// Keys watched. Kept by the transaction module.
+    pub watched: AtomicUsize,
+    /// Bytes of replies that wait to be sent. Kept by the connection.
+    pub output_bytes: AtomicUsize,
+    /// Bytes read and not yet understood. Kept by the connection.
+    pub input_bytes: AtomicUsize,
+    /// 2 or 3.
+    pub(crate) protocol: AtomicUsize,
+    pub(crate) readonly: AtomicBool,
+    pub(crate) no_evict: AtomicBool,
+    pub(crate) no_touch: AtomicBool,
+    created_ms: u64,
+    last_ms: AtomicU64,
+    last_command: AtomicUsize,
+    names: Mutex<Names>,
     killed: AtomicBool,
     kill: Notify,
 }
 
 impl Client {
+    fn new(id: u64, peer: SocketAddr, local: SocketAddr, now_ms: u64) -> Client {
+        Client {
+            id,
+            peer,
+            local,
+            queued: AtomicI64::new(-1),
+            watched: AtomicUsize::new(0),
+            output_bytes: AtomicUsize::new(0),
+            input_bytes: AtomicUsize::new(0),
+            protocol: AtomicUsize::new(2),
+            readonly: AtomicBool::new(false),
+            no_evict: AtomicBool::new(false),
+            no_touch: AtomicBool::new(false),
+            created_ms: now_ms,
+            last_ms: AtomicU64::new(now_ms),
+            last_command: AtomicUsize::new(usize::MAX),
+            names: Mutex::default(),
+            killed: AtomicBool::new(false),
+            kill: Notify::new(),
+        }
+    }
+
     /// Asks the connection to close.
     pub fn kill(&self) {
         self.killed.store(true, Ordering::Release);
-        self.kill.notify_waiters();
         self.kill.notify_one();
     }
 
@@ -35,12 +86,78 @@ impl Client {
         self.killed.load(Ordering::Acquire)
     }
 
-    /// Returns once the connection is asked to close. For the task that owns the connection.
+    /// Returns once the connection is asked to close. For the one task that owns the connection.
     pub async fn killed(&self) {
         while !self.is_killed() {
             self.kill.notified().await;
         }
     }
+
+    /// The names that the client gave itself.
+    pub fn names(&self) -> Names {
+        lock(&self.names).clone()
+    }
+
+    pub(crate) fn change_names(&self, change: impl FnOnce(&mut Names)) {
+        change(&mut lock(&self.names));
+    }
+
+    pub(crate) fn touch(&self, command: &'static Command, now_ms: u64) {
+        self.last_ms.store(now_ms, Ordering::Relaxed);
+        self.last_command.store(index_of(command), Ordering::Relaxed);
+    }
+
+    /// When its last command arrived, in wall clock milliseconds.
+    pub fn last_ms(&self) -> u64 {
+        self.last_ms.load(Ordering::Relaxed)
+    }
+
+    /// The row of `CLIENT LIST`, in the fields and the order of Redis. There is one file descriptor a connection, which
+    /// is nobody's business: `fd` is -1.
+    pub fn row(&self, now_ms: u64) -> String {
+        let names = self.names();
+        let queued = self.queued.load(Ordering::Relaxed);
+        let (input, output) =
+            (self.input_bytes.load(Ordering::Relaxed), self.output_bytes.load(Ordering::Relaxed));
+        let age = now_ms.saturating_sub(self.created_ms) / 1000;
+        let idle = now_ms.saturating_sub(self.last_ms()) / 1000;
+        let command = Command::all().get(self.last_command.load(Ordering::Relaxed));
+        format!(
+            "id={} addr={} laddr={} fd=-1 name={} age={age} idle={idle} flags={} db=0 sub=0 psub=0 ssub=0 \
+             multi={queued} qbuf={input} qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl={output} oll=0 \
+             omem={output} tot-mem={} events=rw cmd={} user=default redir=-1 resp={} lib-name={} lib-ver={}",
+            self.id,
+            self.peer,
+            self.local,
+            names.name,
+            self.flags(queued),
+            input + output + size_of::<Client>(),
+            command.map_or("NULL", |command| command.name),
+            self.protocol.load(Ordering::Relaxed),
+            names.library,
+            names.library_version,
+        )
+    }
+
+    fn flags(&self, queued: i64) -> String {
+        let flags: String = [
+            (queued >= 0, 'x'),
+            (self.is_killed(), 'A'),
+            (self.readonly.load(Ordering::Relaxed), 'r'),
+            (self.no_evict.load(Ordering::Relaxed), 'e'),
+            (self.no_touch.load(Ordering::Relaxed), 'T'),
+        ]
+        .into_iter()
+        .filter_map(|(set, letter)| set.then_some(letter))
+        .collect();
+        if flags.is_empty() { "N".into() } else { flags }
+    }
+}
+
+/// The place of a command in the table, so that one number stands for it in an atomic.
+fn index_of(command: &'static Command) -> usize {
+    let offset = (std::ptr::from_ref(command) as usize).wrapping_sub(Command::all().as_ptr() as usize);
+    offset / size_of::<Command>()
 }
 
 /// The registry.
@@ -55,15 +172,14 @@ impl Clients {
     /// (true without a password).
     pub fn register(self: &Arc<Self>, peer: SocketAddr, local: SocketAddr, authenticated: bool) -> Session {
         let id = self.next.fetch_add(1, Ordering::Relaxed) + 1;
-        let client =
-            Arc::new(Client { id, peer, local, killed: AtomicBool::new(false), kill: Notify::new() });
-        self.lock().insert(id, client.clone());
+        let client = Arc::new(Client::new(id, peer, local, wall_clock_ms()));
+        lock(&self.all).insert(id, client.clone());
         Session::new(client, self.clone(), authenticated)
     }
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.lock().len()
+        lock(&self.all).len()
     }
 
     /// Is there none?
@@ -71,12 +187,17 @@ impl Clients {
         self.len() == 0
     }
 
-    /// Takes a connection out.
-    pub(crate) fn remove(&self, id: u64) {
-        self.lock().remove(&id);
+    /// All of them, in the order of their ids. The registry is not held while the caller looks at them.
+    pub fn all(&self) -> Vec<Arc<Client>> {
+        lock(&self.all).values().cloned().collect()
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, Arc<Client>>> {
-        self.all.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    /// Takes a connection out.
+    pub(crate) fn remove(&self, id: u64) {
+        lock(&self.all).remove(&id);
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }

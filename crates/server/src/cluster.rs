@@ -1,7 +1,14 @@
 //! What this node knows of the cluster: nodes, placement, leaders. Drivers refresh it, commands read it.
+//!
+//! A reader takes an immutable [`ClusterState`] and keeps it for as long as it likes. `version` rises only with what a
+//! cluster client would see (nodes, members, leaders); the texts of `CLUSTER` are kept beside the version that they
+//! were made from, so that thousands of clients asking for the same map cost one rendering ([`crate::command`]).
+//!
+//! Invariant: the ranges that [`ClusterState::ranges`] gives cover every slot exactly once, whatever is known or not.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
+use data::slot::SLOTS;
 use replication::shard::PartitionStatus;
 use replication::{NodeId, PartitionId, Placement};
 
@@ -37,6 +44,95 @@ pub struct ClusterState {
     pub version: u64,
 }
 
+/// Contiguous slots that one node answers for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SlotRange {
+    /// The first slot.
+    pub first: u16,
+    /// The last slot, included.
+    pub last: u16,
+    /// The node that leads them, as far as known; it forwards if it does not.
+    pub owner: NodeId,
+    /// The other nodes that hold them.
+    pub replicas: Vec<NodeId>,
+}
+
+impl ClusterState {
+    /// A node by identity.
+    pub fn node(&self, id: NodeId) -> Option<&NodeView> {
+        self.nodes.iter().find(|node| node.id == id)
+    }
+
+    /// Is there a connection to it (or is it this node)?
+    pub fn is_alive(&self, id: NodeId) -> bool {
+        id == self.myself || self.node(id).is_some_and(|node| node.alive)
+    }
+
+    /// The status of the replica here.
+    pub fn status(&self, partition: PartitionId) -> Option<&PartitionStatus> {
+        self.partitions.get(partition.0 as usize)?.as_ref()
+    }
+
+    /// The leader that this node knows of, if it can be reached.
+    pub fn known_leader(&self, partition: PartitionId) -> Option<NodeId> {
+        self.status(partition)?.leader.filter(|leader| self.is_alive(*leader))
+    }
+
+    /// The present leader of a partition if known, else the first of its members that can be reached, else the preferred
+    /// one. `None` only for a partition that does not exist.
+    pub fn leader(&self, partition: PartitionId) -> Option<NodeId> {
+        let members = self.members(partition);
+        let reachable = || members.iter().find(|member| self.is_alive(**member));
+        self.known_leader(partition).or_else(|| reachable().or(members.first()).copied())
+    }
+
+    /// The voters of a partition as far as known, the preferred leader first.
+    pub fn members(&self, partition: PartitionId) -> &[NodeId] {
+        let placed = self.placement.get(partition).map_or(&[][..], |placed| &placed.replicas);
+        match self.status(partition) {
+            Some(status) if !status.membership.voters.is_empty() => {
+                let voters = &status.membership.voters;
+                let same = voters.len() == placed.len() && placed.iter().all(|node| voters.contains(node));
+                if same { placed } else { voters }
+            }
+            _ => placed,
+        }
+    }
+
+    /// Who answers for which slots: all 16384, in order, neighbours with the same nodes merged.
+    pub fn ranges(&self) -> Vec<SlotRange> {
+        let mut ranges: Vec<SlotRange> = Vec::new();
+        for (number, placed) in self.placement.partitions.iter().enumerate() {
+            let partition = PartitionId(number as u32);
+            let owner = self.leader(partition).unwrap_or(self.myself);
+            let mut replicas = self.members(partition).to_vec();
+            replicas.retain(|node| *node != owner);
+            replicas.sort_unstable();
+            let range = SlotRange { first: placed.first_slot, last: placed.last_slot, owner, replicas };
+            match ranges.last_mut() {
+                Some(last) if last.owner == range.owner && last.replicas == range.replicas => {
+                    last.last = range.last;
+                }
+                _ => ranges.push(range),
+            }
+        }
+        if ranges.is_empty() {
+            ranges.push(SlotRange { first: 0, last: SLOTS - 1, owner: self.myself, replicas: Vec::new() });
+        }
+        ranges
+    }
+
+    /// The partitions that this node leads.
+    pub fn led(&self) -> impl Iterator<Item = &PartitionStatus> {
+        self.statuses().filter(|status| status.role == replication::contract::Role::Leader)
+    }
+
+    /// The status of every replica here.
+    pub fn statuses(&self) -> impl Iterator<Item = &PartitionStatus> {
+        self.partitions.iter().flatten()
+    }
+}
+
 /// The shared view.
 #[derive(Debug, Default)]
 pub struct ClusterView {
@@ -44,8 +140,9 @@ pub struct ClusterView {
 }
 
 impl ClusterView {
-    /// The view of a node that knows itself alone.
-    pub fn new(myself: NodeId, nodes: Vec<NodeView>, placement: Arc<Placement>) -> ClusterView {
+    /// The view of a node that knows this much.
+    pub fn new(myself: NodeId, mut nodes: Vec<NodeView>, placement: Arc<Placement>) -> ClusterView {
+        nodes.sort_by_key(|node| node.id);
         let partitions = placement.partitions.iter().map(|_| None).collect();
         let state = ClusterState { myself, nodes, placement, partitions, version: 1 };
         ClusterView { state: Mutex::new(Arc::new(state)) }
@@ -59,31 +156,72 @@ impl ClusterView {
     /// Enters what a worker's shard says of its partitions. To be called by each worker after roles changed and about
     /// every 100 ms.
     pub fn set_status(&self, statuses: Vec<PartitionStatus>) {
-        let _ = statuses;
+        self.change(|state| {
+            let mut changed = false;
+            for status in statuses {
+                let number = status.partition.0 as usize;
+                if number >= state.partitions.len() {
+                    state.partitions.resize(number + 1, None);
+                }
+                let before = &state.partitions[number];
+                changed |= before.as_ref().is_none_or(|before| {
+                    before.leader != status.leader || before.membership != status.membership
+                });
+                state.partitions[number] = Some(status);
+            }
+            changed
+        });
     }
 
-    /// Adds a node or changes what is known of it.
+    /// Adds a node or changes what is known of it. A node of the same name and another identity is gone: it was replaced.
     pub fn set_node(&self, node: NodeView) {
-        let _ = node;
+        self.change(|state| {
+            if state.nodes.contains(&node) {
+                return false;
+            }
+            state.nodes.retain(|known| known.id != node.id && known.name != node.name);
+            state.nodes.push(node);
+            state.nodes.sort_by_key(|node| node.id);
+            true
+        });
     }
 
     /// A connection to a node was made or lost.
     pub fn set_alive(&self, node: NodeId, alive: bool) {
-        let _ = (node, alive);
+        self.change(|state| match state.nodes.iter_mut().find(|known| known.id == node) {
+            Some(known) => std::mem::replace(&mut known.alive, alive) != alive,
+            None => false,
+        });
     }
 
     /// A new placement.
     pub fn set_placement(&self, placement: Arc<Placement>) {
-        let _ = placement;
+        self.change(|state| {
+            let changed = state.placement != placement;
+            state.partitions.resize(placement.partitions.len(), None);
+            state.placement = placement;
+            changed
+        });
     }
 
-    /// The present leader of a partition if known, else the preferred one.
+    /// See [`ClusterState::leader`].
     pub fn leader(&self, partition: PartitionId) -> Option<NodeId> {
-        let _ = partition;
-        None
+        self.lock().leader(partition)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Arc<ClusterState>> {
+    /// Changes the state; `change` says whether cluster clients would see it. A reader that holds the old state keeps it.
+    fn change(&self, change: impl FnOnce(&mut ClusterState) -> bool) {
+        let mut shared = self.lock();
+        let state = Arc::make_mut(&mut shared);
+        if change(state) {
+            state.version += 1;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Arc<ClusterState>> {
         self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

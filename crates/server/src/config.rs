@@ -1,8 +1,23 @@
-//! What a node is told at its start: from a TOML file, the environment and flags, in that order of precedence rising.
+//! What a node is told at its start.
+//!
+//! Three sources, each going over the one before: a TOML file, the environment (`CONSORT_...`), flags
+//! (`--set field=value`). Every field is a row of the table in [`field`], which holds its name, what follows from its
+//! value, what it accepts and how it is read and printed; so the file, the environment, the flags, `CONFIG` printing and
+//! the messages cannot disagree. A [`Config`] that [`load()`] gave out has been validated: fields agree with one another.
+//!
+//! Where to read next: [`field`] (the table), [`load()`] (precedence and unknown names), [`validate`] (the arithmetic).
 
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
+
+pub mod field;
+mod load;
+mod nodes;
+pub mod units;
+mod validate;
+
+pub use load::{ConfigError, Loaded, Sources, load};
 
 /// Where somebody listens: a host name or IP address, and a port.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -11,6 +26,28 @@ pub struct Address {
     pub host: String,
     /// The TCP port.
     pub port: u16,
+}
+
+impl Address {
+    /// An address on the loopback interface.
+    pub fn loopback(port: u16) -> Address {
+        Address { host: "127.0.0.1".into(), port }
+    }
+
+    /// Reads `host:port`, `1.2.3.4:port` or `[::1]:port`.
+    pub fn parse(text: &str) -> Option<Address> {
+        let (host, port) = text.trim().rsplit_once(':')?;
+        let host = match host.strip_prefix('[') {
+            Some(inner) => inner.strip_suffix(']')?,
+            None if host.contains(':') => return None,
+            None => host,
+        };
+        let well_formed = !host.is_empty()
+            && host.len() <= 253
+            && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_:%".contains(&byte));
+        let port = port.parse().ok().filter(|port| *port != 0)?;
+        well_formed.then(|| Address { host: host.to_string(), port })
+    }
 }
 
 impl fmt::Display for Address {
@@ -28,13 +65,14 @@ impl fmt::Display for Address {
 pub struct NodeConfig {
     /// The name, unique in the cluster.
     pub name: String,
-    /// Where it takes clients.
+    /// Where it takes clients. Told to cluster clients as it stands here, so it must be reachable for them.
     pub client: Address,
     /// Where it takes its peers.
     pub peer: Address,
 }
 
-/// Everything that a node is told.
+/// Everything that a node is told. What each field means and what follows from its value is said once, in
+/// [`field::FIELDS`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// The name of the cluster; peers of another name are turned away at the handshake.
@@ -128,4 +166,13 @@ impl Config {
             .find(|node| node.name == self.node)
             .expect("a validated configuration names its node")
     }
+
+    /// The configuration as a TOML file that [`load()`] reads back to the same, each field with its meaning before it
+    /// when `explained`. Secrets are printed as they are when `secrets`, else left out.
+    pub fn to_toml(&self, explained: bool, secrets: bool) -> String {
+        field::print(self, explained, secrets)
+    }
 }
+
+#[cfg(test)]
+mod tests;

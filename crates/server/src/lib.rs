@@ -6,6 +6,7 @@
 #![allow(clippy::disallowed_methods)]
 
 pub mod clients;
+pub mod clock;
 pub mod cluster;
 pub mod command;
 pub mod config;

@@ -2,11 +2,12 @@
 //! module, not here.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use data::Command;
 use resp::Protocol;
 
-use crate::clients::{Client, Clients};
+use crate::clients::{Client, Clients, Names};
 
 /// What becomes of replies (`CLIENT REPLY`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -27,11 +28,11 @@ pub enum ReplyMode {
 pub struct Session {
     /// The shared part: id, addresses, names, counters, and whether it was killed.
     pub client: Arc<Client>,
-    /// The protocol that replies are written in.
+    /// The protocol that replies are written in. To change it use [`Session::set_protocol`].
     pub protocol: Protocol,
     /// May it run commands?
     pub authenticated: bool,
-    /// `READONLY` was said.
+    /// `READONLY` was said. To change it use [`Session::set_readonly`].
     pub readonly: bool,
     /// `ASKING` was said before the next command.
     pub asking: bool,
@@ -56,7 +57,7 @@ impl Session {
     /// Notes that a command arrived. To be called before each command; `now_ms` is wall clock (one reading serves all
     /// commands of a pipeline).
     pub fn touch(&mut self, command: &'static Command, now_ms: u64) {
-        let _ = (command, now_ms);
+        self.client.touch(command, now_ms);
     }
 
     /// Decides whether the reply to the command that was just run is to be sent, and moves on to the next command. To be
@@ -70,6 +71,31 @@ impl Session {
         };
         self.reply_mode = next;
         sends
+    }
+
+    /// Replies are written in this protocol from the next one on.
+    pub fn set_protocol(&mut self, protocol: Protocol) {
+        self.protocol = protocol;
+        let number = if protocol == Protocol::Resp3 { 3 } else { 2 };
+        self.client.protocol.store(number, Ordering::Relaxed);
+    }
+
+    /// `READONLY` and `READWRITE`.
+    pub fn set_readonly(&mut self, readonly: bool) {
+        self.readonly = readonly;
+        self.client.readonly.store(readonly, Ordering::Relaxed);
+    }
+
+    /// `RESET`: the state of a new connection. The library's name and version stay, as in Redis.
+    pub fn reset(&mut self, authenticated: bool) {
+        self.set_protocol(Protocol::Resp2);
+        self.set_readonly(false);
+        self.asking = false;
+        self.authenticated = authenticated;
+        self.reply_mode = ReplyMode::On;
+        self.client.no_evict.store(false, Ordering::Relaxed);
+        self.client.no_touch.store(false, Ordering::Relaxed);
+        self.client.change_names(|names| *names = Names { name: String::new(), ..names.clone() });
     }
 }
 

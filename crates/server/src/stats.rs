@@ -73,17 +73,127 @@ pub struct Stats {
     /// Elections seen: a partition here got a new leader.
     pub leader_changes: Counter,
     errors: Mutex<BTreeMap<String, u64>>,
-    samples: Mutex<VecDeque<(u64, u64, u64, u64)>>,
+    samples: Mutex<VecDeque<Sample>>,
 }
+
+/// How far the counters were at one moment.
+#[derive(Clone, Copy, Debug)]
+struct Sample {
+    at_ms: u64,
+    commands: u64,
+    bytes_in: u64,
+    bytes_out: u64,
+}
+
+/// Rates over the last samples, per second.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Rates {
+    /// Commands.
+    pub commands: u64,
+    /// Bytes read from clients.
+    pub bytes_in: u64,
+    /// Bytes written to clients.
+    pub bytes_out: u64,
+}
+
+/// Samples that a rate is taken over: at one each 100 ms the last 1.6 s, as Redis does.
+const SAMPLES: usize = 16;
+/// Error prefixes that are told apart; a client can make up any number of them.
+const ERROR_PREFIXES: usize = 128;
 
 impl Stats {
     /// Counts an error reply by its prefix (`ERR`, `WRONGTYPE`, ...).
     pub fn error(&self, text: &str) {
-        let _ = (text, &self.errors);
+        let prefix = text.split(' ').next().unwrap_or_default();
+        let mut errors = lock(&self.errors);
+        if let Some(count) = errors.get_mut(prefix) {
+            *count += 1;
+        } else if errors.len() < ERROR_PREFIXES {
+            errors.insert(prefix.to_string(), 1);
+        }
+    }
+
+    /// Error replies by prefix.
+    pub fn errors(&self) -> BTreeMap<String, u64> {
+        lock(&self.errors).clone()
     }
 
     /// Notes how far the counters are, for the rates in `INFO`. To be called about every 100 ms.
     pub fn sample(&self, now_ms: u64) {
-        let _ = (now_ms, &self.samples);
+        let sample = Sample {
+            at_ms: now_ms,
+            commands: self.commands.get(),
+            bytes_in: self.client_bytes_in.get(),
+            bytes_out: self.client_bytes_out.get(),
+        };
+        let mut samples = lock(&self.samples);
+        if samples.len() == SAMPLES {
+            samples.pop_front();
+        }
+        samples.push_back(sample);
+    }
+
+    /// The rates between the oldest and the newest sample; zero with fewer than two.
+    pub fn rates(&self) -> Rates {
+        let samples = lock(&self.samples);
+        let (Some(old), Some(new)) = (samples.front(), samples.back()) else { return Rates::default() };
+        let ms = new.at_ms.saturating_sub(old.at_ms);
+        let rate = |old: u64, new: u64| (new.saturating_sub(old) * 1000).checked_div(ms).unwrap_or(0);
+        Rates {
+            commands: rate(old.commands, new.commands),
+            bytes_in: rate(old.bytes_in, new.bytes_in),
+            bytes_out: rate(old.bytes_out, new.bytes_out),
+        }
+    }
+
+    /// `CONFIG RESETSTAT`: what Redis resets. The counters of disk and peers stay, since they are read as totals.
+    pub fn reset(&self) {
+        let counters = [
+            &self.connections_received,
+            &self.connections_rejected,
+            &self.output_buffer_disconnections,
+            &self.protocol_errors,
+            &self.commands,
+            &self.client_bytes_in,
+            &self.client_bytes_out,
+            &self.replies_unknown,
+            &self.replies_refused,
+        ];
+        counters.iter().for_each(|counter| counter.set(0));
+        lock(&self.errors).clear();
+        lock(&self.samples).clear();
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_are_per_second_over_the_samples() {
+        let stats = Stats::default();
+        assert_eq!(stats.rates(), Rates::default());
+        for step in 0..20 {
+            stats.sample(1_000 + step * 100);
+            stats.commands.add(50);
+        }
+        assert_eq!(stats.rates().commands, 500);
+        stats.reset();
+        assert_eq!(stats.rates(), Rates::default());
+    }
+
+    #[test]
+    fn errors_are_counted_by_prefix_and_bounded() {
+        let stats = Stats::default();
+        stats.error("ERR unknown command");
+        stats.error("ERR syntax error");
+        stats.error("WRONGTYPE Operation");
+        assert_eq!(stats.errors()["ERR"], 2);
+        (0..1000).for_each(|n| stats.error(&format!("E{n} x")));
+        assert_eq!(stats.errors().len(), ERROR_PREFIXES);
     }
 }

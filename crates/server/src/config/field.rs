@@ -1,0 +1,331 @@
+//! The table of fields: one row per field of the configuration.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use super::units::{format_bytes, format_duration, parse_bytes, parse_duration};
+use super::{Address, Config};
+
+/// One field.
+#[derive(Debug)]
+pub struct Field {
+    /// The name in the file, sections included (`timing.heartbeat`). In the environment it is `CONSORT_TIMING_HEARTBEAT`.
+    pub path: &'static str,
+    /// What the value means and what follows from it.
+    pub about: &'static str,
+    /// What is accepted, for messages.
+    pub accepts: &'static str,
+    /// Reads a value; `None` if it is not accepted.
+    pub(super) set: fn(&mut Draft, &str) -> Option<()>,
+    /// The value as TOML.
+    pub(super) get: fn(&Config) -> String,
+    /// May it be shown to an operator?
+    pub secret: bool,
+}
+
+/// A configuration being put together. What has a default that depends on other fields is optional here.
+#[derive(Debug)]
+pub struct Draft {
+    pub config: Config,
+    pub listen_client: Option<Address>,
+    pub listen_peer: Option<Address>,
+    pub replication_factor: Option<usize>,
+    pub node: Option<String>,
+}
+
+impl Field {
+    /// The name of the environment variable.
+    pub fn environment(&self) -> String {
+        format!("CONSORT_{}", self.path.replace('.', "_").to_ascii_uppercase())
+    }
+}
+
+fn quoted(text: &str) -> String {
+    toml::Value::String(text.to_string()).to_string()
+}
+
+fn secret(text: &str) -> Option<Option<String>> {
+    Some((!text.is_empty()).then(|| text.to_string()))
+}
+
+/// Letters, digits, `.`, `_` and `-`: what may stand in a file name, a log line and a `CLUSTER NODES` row.
+fn name(text: &str) -> Option<String> {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    ((1..=64).contains(&text.len()) && text.bytes().all(allowed)).then(|| text.to_string())
+}
+
+fn between<T: PartialOrd>(value: T, low: T, high: T) -> Option<T> {
+    (value >= low && value <= high).then_some(value)
+}
+
+const NAME: &str = "1 to 64 letters, digits, '.', '_' or '-'";
+const ADDRESS: &str = "an address such as 127.0.0.1:7000, [::1]:7000 or host.example:7000";
+
+/// All fields that have one value (`[[nodes]]` is beside them), in the order of printing. Those without a section first.
+pub const FIELDS: &[Field] = &[
+    Field {
+        path: "cluster",
+        about: "The name of the cluster. Nodes talk only to nodes of the same name, so that two clusters on one network cannot mix.",
+        accepts: NAME,
+        set: |draft, text| Some(draft.config.cluster = name(text)?),
+        get: |config| quoted(&config.cluster),
+        secret: false,
+    },
+    Field {
+        path: "node",
+        about: "The name of this node: one of the names under [[nodes]]. May be left out if [[nodes]] has one entry.",
+        accepts: NAME,
+        set: |draft, text| Some(draft.node = Some(name(text)?)),
+        get: |config| quoted(&config.node),
+        secret: false,
+    },
+    Field {
+        path: "data",
+        about: "The folder for log, snapshots and identity; relative to the folder that the process was started in. It belongs to one node alone: a node that lost it is a new node.",
+        accepts: "a path",
+        set: |draft, text| {
+            draft.config.data = PathBuf::from((!text.is_empty()).then_some(text)?);
+            Some(())
+        },
+        get: |config| quoted(&config.data.to_string_lossy()),
+        secret: false,
+    },
+    Field {
+        path: "partitions",
+        about: "Into how many groups the 16384 slots are cut; each elects its own leader. More spread load more evenly and fail over independently, each costs a little memory and a heartbeat while busy. Fixed when the cluster is made.",
+        accepts: "a number from 1 to 16384",
+        set: |draft, text| Some(draft.config.partitions = between(text.parse().ok()?, 1, 16384)?),
+        get: |config| config.partitions.to_string(),
+        secret: false,
+    },
+    Field {
+        path: "replication_factor",
+        about: "On how many nodes each partition lives. A write is answered once a majority holds it on disk: with 3 copies 1 node may fail, with 5 copies 2. Even numbers cost a copy and survive no more. Default: 3, or the number of nodes if that is less. Fixed when the cluster is made.",
+        accepts: "a number from 1 to 9",
+        set: |draft, text| Some(draft.replication_factor = Some(between(text.parse().ok()?, 1, 9)?)),
+        get: |config| config.replication_factor.to_string(),
+        secret: false,
+    },
+    Field {
+        path: "workers",
+        about: "Threads that serve clients and partitions. Each owns its share of the partitions, so more than there are partitions or processors gain nothing.",
+        accepts: "a number from 1 to 256",
+        set: |draft, text| Some(draft.config.workers = between(text.parse().ok()?, 1, 256)?),
+        get: |config| config.workers.to_string(),
+        secret: false,
+    },
+    Field {
+        path: "password",
+        about: "What clients must say in AUTH or HELLO before any other command. Empty: no password, so listen where only friends can reach.",
+        accepts: "a text, empty for none",
+        set: |draft, text| Some(draft.config.password = secret(text)?),
+        get: |config| quoted(config.password.as_deref().unwrap_or_default()),
+        secret: true,
+    },
+    Field {
+        path: "peer_secret",
+        about: "What nodes must prove to one another that they know before they talk. The same on all nodes. Empty: whoever reaches a peer port is trusted.",
+        accepts: "a text, empty for none",
+        set: |draft, text| Some(draft.config.peer_secret = secret(text)?),
+        get: |config| quoted(config.peer_secret.as_deref().unwrap_or_default()),
+        secret: true,
+    },
+    Field {
+        path: "log",
+        about: "What is logged to standard error: off, error, warn, info, debug or trace, or directives such as \"info,server=debug\".",
+        accepts: "off, error, warn, info, debug, trace, or directives such as info,server=debug",
+        set: |draft, text| Some(draft.config.log = log(text)?),
+        get: |config| quoted(&config.log),
+        secret: false,
+    },
+    Field {
+        path: "listen.client",
+        about: "Where clients are listened for, if that is another address than the one under [[nodes]] (0.0.0.0, a container's own address). Clients are told the one under [[nodes]].",
+        accepts: ADDRESS,
+        set: |draft, text| Some(draft.listen_client = Some(Address::parse(text)?)),
+        get: |config| quoted(&config.listen_client.to_string()),
+        secret: false,
+    },
+    Field {
+        path: "listen.peer",
+        about: "Where peers are listened for, if that is another address than the one under [[nodes]].",
+        accepts: ADDRESS,
+        set: |draft, text| Some(draft.listen_peer = Some(Address::parse(text)?)),
+        get: |config| quoted(&config.listen_peer.to_string()),
+        secret: false,
+    },
+    Field {
+        path: "limits.max_clients",
+        about: "Client connections at once; one more is told so and closed. Each takes a file descriptor: the process needs about 100 beyond this number (ulimit -n).",
+        accepts: "a number from 1 to 1000000",
+        set: |draft, text| Some(draft.config.limits.max_clients = between(text.parse().ok()?, 1, 1_000_000)?),
+        get: |config| config.limits.max_clients.to_string(),
+        secret: false,
+    },
+    Field {
+        path: "limits.bulk_bytes",
+        about: "The longest key or value. A longer one gets an error and its connection is closed. A value travels to the followers in one piece, so very long ones delay what comes after them.",
+        accepts: "a size from 1KiB to 512MiB",
+        set: |draft, text| Some(draft.config.limits.bulk_bytes = size(text, 1 << 10, 512 << 20)? as usize),
+        get: |config| quoted(&format_bytes(config.limits.bulk_bytes as u64)),
+        secret: false,
+    },
+    Field {
+        path: "limits.request_bytes",
+        about: "The longest command, all arguments together (MSET with many values). At least limits.bulk_bytes + 64KiB.",
+        accepts: "a size from 65KiB to 1GiB",
+        set: |draft, text| Some(draft.config.limits.request_bytes = size(text, 65 << 10, 1 << 30)? as usize),
+        get: |config| quoted(&format_bytes(config.limits.request_bytes as u64)),
+        secret: false,
+    },
+    Field {
+        path: "limits.output_buffer_bytes",
+        about: "Replies that wait for a slow client. Beyond this it is cut off, so that it cannot take the memory of others. At least limits.bulk_bytes, or the longest value could not be read.",
+        accepts: "a size from 64KiB to 16GiB",
+        set: |draft, text| {
+            Some(draft.config.limits.output_buffer_bytes = size(text, 64 << 10, 16 << 30)? as usize)
+        },
+        get: |config| quoted(&format_bytes(config.limits.output_buffer_bytes as u64)),
+        secret: false,
+    },
+    Field {
+        path: "limits.in_flight",
+        about: "Commands of one connection that are under way at once. What a longer pipeline sends beyond that waits unread in the network.",
+        accepts: "a number from 1 to 1000000",
+        set: |draft, text| Some(draft.config.limits.in_flight = between(text.parse().ok()?, 1, 1_000_000)?),
+        get: |config| config.limits.in_flight.to_string(),
+        secret: false,
+    },
+    Field {
+        path: "limits.idle_timeout",
+        about: "A connection that sends no command for this long is closed. 0: never.",
+        accepts: "a duration such as 5m, or 0",
+        set: |draft, text| Some(draft.config.limits.idle_timeout = parse_duration(text)?),
+        get: |config| quoted(&format_duration(config.limits.idle_timeout)),
+        secret: false,
+    },
+    Field {
+        path: "timing.election_timeout",
+        about: "The shortest silence of a leader after which a follower asks for an election; the longest is twice this. So after a crash writes wait up to about 2 x election_timeout. Shorter fails over sooner and takes slow disks and networks for dead. At least 3 x timing.heartbeat.",
+        accepts: "a duration from 30ms to 60s",
+        set: |draft, text| Some(draft.config.timing.election_timeout = duration(text, 30, 60_000)?),
+        get: |config| quoted(&format_duration(config.timing.election_timeout)),
+        secret: false,
+    },
+    Field {
+        path: "timing.heartbeat",
+        about: "How often a leader that has nothing else to say says that it is there. At most a third of timing.election_timeout, so that two lost heartbeats in a row cost nothing.",
+        accepts: "a duration from 5ms to 20s",
+        set: |draft, text| Some(draft.config.timing.heartbeat = duration(text, 5, 20_000)?),
+        get: |config| quoted(&format_duration(config.timing.heartbeat)),
+        secret: false,
+    },
+    Field {
+        path: "timing.request_timeout",
+        about: "How long a command may wait for leader, disk and majority. Then a write that was under way is answered UNKNOWN, anything else is refused. Below 2 x timing.election_timeout commands give up during an election that would have ended in time.",
+        accepts: "a duration from 10ms to 10m",
+        set: |draft, text| Some(draft.config.timing.request_timeout = duration(text, 10, 600_000)?),
+        get: |config| quoted(&format_duration(config.timing.request_timeout)),
+        secret: false,
+    },
+    Field {
+        path: "storage.snapshot_log_bytes",
+        about: "A partition takes a snapshot when its log holds more than this (or than its data, if that is more). Smaller restarts faster and writes snapshots more often. The log takes up to about partitions x this on disk.",
+        accepts: "a size from 4KiB to 64GiB",
+        set: |draft, text| Some(draft.config.storage.snapshot_log_bytes = size(text, 4 << 10, 64 << 30)?),
+        get: |config| quoted(&format_bytes(config.storage.snapshot_log_bytes)),
+        secret: false,
+    },
+    Field {
+        path: "storage.segment_bytes",
+        about: "The size of the files that the log is cut into. They are preallocated and used again, so a few of them are taken from the disk at once.",
+        accepts: "a size from 64KiB to 4GiB",
+        set: |draft, text| Some(draft.config.storage.segment_bytes = size(text, 64 << 10, 4 << 30)?),
+        get: |config| quoted(&format_bytes(config.storage.segment_bytes)),
+        secret: false,
+    },
+    Field {
+        path: "tokens.retention",
+        about: "How long the token of an IDEMPOTENT write is remembered. A retry after that runs again, so it must be longer than clients go on retrying.",
+        accepts: "a duration from 1s to 168h",
+        set: |draft, text| Some(draft.config.tokens.retention = duration(text, 1_000, 168 * 3_600_000)?),
+        get: |config| quoted(&format_duration(config.tokens.retention)),
+        secret: false,
+    },
+    Field {
+        path: "tokens.limit",
+        about: "How many tokens a partition remembers at the most; then the oldest go before their time. limit / retention is the rate that is covered: 100000 in 10m are 166 a second for each partition.",
+        accepts: "a number from 1 to 100000000",
+        set: |draft, text| Some(draft.config.tokens.limit = between(text.parse().ok()?, 1, 100_000_000)?),
+        get: |config| config.tokens.limit.to_string(),
+        secret: false,
+    },
+];
+
+fn size(text: &str, low: u64, high: u64) -> Option<u64> {
+    between(parse_bytes(text)?, low, high)
+}
+
+fn duration(text: &str, low_ms: u64, high_ms: u64) -> Option<std::time::Duration> {
+    let duration = parse_duration(text)?;
+    between(duration.as_millis() as u64, low_ms, high_ms)?;
+    Some(duration)
+}
+
+/// A level, or directives separated by commas, the level of each after `=`.
+fn log(text: &str) -> Option<String> {
+    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+    let level = |text: &str| LEVELS.contains(&text.to_ascii_lowercase().as_str());
+    let directive = |part: &str| match part.trim().rsplit_once('=') {
+        Some((target, value)) => !target.is_empty() && level(value),
+        None => level(part.trim()),
+    };
+    text.split(',').all(directive).then(|| text.to_string())
+}
+
+/// See [`Config::to_toml`].
+pub(super) fn print(config: &Config, explained: bool, secrets: bool) -> String {
+    let mut out = String::new();
+    let mut section = "";
+    for field in FIELDS {
+        let (in_section, key) = field.path.split_once('.').unwrap_or(("", field.path));
+        if in_section != section {
+            section = in_section;
+            let _ = writeln!(out, "\n[{section}]");
+        }
+        if explained {
+            let _ = writeln!(out, "{}", wrapped(field.about));
+        }
+        if field.secret && !secrets {
+            let _ = writeln!(out, "# {key} is not shown");
+        } else {
+            let _ = writeln!(out, "{key} = {}", (field.get)(config));
+        }
+    }
+    for node in &config.nodes {
+        let (name, client, peer) = (quoted(&node.name), node.client.to_string(), node.peer.to_string());
+        let _ = write!(
+            out,
+            "\n[[nodes]]\nname = {name}\nclient = {}\npeer = {}\n",
+            quoted(&client),
+            quoted(&peer)
+        );
+    }
+    out
+}
+
+/// The text as comment lines of at most 100 characters.
+fn wrapped(text: &str) -> String {
+    let mut out = String::from("#");
+    let mut width = 1;
+    for word in text.split(' ') {
+        if width + 1 + word.len() > 100 {
+            out.push_str("\n#");
+            width = 1;
+        }
+        out.push(' ');
+        out.push_str(word);
+        width += 1 + word.len();
+    }
+    out
+}
