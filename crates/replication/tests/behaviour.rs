@@ -230,7 +230,8 @@ fn a_transaction_is_all_or_nothing_and_a_watched_key_stops_it() {
         data::Watch { key: Bytes::from_static(b"{a}balance"), fingerprint }
     };
     let watch = fingerprint(&mut cluster);
-    let moves: &[&[&str]] = &[&["DECRBY", "{a}balance", "4"], &["INCRBY", "{a}other", "4"], &["GET", "{a}other"]];
+    let moves: &[&[&str]] =
+        &[&["DECRBY", "{a}balance", "4"], &["INCRBY", "{a}other", "4"], &["GET", "{a}other"]];
     let id = cluster.send(follower, transaction(moves, vec![watch.clone()]), false);
     let four = Value::Bulk(Bytes::from_static(b"4"));
     let expected = Value::Array(vec![Value::Integer(6), Value::Integer(4), four]);
@@ -281,16 +282,17 @@ fn a_replica_that_was_away_for_long_catches_up_while_writes_go_on() {
     for round in 0..6 {
         fill(&mut cluster, leader, round);
     }
-    let taken = |cluster: &Cluster| cluster.events.iter().any(|(_, event)| matches!(event, Event::SnapshotTaken { .. }));
+    let taken = |cluster: &Cluster| {
+        cluster.events.iter().any(|(_, event)| matches!(event, Event::SnapshotTaken { .. }))
+    };
     assert!(taken(&cluster), "the log was cut");
     cluster.restart(absent);
     for round in 0..3 {
         fill(&mut cluster, leader, round);
     }
     cluster.converge();
-    let installed = |(node, event): &(NodeId, Event)| {
-        *node == absent && matches!(event, Event::SnapshotInstalled { .. })
-    };
+    let installed =
+        |(node, event): &(NodeId, Event)| *node == absent && matches!(event, Event::SnapshotInstalled { .. });
     assert!(cluster.events.iter().any(installed), "the log no longer reached back");
     cluster.assert_no_alarm();
     for id in cluster.ids() {
@@ -339,7 +341,8 @@ fn a_node_that_lost_its_disk_comes_back_under_a_new_name() {
     assert!(membership.voters.contains(&new) && !membership.voters.contains(&lost), "{membership:?}");
     cluster.converge();
     // The new one counts: with another node gone it makes up the majority.
-    let other = cluster.ids().into_iter().find(|&id| id != leader && id != new && id != lost).expect("a third node");
+    let other =
+        cluster.ids().into_iter().find(|&id| id != leader && id != new && id != lost).expect("a third node");
     cluster.kill(other);
     assert_eq!(cluster.ask(leader, &["SET", "key", "value"]), ok());
     assert_eq!(cluster.ask(new, &["GET", "key"]), bulk("value"));
@@ -360,7 +363,8 @@ fn leadership_is_handed_over_and_every_request_is_served() {
         }
         cluster.run_for(Duration::from_millis(2));
     }
-    let done = sent.into_iter().filter(|&id| matches!(cluster.wait(id), Reply::Done(Value::Integer(_)))).count();
+    let done =
+        sent.into_iter().filter(|&id| matches!(cluster.wait(id), Reply::Done(Value::Integer(_)))).count();
     assert_eq!(cluster.ask(to, &["GET", "counter"]), bulk(&done.to_string()), "each that was done ran once");
     assert!(done >= 39, "a transfer refuses next to nothing: {done}");
 }

@@ -85,7 +85,8 @@ impl Cluster {
     /// Adds a node with an empty disk.
     pub fn add(&mut self, id: NodeId, replaces: Option<NodeId>) {
         let disk = Disk::default();
-        let node = Node { shard: None, inputs: VecDeque::new(), disk, stuck: false, incarnation: 0, replaces };
+        let node =
+            Node { shard: None, inputs: VecDeque::new(), disk, stuck: false, incarnation: 0, replaces };
         self.nodes.insert(id, node);
         self.restart(id);
     }
@@ -277,8 +278,10 @@ impl Cluster {
     pub fn leader(&mut self) -> NodeId {
         for _ in 0..10_000 {
             self.run_for(STEP);
-            let running: Vec<NodeId> = self.ids().into_iter().filter(|id| self.nodes[id].shard.is_some()).collect();
-            let told: Vec<NodeId> = running.iter().filter_map(|&id| self.shard(id).leader(PARTITION)).collect();
+            let running: Vec<NodeId> =
+                self.ids().into_iter().filter(|id| self.nodes[id].shard.is_some()).collect();
+            let told: Vec<NodeId> =
+                running.iter().filter_map(|&id| self.shard(id).leader(PARTITION)).collect();
             for &leader in &running {
                 let votes = told.iter().filter(|&&told| told == leader).count();
                 if votes * 2 > self.nodes.len() && !self.shard(leader).leads_none() {

@@ -92,6 +92,7 @@ pub(crate) struct Replica {
     leading_since: Time,
     disk_full: bool,
     seed: u64,
+    announced_lease: Time,
     effects: Effects,
 }
 
@@ -149,6 +150,7 @@ impl Replica {
             leading_since: Time::default(),
             disk_full: false,
             seed,
+            announced_lease: Time::default(),
             effects: Effects::default(),
             options,
         }
@@ -238,7 +240,7 @@ impl Replica {
 
     /// Ends a batch: asks the consensus what came of it, applies, answers.
     pub fn finish(&mut self, now: Now, outbox: &mut Outbox) {
-        self.expire_due(now, outbox);
+        self.expire_due(now);
         // Applying may lead to new proposals (requests that were parked, keys found expired), hence the second round.
         loop {
             self.ask_reads(now);
@@ -250,7 +252,20 @@ impl Replica {
                 break;
             }
         }
-        self.take_snapshot(now, outbox);
+        self.take_snapshot(outbox);
+        self.announce_lease(now, outbox);
+    }
+
+    /// Oracles check that no two leaders hold leases at once.
+    fn announce_lease(&mut self, now: Now, outbox: &mut Outbox) {
+        if self.options.announce_applied
+            && self.raft.has_lease(now.time)
+            && self.raft.lease_until() != self.announced_lease
+        {
+            let (partition, term, until) = (self.partition, self.raft.term(), self.raft.lease_until());
+            self.announced_lease = until;
+            outbox.event(Event::Lease { partition, term, until });
+        }
     }
 
     /// Returns whether requests went on that may have led to proposals.

@@ -5,8 +5,6 @@
 //! entries, up to `exact_at`. Mutations are absolute, so the slices plus all entries from `index` on give the exact state
 //! once `exact_at` is applied. The file is finished only when this node's own log holds entries up to `exact_at` durably.
 
-use std::mem;
-
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use data::{Position, Table};
 
@@ -80,8 +78,7 @@ impl Tail {
 
 impl Replica {
     /// Begins, goes on with or finishes a snapshot, as the log's size and the disk's progress ask for.
-    pub(super) fn take_snapshot(&mut self, now: Now, outbox: &mut Outbox) {
-        let _ = now;
+    pub(super) fn take_snapshot(&mut self, outbox: &mut Outbox) {
         if self.taking.is_none() && !self.begin_snapshot() {
             return;
         }
@@ -303,7 +300,7 @@ impl Replica {
             }
         }
         outbox.event(Event::SnapshotInstalled { partition: self.partition, index });
-        mem::drop(self.incoming.take());
+        self.incoming = None;
         true
     }
 }
