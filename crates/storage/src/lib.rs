@@ -2,10 +2,14 @@
 //! the simulator).
 
 mod disk;
+mod error;
+pub mod log;
 pub mod memory;
 pub mod random;
 mod real;
 
 pub use disk::{Disk, File};
+pub use error::{AppendError, Damage, Failure, OpenError, ReadError};
+pub use log::{Log, Record};
 pub use memory::MemoryDisk;
 pub use real::{RealDisk, RealFile};
