@@ -3,7 +3,7 @@
 use bytes::{Bytes, BytesMut};
 use resp::Value;
 
-use crate::clock::{MILLISECOND, TrueTime};
+use crate::clock::MILLISECOND;
 use crate::history::register::Operation;
 use crate::history::{History, Interval, counter, list};
 use crate::oracle::Violation;
@@ -376,11 +376,6 @@ impl Intent {
         }
         Ok(())
     }
-}
-
-/// Is this a time at which something that lives so long may be gone? (For the story only.)
-pub fn due(invoked: TrueTime, ttl_ms: u64) -> TrueTime {
-    invoked + ttl_ms * MILLISECOND
 }
 
 fn expect(reply: &Value, holds: bool) -> Result<(), Violation> {

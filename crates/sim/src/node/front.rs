@@ -1,0 +1,369 @@
+//! A node's client side, as simple as it can be: RESP bytes to [`Request`]s by way of the production decoder and the
+//! production routing, replies gathered and given out in the order of the commands.
+//!
+//! A command that was scattered over partitions is one command to the client: if it is a write and a part of it may have
+//! happened while another did not, the outcome is unknown, never refused.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use data::{Command, Gather, Route, Watch};
+use replication::contract::{Call, RequestId};
+use replication::{Now, PartitionId, Placement, Reply, Request, Time};
+use resp::{Limits, Protocol, RequestDecoder, Value};
+
+use crate::oracle::Violation;
+
+/// How long a client gets until it must have an answer.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A reply that is overdue by this much is one that will never come.
+const OVERDUE: Duration = Duration::from_secs(2);
+
+/// All connections of one process.
+#[derive(Debug, Default)]
+pub struct Front {
+    connections: BTreeMap<u64, Connection>,
+    pending: BTreeMap<RequestId, Pending>,
+    next_request: u64,
+}
+
+#[derive(Debug)]
+struct Connection {
+    decoder: RequestDecoder,
+    buffer: BytesMut,
+    /// The number of the first of `slots`, counted since the connection began.
+    first: u64,
+    slots: VecDeque<Slot>,
+    transaction: Option<Vec<(&'static Command, Vec<Bytes>)>>,
+    watches: Vec<Watch>,
+}
+
+/// A command that was read and is not yet answered.
+#[derive(Debug)]
+struct Slot {
+    answer: Option<Value>,
+    parts: Vec<Option<Reply>>,
+    gather: Option<Gather>,
+    writes: bool,
+    watched: Vec<Bytes>,
+}
+
+/// A request that the shard has not answered.
+#[derive(Debug)]
+struct Pending {
+    connection: u64,
+    slot: u64,
+    part: usize,
+    deadline: Time,
+}
+
+/// What came of some bytes or replies.
+#[derive(Debug, Default)]
+pub struct Produced {
+    /// For the shard.
+    pub requests: Vec<Request>,
+    /// For the clients.
+    pub answers: Vec<(u64, Bytes)>,
+}
+
+/// One part of a command on its way to the shard.
+struct Part {
+    partition: PartitionId,
+    call: Call,
+}
+
+impl Front {
+    /// A client connected.
+    pub fn connect(&mut self, connection: u64) {
+        let fresh = Connection {
+            decoder: RequestDecoder::new(Limits::default()),
+            buffer: BytesMut::new(),
+            first: 0,
+            slots: VecDeque::new(),
+            transaction: None,
+            watches: Vec::new(),
+        };
+        self.connections.insert(connection, fresh);
+    }
+
+    /// A client went away; what it asked for goes on.
+    pub fn disconnect(&mut self, connection: u64) {
+        self.connections.remove(&connection);
+    }
+
+    /// The connections that are open.
+    pub fn open_connections(&self) -> Vec<u64> {
+        self.connections.keys().copied().collect()
+    }
+
+    /// Bytes came from a client.
+    ///
+    /// # Errors
+    /// The decoder refuses what a well-behaved client sent.
+    pub fn on_bytes(
+        &mut self,
+        connection: u64,
+        bytes: &[u8],
+        now: Now,
+        placement: &Placement,
+        produced: &mut Produced,
+    ) -> Result<(), Violation> {
+        let Some(open) = self.connections.get_mut(&connection) else { return Ok(()) };
+        open.buffer.extend_from_slice(bytes);
+        loop {
+            let Some(open) = self.connections.get_mut(&connection) else { return Ok(()) };
+            let decoded = open.decoder.decode(&mut open.buffer);
+            let arguments = decoded.map_err(|error| Violation::new("resp", error.to_string()))?;
+            let Some(arguments) = arguments else { break };
+            let (slot, parts) = open.take_command(arguments, placement);
+            self.submit(connection, slot, parts, now, produced);
+        }
+        self.flush(connection, produced);
+        Ok(())
+    }
+
+    fn submit(&mut self, connection: u64, slot: Slot, parts: Vec<Part>, now: Now, produced: &mut Produced) {
+        let Some(open) = self.connections.get_mut(&connection) else { return };
+        let after_writes = open.slots.iter().any(|slot| slot.writes && slot.answer.is_none());
+        let number = open.first + open.slots.len() as u64;
+        open.slots.push_back(slot);
+        let deadline = now.time + REQUEST_TIMEOUT;
+        for (index, part) in parts.into_iter().enumerate() {
+            self.next_request += 1;
+            let id = RequestId(self.next_request);
+            self.pending.insert(id, Pending { connection, slot: number, part: index, deadline });
+            let Part { partition, call } = part;
+            produced.requests.push(Request { id, partition, call, deadline, after_writes });
+        }
+    }
+
+    /// A request of the simulator's own, whose reply goes nowhere.
+    pub fn request(&mut self, partition: PartitionId, call: Call, now: Now) -> Request {
+        self.next_request += 1;
+        let id = RequestId(self.next_request);
+        let deadline = now.time + REQUEST_TIMEOUT;
+        self.pending.insert(id, Pending { connection: u64::MAX, slot: 0, part: 0, deadline });
+        Request { id, partition, call, deadline, after_writes: false }
+    }
+
+    /// The shard answered.
+    ///
+    /// # Errors
+    /// Nobody asked, or this was answered before, or the text says something else than the kind of the reply.
+    pub fn on_reply(&mut self, id: RequestId, reply: Reply, produced: &mut Produced) -> Result<(), Violation> {
+        let Some(pending) = self.pending.remove(&id) else {
+            return Err(Violation::new("replies", format!("request {} was answered again with {reply:?}", id.0)));
+        };
+        match &reply {
+            Reply::Refused(text) if text.starts_with("UNKNOWN") => {
+                return Err(Violation::new("replies", format!("refused with {text:?}")));
+            }
+            Reply::Unknown(text) if !text.starts_with("UNKNOWN") => {
+                return Err(Violation::new("replies", format!("unknown with {text:?}")));
+            }
+            _ => {}
+        }
+        let Some(open) = self.connections.get_mut(&pending.connection) else { return Ok(()) };
+        let Some(slot) = open.slots.get_mut((pending.slot - open.first) as usize) else { return Ok(()) };
+        slot.parts[pending.part] = Some(reply);
+        if slot.parts.iter().all(Option::is_some) {
+            let value = slot.join();
+            if !slot.watched.is_empty() {
+                let watches = watches_of(&slot.watched, &value);
+                let done = matches!(watches, Ok(Some(_)));
+                open.watches.extend(watches?.unwrap_or_default());
+                slot.answer = Some(if done { Value::OK } else { value });
+            } else {
+                slot.answer = Some(value);
+            }
+        }
+        self.flush(pending.connection, produced);
+        Ok(())
+    }
+
+    /// Requests that should have been answered long ago.
+    ///
+    /// # Errors
+    /// There is one.
+    pub fn check_overdue(&self, now: Now) -> Result<(), Violation> {
+        match self.pending.iter().find(|(_, pending)| pending.deadline + OVERDUE < now.time) {
+            None => Ok(()),
+            Some((id, pending)) => {
+                let since = now.time.since(pending.deadline).as_millis();
+                Err(Violation::new("replies", format!("request {} has no reply {since} ms after its deadline", id.0)))
+            }
+        }
+    }
+
+    /// Gives out the answers that are complete and next in order.
+    fn flush(&mut self, connection: u64, produced: &mut Produced) {
+        let Some(open) = self.connections.get_mut(&connection) else { return };
+        let mut out = BytesMut::new();
+        while let Some(answer) = open.slots.front_mut().and_then(|slot| slot.answer.take()) {
+            resp::encode(&answer, Protocol::Resp2, &mut out);
+            open.slots.pop_front();
+            open.first += 1;
+        }
+        if !out.is_empty() {
+            produced.answers.push((connection, out.freeze()));
+        }
+    }
+}
+
+impl Slot {
+    fn answered(value: Value) -> (Slot, Vec<Part>) {
+        let slot =
+            Slot { answer: Some(value), parts: Vec::new(), gather: None, writes: false, watched: Vec::new() };
+        (slot, Vec::new())
+    }
+
+    fn waiting(parts: Vec<Part>, gather: Option<Gather>, writes: bool, watched: Vec<Bytes>) -> (Slot, Vec<Part>) {
+        let slot = Slot { answer: None, parts: parts.iter().map(|_| None).collect(), gather, writes, watched };
+        (slot, parts)
+    }
+
+    /// One value of all replies.
+    fn join(&mut self) -> Value {
+        let replies: Vec<Reply> = self.parts.drain(..).flatten().collect();
+        let any_refused = replies.iter().any(|reply| matches!(reply, Reply::Refused(_)));
+        let all_refused = replies.iter().all(|reply| matches!(reply, Reply::Refused(_)));
+        if self.writes && any_refused && !all_refused {
+            return Value::error("UNKNOWN some keys may have been written and others not");
+        }
+        let unknown = replies.iter().find_map(|reply| match reply {
+            Reply::Unknown(text) => Some(text.clone()),
+            _ => None,
+        });
+        if let Some(text) = unknown {
+            return Value::error(text);
+        }
+        let mut values: Vec<Value> = replies
+            .into_iter()
+            .map(|reply| match reply {
+                Reply::Done(value) => value,
+                Reply::Refused(text) | Reply::Unknown(text) => Value::error(text),
+            })
+            .collect();
+        match &self.gather {
+            Some(gather) => gather.join(values),
+            None => values.pop().unwrap_or(Value::Null),
+        }
+    }
+}
+
+impl Connection {
+    /// What is to be done for one command.
+    fn take_command(&mut self, mut arguments: Vec<Bytes>, placement: &Placement) -> (Slot, Vec<Part>) {
+        let name = arguments[0].to_ascii_uppercase();
+        match name.as_slice() {
+            b"MULTI" => {
+                self.transaction = Some(Vec::new());
+                return Slot::answered(Value::OK);
+            }
+            b"EXEC" => {
+                let commands = self.transaction.take().unwrap_or_default();
+                let watches = std::mem::take(&mut self.watches);
+                return transaction(commands, watches, placement);
+            }
+            b"WATCH" => {
+                let keys: Vec<Bytes> = arguments.split_off(1);
+                let partition = placement.partition_of(data::slot::key_slot(&keys[0]));
+                let call = Call::Fingerprint { keys: keys.clone() };
+                return Slot::waiting(vec![Part { partition, call }], None, false, keys);
+            }
+            _ => {}
+        }
+        let token = (name == b"IDEMPOTENT" && arguments.len() > 2).then(|| arguments[1].clone());
+        if token.is_some() {
+            arguments.drain(..2);
+        }
+        let Some(command) = Command::lookup(&arguments[0]) else {
+            return Slot::answered(Value::error("ERR unknown command"));
+        };
+        if let Err(error) = command.check_arity(&arguments) {
+            return Slot::answered(error);
+        }
+        if let Some(commands) = &mut self.transaction {
+            commands.push((command, arguments));
+            return Slot::answered(Value::Simple("QUEUED".into()));
+        }
+        routed(command, arguments, token, placement)
+    }
+}
+
+/// A command on its way to one partition or to several.
+fn routed(
+    command: &'static Command,
+    arguments: Vec<Bytes>,
+    token: Option<Bytes>,
+    placement: &Placement,
+) -> (Slot, Vec<Part>) {
+    let writes = !command.is_read();
+    let call = |arguments| Call::Command { command, arguments, token: token.clone() };
+    match data::route(command, &arguments, &|slot| placement.partition_of(slot).0, 0) {
+        Err(error) => Slot::answered(error),
+        Ok(Route::Server) => Slot::answered(Value::error("ERR not in a simulation")),
+        Ok(Route::Slot(slot)) => {
+            let part = Part { partition: placement.partition_of(slot), call: call(arguments) };
+            Slot::waiting(vec![part], None, writes, Vec::new())
+        }
+        Ok(Route::Scatter { parts, gather }) => {
+            let parts = parts
+                .into_iter()
+                .map(|part| Part { partition: PartitionId(part.group), call: call(part.arguments) })
+                .collect();
+            Slot::waiting(parts, Some(gather), writes, Vec::new())
+        }
+        Ok(Route::Every { gather }) => {
+            let parts = (0..placement.partitions.len() as u32)
+                .map(|partition| Part { partition: PartitionId(partition), call: call(arguments.clone()) })
+                .collect();
+            Slot::waiting(parts, Some(gather), writes, Vec::new())
+        }
+    }
+}
+
+/// `EXEC`: all commands in one slot.
+fn transaction(
+    commands: Vec<(&'static Command, Vec<Bytes>)>,
+    watches: Vec<Watch>,
+    placement: &Placement,
+) -> (Slot, Vec<Part>) {
+    let mut slots: Vec<u16> = Vec::new();
+    for (command, arguments) in &commands {
+        match data::route(command, arguments, &u32::from, 0) {
+            Ok(Route::Slot(slot)) => slots.push(slot),
+            Ok(Route::Scatter { parts, .. }) => slots.extend(parts.iter().map(|part| part.slot)),
+            Ok(_) => return Slot::answered(Value::error("EXECABORT not in a transaction")),
+            Err(error) => return Slot::answered(error),
+        }
+    }
+    slots.dedup();
+    match slots[..] {
+        [] => Slot::answered(Value::Array(Vec::new())),
+        [slot] => {
+            let writes = commands.iter().any(|(command, _)| !command.is_read());
+            let part = Part {
+                partition: placement.partition_of(slot),
+                call: Call::Transaction { commands, watches },
+            };
+            Slot::waiting(vec![part], None, writes, Vec::new())
+        }
+        _ => Slot::answered(Value::error("CROSSSLOT Keys in request don't hash to the same slot")),
+    }
+}
+
+/// The watches that an answer to [`Call::Fingerprint`] stands for; none if it was not done.
+fn watches_of(keys: &[Bytes], value: &Value) -> Result<Option<Vec<Watch>>, Violation> {
+    let Value::Array(prints) = value else { return Ok(None) };
+    let wrong = || Violation::new("replies", format!("no fingerprints: {value:?}"));
+    let mut watches = Vec::new();
+    for (key, print) in keys.iter().zip(prints) {
+        let Value::Bulk(bytes) = print else { return Err(wrong()) };
+        let bytes: [u8; 16] = bytes[..].try_into().map_err(|_| wrong())?;
+        watches.push(Watch { key: key.clone(), fingerprint: u128::from_le_bytes(bytes) });
+    }
+    Ok(Some(watches))
+}
