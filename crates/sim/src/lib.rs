@@ -3,19 +3,24 @@
 //! that see what no node can see.
 //!
 //! A run has two moods: first things break and nothing may go wrong; then everything is healed and things must go on
-//! ([`world`]). What happens follows from the seed alone. A failing seed prints a story.
+//! (`world`). What happens follows from the seed alone. A failing seed prints a story.
 //!
 //! Where to read next: `world` (what happens next), `node` (one process and its disk), `scenario` (what goes wrong when),
 //! `oracle` and `history` (what is judged), `counters` (what was exercised).
 
-#![allow(clippy::disallowed_methods)]
+mod client;
+mod clock;
+mod counters;
+mod history;
+mod network;
+mod node;
+mod oracle;
+mod queue;
+mod random;
+mod run;
+mod scenario;
+mod story;
+mod world;
 
-pub mod client;
-pub mod clock;
-pub mod counters;
-pub mod history;
-pub mod network;
-pub mod oracle;
-pub mod queue;
-pub mod random;
-pub mod story;
+pub use counters::Counters;
+pub use run::{Outcome, run};

@@ -1,0 +1,171 @@
+//! One node: a disk, clocks, and a process that lives and dies. The process is what the server's driver is in
+//! production: it hands inputs to the shard in batches, writes what the shard wants persisted, syncs in the background,
+//! and says so.
+
+pub mod front;
+pub mod store;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use replication::contract::{Batch, Input, Output};
+use replication::shard::{Options, Shard};
+use replication::{NodeId, Now, PartitionId, Placement, Time};
+
+use crate::clock::{Clock, TrueTime};
+use crate::random::Random;
+use front::Front;
+use store::Store;
+
+/// How many inputs one batch takes at the most.
+const BATCH: usize = 32;
+
+/// A node.
+#[derive(Debug)]
+pub struct Node {
+    /// Its identity; another one after it lost its disk.
+    pub id: NodeId,
+    /// What it holds.
+    pub partitions: Vec<PartitionId>,
+    /// Its disk, which outlives its processes.
+    pub disk: store::Disk,
+    /// Its clocks.
+    pub clock: Clock,
+    /// Counts its processes: what was meant for an earlier one is void.
+    pub life: u64,
+    /// The process, if it is alive.
+    pub process: Option<Process>,
+    /// It stands still until then.
+    pub paused_until: TrueTime,
+    /// Faults that slow its disk down.
+    pub slow: u32,
+    /// Faults that fill its disk.
+    pub full: u32,
+    /// Its next sync fails; it comes back after so long.
+    pub sync_fails: Option<TrueTime>,
+    /// The node whose place it took when it lost its disk.
+    pub replaces: Option<NodeId>,
+    /// It is not to be started by a fault's end (another fault keeps it down).
+    pub kept_down: u32,
+}
+
+/// A process.
+#[derive(Debug)]
+pub struct Process {
+    /// Told to peers with each message.
+    pub incarnation: u64,
+    /// The production shard.
+    pub shard: Shard,
+    /// The production log.
+    pub store: Store,
+    /// The clients' side.
+    pub front: Front,
+    inbox: Vec<Input>,
+    /// A step is on its way.
+    pub step_planned: bool,
+    /// When the next wake-up is planned.
+    pub wake_planned: TrueTime,
+    /// Counts planned wake-ups: only the last one counts.
+    pub wake_number: u64,
+    /// The last batch that was written.
+    pub written: u64,
+    /// The last batch that is durable.
+    pub synced: u64,
+    /// A sync is under way.
+    pub syncing: bool,
+    /// The shard was told that the disk is full.
+    pub told_full: bool,
+    /// By partition: the last entry that was written.
+    pub last_written: BTreeMap<PartitionId, u64>,
+}
+
+/// What a process starts with.
+pub struct Start<'a> {
+    /// How the shard is made; node, incarnation and seed are filled in.
+    pub options: Options,
+    /// The placement that it knows.
+    pub placement: Arc<Placement>,
+    /// Segment size and the like.
+    pub store: &'a store::Options,
+}
+
+impl Node {
+    /// Starts the process: recovers the log and makes the shard.
+    ///
+    /// # Errors
+    /// Recovery fails.
+    pub fn start(
+        &mut self,
+        at: TrueTime,
+        start: Start<'_>,
+        random: &mut Random,
+    ) -> Result<store::Found, store::Failure> {
+        self.life += 1;
+        let (store, recovered, found) = Store::open(&self.disk, start.store)?;
+        self.clock.restart(at, Time(random.below(1 << 40)));
+        let options = Options {
+            node: self.id,
+            incarnation: random.next() | 1,
+            seed: random.next(),
+            replaces: self.replaces,
+            ..start.options
+        };
+        let incarnation = options.incarnation;
+        let shard =
+            Shard::new(options, start.placement, self.partitions.clone(), recovered, self.clock.now(at));
+        self.process = Some(Process {
+            incarnation,
+            shard,
+            store,
+            front: Front::default(),
+            inbox: Vec::new(),
+            step_planned: false,
+            wake_planned: TrueTime::MAX,
+            wake_number: 0,
+            written: 0,
+            synced: 0,
+            syncing: false,
+            told_full: false,
+            last_written: BTreeMap::new(),
+        });
+        Ok(found)
+    }
+
+    /// Both clocks.
+    pub fn now(&self, at: TrueTime) -> Now {
+        self.clock.now(at)
+    }
+}
+
+impl Process {
+    /// Something is to be stepped.
+    pub fn take_in(&mut self, input: Input) {
+        self.inbox.push(input);
+    }
+
+    /// Is there nothing to be stepped?
+    pub fn is_idle(&self) -> bool {
+        self.inbox.is_empty()
+    }
+
+    /// Steps a batch of what came in, oldest first.
+    pub fn step(&mut self, now: Now) -> Vec<Output> {
+        let mut outputs = Vec::new();
+        let count = self.inbox.len().min(BATCH);
+        for input in self.inbox.drain(..count) {
+            self.shard.step(now, input, &mut outputs);
+        }
+        self.shard.finish(now, &mut outputs);
+        outputs
+    }
+
+    /// Writes a batch; it is not durable yet.
+    ///
+    /// # Errors
+    /// The disk is full, or broken.
+    pub fn persist(&mut self, batch: &Batch) -> Result<(), store::Failure> {
+        self.store.write(batch)?;
+        self.written = batch.number;
+        Ok(())
+    }
+}

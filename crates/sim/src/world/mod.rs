@@ -1,0 +1,239 @@
+//! The world: one queue of events, nodes, clients, a network, and the judges.
+//!
+//! A run goes through stages. `Break`: clients work while things go wrong, and nothing they were told may turn out false.
+//! Then everything is healed, and things must go on within bounded time: `Calm` (clients work), `Drain` (they finish),
+//! `Probe` (a write and a read of every partition through every node), `Audit` (every key is read a last time), and
+//! `Converge` (all replicas hold the same). The first violation ends the run.
+
+mod clients;
+mod effects;
+mod faults;
+mod nodes;
+mod stages;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use replication::contract::Input;
+use replication::{NodeId, PartitionId, Placement};
+
+use crate::client::Client;
+use crate::client::intent::Intent;
+use crate::clock::{Clock, MILLISECOND, SECOND, TrueTime};
+use crate::counters::Counters;
+use crate::history::History;
+use crate::network::Network;
+use crate::node::Node;
+use crate::oracle::Violation;
+use crate::oracle::digests::Digests;
+use crate::oracle::leaders::Leaders;
+use crate::oracle::leases::Leases;
+use crate::oracle::logs::Logs;
+use crate::queue::Queue;
+use crate::random::Random;
+use crate::scenario::{RATE_ERROR_PPM, Scenario};
+use crate::story::Story;
+
+use self::faults::Undo;
+use self::stages::Stage;
+
+/// Something that happens. `life`: only to that process of the node.
+#[derive(Debug)]
+enum Event {
+    /// A message arrives.
+    Deliver { to: usize, identity: NodeId, from: NodeId, incarnation: u64, frame: Bytes },
+    /// The disk has done something.
+    Completed { node: usize, life: u64, input: Input },
+    /// A sync that covers batches up to `number` ends.
+    Synced { node: usize, life: u64, number: u64, done: bool },
+    /// A node steps what came in.
+    Step { node: usize, life: u64 },
+    /// The shard wanted to be woken.
+    Wake { node: usize, life: u64, number: u64 },
+    /// A client's bytes arrive.
+    ToNode { node: usize, life: u64, connection: u64, bytes: Bytes },
+    /// A node's bytes arrive.
+    ToClient { client: usize, connection: u64, bytes: Bytes },
+    /// A client notices that its connection is gone.
+    Lost { client: usize, connection: u64 },
+    /// A client looks for something to do, or for a node to do it at.
+    Turn { client: usize },
+    /// A client does not wait any longer.
+    Timeout { client: usize, attempt: u64 },
+    /// The next fault of the schedule.
+    Fault { index: usize },
+    /// The end of one.
+    Undo { number: u64 },
+    /// A look at the stage of the run.
+    Tick,
+}
+
+/// A simulated cluster.
+#[derive(Debug)]
+pub struct World {
+    scenario: Scenario,
+    random: Random,
+    at: TrueTime,
+    queue: Queue<Event>,
+    nodes: Vec<Node>,
+    index_of: BTreeMap<NodeId, usize>,
+    next_node_id: u64,
+    placement: Arc<Placement>,
+    network: Network,
+    clients: Vec<Client>,
+    next_connection: u64,
+    next_unique: u64,
+    /// By connection: the client.
+    owners: BTreeMap<u64, usize>,
+    rest_until: TrueTime,
+    /// What clients are to do in the later stages, each at its node if one is given.
+    tasks: VecDeque<(Option<usize>, Intent)>,
+    stage: Stage,
+    stage_ends: TrueTime,
+    undos: BTreeMap<u64, Undo>,
+    next_fault: u64,
+    /// Nodes that lost their disk and are not yet members again: by partition, who waits to replace whom.
+    rebuilding: Vec<(PartitionId, NodeId, NodeId)>,
+    leaders: Leaders,
+    logs: Logs,
+    leases: Leases,
+    digests: Digests,
+    history: History,
+    /// What was exercised.
+    pub counters: Counters,
+    /// What happened.
+    pub story: Story,
+}
+
+impl World {
+    /// The world that follows from `seed`.
+    pub fn new(seed: u64, keep_story: bool) -> World {
+        let mut random = Random::new(seed);
+        let scenario = Scenario::draw(&mut random);
+        World::with_scenario(scenario, random, keep_story)
+    }
+
+    /// A world of a given scenario.
+    pub fn with_scenario(scenario: Scenario, mut random: Random, keep_story: bool) -> World {
+        let ids: Vec<NodeId> = (1..=scenario.nodes as u64).map(NodeId).collect();
+        let placement = Placement::round_robin(&ids, scenario.partitions, scenario.replication_factor);
+        let nodes = ids.iter().map(|&id| new_node(id, &placement, scenario.wall_trusted, &mut random)).collect();
+        let clients = (0..scenario.clients).map(|_| Client::new(random.fork())).collect();
+        let mut world = World {
+            network: Network::new(scenario.network.clone()),
+            stage_ends: scenario.breaks_until,
+            random,
+            at: 0,
+            queue: Queue::default(),
+            nodes,
+            index_of: ids.iter().enumerate().map(|(index, &id)| (id, index)).collect(),
+            next_node_id: ids.len() as u64 + 1,
+            placement: Arc::new(placement),
+            clients,
+            next_connection: 1,
+            next_unique: 1,
+            owners: BTreeMap::new(),
+            rest_until: 0,
+            tasks: VecDeque::new(),
+            stage: Stage::Break,
+            undos: BTreeMap::new(),
+            next_fault: 1,
+            rebuilding: Vec::new(),
+            leaders: Leaders::default(),
+            logs: Logs::default(),
+            leases: Leases::default(),
+            digests: Digests::default(),
+            history: History::default(),
+            counters: Counters::default(),
+            story: Story::new(keep_story),
+            scenario,
+        };
+        let summary = format!("{:?}", world.scenario);
+        world.tell(|| summary);
+        world
+    }
+
+    /// Virtual time.
+    pub fn at(&self) -> TrueTime {
+        self.at
+    }
+
+    /// Runs from the beginning to the end.
+    ///
+    /// # Errors
+    /// The first violation.
+    pub fn run(&mut self) -> Result<(), Violation> {
+        for node in 0..self.nodes.len() {
+            self.start_node(node)?;
+        }
+        for client in 0..self.clients.len() {
+            let at = self.random.between(MILLISECOND, 500 * MILLISECOND);
+            self.queue.push(at, Event::Turn { client });
+        }
+        for (index, planned) in self.scenario.faults.iter().enumerate() {
+            self.queue.push(planned.at, Event::Fault { index });
+        }
+        self.queue.push(50 * MILLISECOND, Event::Tick);
+        while self.stage != Stage::Over {
+            let Some((at, event)) = self.queue.pop() else { break };
+            debug_assert!(at >= self.at);
+            self.at = at;
+            self.happen(event)?;
+        }
+        self.history.check(&mut self.counters)
+    }
+
+    fn happen(&mut self, event: Event) -> Result<(), Violation> {
+        match event {
+            Event::Deliver { to, identity, from, incarnation, frame } => {
+                self.on_deliver(to, identity, from, incarnation, frame)
+            }
+            Event::Completed { node, life, input } => {
+                self.take_in(node, life, input);
+                Ok(())
+            }
+            Event::Synced { node, life, number, done } => self.on_synced(node, life, number, done),
+            Event::Step { node, life } => self.on_step(node, life),
+            Event::Wake { node, life, number } => {
+                self.on_wake(node, life, number);
+                Ok(())
+            }
+            Event::ToNode { node, life, connection, bytes } => self.on_to_node(node, life, connection, bytes),
+            Event::ToClient { client, connection, bytes } => self.on_to_client(client, connection, &bytes),
+            Event::Lost { client, connection } => self.on_lost(client, connection),
+            Event::Turn { client } => self.on_turn(client),
+            Event::Timeout { client, attempt } => self.on_timeout(client, attempt),
+            Event::Fault { index } => self.on_fault(index),
+            Event::Undo { number } => self.on_undo(number),
+            Event::Tick => self.on_tick(),
+        }
+    }
+
+    fn tell(&mut self, line: impl FnOnce() -> String) {
+        self.story.tell(self.at, line);
+    }
+}
+
+fn new_node(id: NodeId, placement: &Placement, wall_trusted: bool, random: &mut Random) -> Node {
+    let held = placement.partitions.iter().zip(0..).filter(|(place, _)| place.replicas.contains(&id));
+    let rate = random.signed_between(-RATE_ERROR_PPM, RATE_ERROR_PPM);
+    let skew = if wall_trusted { 0 } else { random.signed_between(-400, 400) };
+    Node {
+        id,
+        partitions: held.map(|(_, number)| PartitionId(number)).collect(),
+        disk: crate::node::store::Disk::new(),
+        clock: Clock::new(0, replication::Time(random.below(1 << 40)), rate, skew),
+        life: 0,
+        process: None,
+        paused_until: 0,
+        slow: 0,
+        full: 0,
+        sync_fails: None,
+        replaces: None,
+        kept_down: 0,
+    }
+}
+
+/// How long things may take after everything was healed.
+const PROGRESS_BOUND: TrueTime = 20 * SECOND;
