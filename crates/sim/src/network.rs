@@ -135,8 +135,7 @@ impl Network {
     /// One way's time: about 100 MB/s, and now and then very late.
     fn delay(&self, bytes: usize, extra: TrueTime, random: &mut Random) -> TrueTime {
         let usual = random.between(self.profile.delay_min, self.profile.delay_max);
-        let late =
-            if random.chance(self.profile.late_per_mille) { usual * random.between(2, 20) } else { 0 };
+        let late = if random.chance(self.profile.late_per_mille) { usual * random.between(2, 20) } else { 0 };
         let extra = if extra == 0 { 0 } else { random.below(extra) };
         usual + late + extra + bytes as u64 * 10
     }

@@ -262,8 +262,9 @@ impl Intent {
         let answer = |sure: bool, truth: &dyn Fn() -> Result<bool, Violation>| {
             if sure { truth().map(Some) } else { Ok(None) }
         };
-        let mut register =
-            |key: &String, operation| history.registers.entry(key.clone()).or_default().push((interval, operation));
+        let mut register = |key: &String, operation| {
+            history.registers.entry(key.clone()).or_default().push((interval, operation))
+        };
         match self {
             Intent::Set { key, value, ttl_ms } => {
                 expect(reply, !sure || *reply == Value::OK)?;
@@ -274,7 +275,10 @@ impl Intent {
                     Value::Null => Ok(false),
                     reply => expect(reply, *reply == Value::OK).map(|()| true),
                 })?;
-                register(key, Operation::WriteIfAbsent { value: *value, lives_until: ttl_ms.map(lives_until), set });
+                register(
+                    key,
+                    Operation::WriteIfAbsent { value: *value, lives_until: ttl_ms.map(lives_until), set },
+                );
             }
             Intent::Get { key } => register(key, Operation::Read { value: optional_value(reply)? }),
             Intent::GetSet { key, value } => {
@@ -333,7 +337,8 @@ impl Intent {
                 let values = array(reply, 2)?;
                 let (a, b) = (optional_value(&values[0])?, optional_value(&values[1])?);
                 if a != b {
-                    let text = format!("{tag}: one read saw {a:?} and {b:?}, which are only written together");
+                    let text =
+                        format!("{tag}: one read saw {a:?} and {b:?}, which are only written together");
                     return Err(Violation::new("atomicity", text));
                 }
                 register(tag, Operation::Read { value: a });
@@ -351,7 +356,8 @@ impl Intent {
                 {
                     let seen = optional_value(read)?;
                     if sure && seen != Some(*value) {
-                        let text = format!("{key}: a read sent right after the write of {value} saw {seen:?}");
+                        let text =
+                            format!("{key}: a read sent right after the write of {value} saw {seen:?}");
                         return Err(Violation::new("read your writes", text));
                     }
                 }

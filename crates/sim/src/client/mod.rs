@@ -113,7 +113,14 @@ impl Client {
 
     /// Takes up an operation. `insist`: it is sent again until it is done, at `node` if that is given; `last`: nothing is
     /// written any more.
-    pub fn begin(&mut self, intent: Intent, node: Option<usize>, insist: bool, last: bool, shared: &mut Shared) {
+    pub fn begin(
+        &mut self,
+        intent: Intent,
+        node: Option<usize>,
+        insist: bool,
+        last: bool,
+        shared: &mut Shared,
+    ) {
         shared.counters.add(intent.name());
         if intent.token().is_some() {
             shared.counters.add("operation.idempotent");
@@ -229,7 +236,9 @@ impl Client {
         let Running { intent, replies, .. } = running;
         intent.record(interval, outcome, replies, shared.wall_trusted, shared.history)?;
         match replies.last() {
-            Some(reply) if running.last && outcome == Outcome::Done => intent.record_last(reply, shared.history),
+            Some(reply) if running.last && outcome == Outcome::Done => {
+                intent.record_last(reply, shared.history)
+            }
             _ => Ok(()),
         }
     }
@@ -244,14 +253,22 @@ impl Client {
     fn on_repeated(&mut self, running: Running, outcome: Outcome) -> Result<Next, Violation> {
         if outcome == Outcome::Done && running.answered.as_ref() != running.replies.last() {
             let (first, second) = (&running.answered, running.replies.last());
-            let text = format!("{:?} was answered with {first:?}, and when sent again with {second:?}", running.intent);
+            let text = format!(
+                "{:?} was answered with {first:?}, and when sent again with {second:?}",
+                running.intent
+            );
             return Err(Violation::new("idempotence", text));
         }
         Ok(Next::Ready)
     }
 
     /// `WATCH` and `GET` were answered: now the transaction, on the same connection.
-    fn on_compared(&mut self, running: Running, outcome: Outcome, shared: &mut Shared) -> Result<Next, Violation> {
+    fn on_compared(
+        &mut self,
+        running: Running,
+        outcome: Outcome,
+        shared: &mut Shared,
+    ) -> Result<Next, Violation> {
         let Intent::CompareAndSet { key, value, .. } = running.intent else { return Ok(Next::Ready) };
         let watched = outcome_of(running.replies.first());
         if outcome != Outcome::Done || watched != Outcome::Done || self.connection.is_none() {

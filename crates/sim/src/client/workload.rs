@@ -47,12 +47,20 @@ impl Workload {
             1 => Self::expiring(name("x", random), unique, random),
             2 => {
                 let key = name("c", random);
-                if random.chance(700) { Intent::Increment { key, token } } else { Intent::ReadCounter { key } }
+                if random.chance(700) {
+                    Intent::Increment { key, token }
+                } else {
+                    Intent::ReadCounter { key }
+                }
             }
             3 => {
                 let key = name("l", random);
                 let element = format!("{unique}{}", crate::history::list::SEPARATOR);
-                if random.chance(700) { Intent::Append { key, element, token } } else { Intent::ReadList { key } }
+                if random.chance(700) {
+                    Intent::Append { key, element, token }
+                } else {
+                    Intent::ReadList { key }
+                }
             }
             4 => {
                 let (tag, transaction) = (name("p", random), random.chance(500));

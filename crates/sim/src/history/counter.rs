@@ -69,7 +69,12 @@ fn check_bounds(history: &History, seen: &[(Interval, u64, bool)]) -> Result<(),
 mod tests {
     use super::*;
 
-    fn history(increments: &[(u64, u64, u64)], unknown: &[u64], reads: &[(u64, u64, u64)], last: u64) -> History {
+    fn history(
+        increments: &[(u64, u64, u64)],
+        unknown: &[u64],
+        reads: &[(u64, u64, u64)],
+        last: u64,
+    ) -> History {
         let seen = |list: &[(u64, u64, u64)]| {
             list.iter().map(|&(from, to, value)| (Interval::new(from, to), value)).collect()
         };

@@ -14,7 +14,8 @@ pub trait Model {
     /// What it holds at first.
     fn initial(&self) -> Self::State;
     /// Every state that `operation`, if it takes effect in `state`, may lead to; none if its answer does not fit.
-    fn step(&self, state: &Self::State, operation: &Self::Operation, interval: &Interval) -> Vec<Self::State>;
+    fn step(&self, state: &Self::State, operation: &Self::Operation, interval: &Interval)
+    -> Vec<Self::State>;
 }
 
 /// What the search found.

@@ -96,7 +96,10 @@ mod tests {
                 .iter()
                 .map(|&(from, to, element, outcome)| (Interval::new(from, to), element.to_owned(), outcome))
                 .collect(),
-            reads: reads.iter().map(|&(from, to, value)| (Interval::new(from, to), value.to_owned())).collect(),
+            reads: reads
+                .iter()
+                .map(|&(from, to, value)| (Interval::new(from, to), value.to_owned()))
+                .collect(),
             last: Some(last.to_owned()),
         }
     }
@@ -106,7 +109,11 @@ mod tests {
         use Outcome::{Done, Refused, Unknown};
         type Case = (&'static str, History, bool);
         let cases: [Case; 9] = [
-            ("in order", history(&[(1, 2, "a;", Done(2)), (3, 4, "b;", Done(4))], &[(5, 6, "a;b;")], "a;b;"), true),
+            (
+                "in order",
+                history(&[(1, 2, "a;", Done(2)), (3, 4, "b;", Done(4))], &[(5, 6, "a;b;")], "a;b;"),
+                true,
+            ),
             ("unknown either way", history(&[(1, 2, "a;", Unknown), (3, 4, "b;", Unknown)], &[], "b;"), true),
             ("lost", history(&[(1, 2, "a;", Done(2)), (3, 4, "b;", Done(4))], &[], "a;"), false),
             ("twice", history(&[(1, 2, "a;", Done(2))], &[], "a;a;"), false),

@@ -130,21 +130,22 @@ pub fn check(history: &[Observed]) -> Result<bool, String> {
     match search(&Register, &relevant, LIMIT) {
         Verdict::Linearizable => Ok(true),
         Verdict::Undecided => Ok(false),
-        Verdict::Impossible { placed, stuck_at } => {
-            Err(format!(
-                "no order fits; {placed} operations could be placed, then not {}; around it:\n{}",
-                describe(&relevant[stuck_at]),
-                around(&relevant, stuck_at)
-            ))
-        }
+        Verdict::Impossible { placed, stuck_at } => Err(format!(
+            "no order fits; {placed} operations could be placed, then not {}; around it:\n{}",
+            describe(&relevant[stuck_at]),
+            around(&relevant, stuck_at)
+        )),
     }
 }
 
 /// Writes of unknown outcome that nobody saw can be taken as never having happened, which keeps the search small.
 fn without_the_unseen(history: &[Observed]) -> Vec<Observed> {
     let closed = || history.iter().filter(|(interval, _)| interval.is_closed());
-    let last_presence =
-        closed().filter(|(_, op)| op.saw_presence()).map(|(interval, _)| interval.returned).max().unwrap_or(0);
+    let last_presence = closed()
+        .filter(|(_, op)| op.saw_presence())
+        .map(|(interval, _)| interval.returned)
+        .max()
+        .unwrap_or(0);
     let seen: std::collections::BTreeSet<u64> = closed().filter_map(|(_, op)| op.seen()).collect();
     let needed = |(interval, operation): &&Observed| {
         interval.is_closed()
@@ -172,7 +173,8 @@ fn check_values_have_writers(history: &[Observed]) -> Result<(), String> {
 }
 
 fn describe((interval, operation): &Observed) -> String {
-    let end = if interval.is_closed() { format!("{:.3}", interval.returned as f64 / 1e6) } else { "?".into() };
+    let end =
+        if interval.is_closed() { format!("{:.3}", interval.returned as f64 / 1e6) } else { "?".into() };
     format!("[{:.3}..{end} ms] {operation:?}", interval.invoked as f64 / 1e6)
 }
 
@@ -215,7 +217,8 @@ mod tests {
         assert!(!legal(&[(1, 2, write(1)), (3, 4, Read { value: None })]), "a lost write");
         assert!(!legal(&[(1, 2, write(1)), (3, 4, write(2)), (5, 6, read(1))]), "a stale read");
         assert!(!legal(&[(1, 2, read(7))]), "a value that nobody wrote");
-        let there_and_back = [(1, 9, write(1)), (1, 9, write(2)), (2, 3, read(1)), (4, 5, read(2)), (6, 7, read(1))];
+        let there_and_back =
+            [(1, 9, write(1)), (1, 9, write(2)), (2, 3, read(1)), (4, 5, read(2)), (6, 7, read(1))];
         assert!(!legal(&there_and_back), "reads that go back");
     }
 
@@ -225,7 +228,8 @@ mod tests {
         assert!(legal(&[(1, OPEN, write(1)), (3, 4, Read { value: None })]));
         let twice = [(1, OPEN, write(1)), (3, 4, read(1)), (5, 6, write(2)), (7, 8, read(1))];
         assert!(!legal(&twice), "not twice");
-        let presence = [(1, OPEN, write(1)), (3, 4, WriteIfAbsent { value: 2, lives_until: None, set: Some(false) })];
+        let presence =
+            [(1, OPEN, write(1)), (3, 4, WriteIfAbsent { value: 2, lives_until: None, set: Some(false) })];
         assert!(legal(&presence), "it explains why another write found something");
     }
 
@@ -235,7 +239,10 @@ mod tests {
         assert!(legal(&[(1, 2, set.clone()), (11, 12, Read { value: None })]));
         assert!(legal(&[(1, 2, set.clone()), (11, 12, read(1))]));
         assert!(!legal(&[(1, 2, set.clone()), (4, 5, Read { value: None })]), "gone too early");
-        assert!(!legal(&[(1, 2, set.clone()), (11, 12, Read { value: None }), (13, 14, read(1))]), "came back");
+        assert!(
+            !legal(&[(1, 2, set.clone()), (11, 12, Read { value: None }), (13, 14, read(1))]),
+            "came back"
+        );
         let kept = [(1, 2, set), (3, 4, Persist { found: Some(true) }), (11, 12, Read { value: None })];
         assert!(!legal(&kept), "made to stay and gone");
     }
@@ -253,6 +260,10 @@ mod tests {
             (3, 9, CompareAndSet { expected: Some(1), value: 3 }),
         ];
         assert!(!legal(&lost_update));
-        assert!(legal(&[(1, 2, write(1)), (3, 4, Delete { found: Some(true) }), (5, 6, Delete { found: Some(false) })]));
+        assert!(legal(&[
+            (1, 2, write(1)),
+            (3, 4, Delete { found: Some(true) }),
+            (5, 6, Delete { found: Some(false) })
+        ]));
     }
 }

@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use data::{Command, Gather, Route, Watch};
+use data::route::Gather;
+use data::{Command, Route, Watch};
 use replication::contract::{Call, RequestId};
 use replication::{Now, PartitionId, Placement, Reply, Request, Time};
 use resp::{Limits, Protocol, RequestDecoder, Value};
@@ -152,9 +153,17 @@ impl Front {
     ///
     /// # Errors
     /// Nobody asked, or this was answered before, or the text says something else than the kind of the reply.
-    pub fn on_reply(&mut self, id: RequestId, reply: Reply, produced: &mut Produced) -> Result<(), Violation> {
+    pub fn on_reply(
+        &mut self,
+        id: RequestId,
+        reply: Reply,
+        produced: &mut Produced,
+    ) -> Result<(), Violation> {
         let Some(pending) = self.pending.remove(&id) else {
-            return Err(Violation::new("replies", format!("request {} was answered again with {reply:?}", id.0)));
+            return Err(Violation::new(
+                "replies",
+                format!("request {} was answered again with {reply:?}", id.0),
+            ));
         };
         match &reply {
             Reply::Refused(text) if text.starts_with("UNKNOWN") => {
@@ -192,7 +201,10 @@ impl Front {
             None => Ok(()),
             Some((id, pending)) => {
                 let since = now.time.since(pending.deadline).as_millis();
-                Err(Violation::new("replies", format!("request {} has no reply {since} ms after its deadline", id.0)))
+                Err(Violation::new(
+                    "replies",
+                    format!("request {} has no reply {since} ms after its deadline", id.0),
+                ))
             }
         }
     }
@@ -219,8 +231,14 @@ impl Slot {
         (slot, Vec::new())
     }
 
-    fn waiting(parts: Vec<Part>, gather: Option<Gather>, writes: bool, watched: Vec<Bytes>) -> (Slot, Vec<Part>) {
-        let slot = Slot { answer: None, parts: parts.iter().map(|_| None).collect(), gather, writes, watched };
+    fn waiting(
+        parts: Vec<Part>,
+        gather: Option<Gather>,
+        writes: bool,
+        watched: Vec<Bytes>,
+    ) -> (Slot, Vec<Part>) {
+        let slot =
+            Slot { answer: None, parts: parts.iter().map(|_| None).collect(), gather, writes, watched };
         (slot, parts)
     }
 

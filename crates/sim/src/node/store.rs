@@ -151,7 +151,13 @@ impl Store {
         }
         Ok(())
     }
-    pub fn fetch(&mut self, partition: PartitionId, from: u64, to: u64, max: usize) -> Result<Vec<Entry>, Failure> {
+    pub fn fetch(
+        &mut self,
+        partition: PartitionId,
+        from: u64,
+        to: u64,
+        max: usize,
+    ) -> Result<Vec<Entry>, Failure> {
         let mut bytes = 0;
         let mut out = Vec::new();
         let part = self.now.0.entry(partition).or_default();

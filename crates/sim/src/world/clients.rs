@@ -96,7 +96,8 @@ impl World {
     fn send_from_client(&mut self, client: usize, bytes: Bytes) {
         let doing = self.clients[client].describe();
         let attempt = self.clients[client].attempt;
-        let Some((connection, node)) = self.clients[client].connection.as_ref().map(|c| (c.id, c.node)) else {
+        let Some((connection, node)) = self.clients[client].connection.as_ref().map(|c| (c.id, c.node))
+        else {
             return;
         };
         let id = self.nodes[node].id.0;
@@ -110,7 +111,8 @@ impl World {
                 at += self.random.between(1_000, 100_000);
             }
         }
-        let patience = if self.random.chance(30) { self.random.between(1, 50) * MILLISECOND } else { 5 * SECOND };
+        let patience =
+            if self.random.chance(30) { self.random.between(1, 50) * MILLISECOND } else { 5 * SECOND };
         self.queue.push(self.at + patience, Event::Timeout { client, attempt });
     }
 
@@ -145,7 +147,9 @@ impl World {
             return Ok(());
         }
         self.story.mark(self.at, connection, xxhash_rust::xxh3::xxh3_64(bytes));
-        self.tell(|| format!("client {client} is answered {}", String::from_utf8_lossy(bytes).escape_debug()));
+        self.tell(|| {
+            format!("client {client} is answered {}", String::from_utf8_lossy(bytes).escape_debug())
+        });
         let next = self.with_client(client, |this, shared| this.on_bytes(bytes, shared))?;
         self.go_on(client, next);
         Ok(())

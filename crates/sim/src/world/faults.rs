@@ -60,7 +60,9 @@ impl World {
             Fault::DiskFull => {
                 let node = self.some_node();
                 let (id, room) = (self.nodes[node].id.0, self.random.below(40_000));
-                self.tell(|| format!("node {id} has {room} bytes of disk left for {} ms", lasts / MILLISECOND));
+                self.tell(|| {
+                    format!("node {id} has {room} bytes of disk left for {} ms", lasts / MILLISECOND)
+                });
                 self.nodes[node].full += 1;
                 self.nodes[node].disk.limit_room(Some(room));
                 self.plan_undo(number, lasts, Undo::Room(node));
@@ -327,7 +329,8 @@ impl World {
 
     /// A membership is final: who waited to be let in may be in.
     pub(super) fn on_membership(&mut self, partition: PartitionId, voters: &[NodeId]) {
-        let Some(&(_, old, new)) = self.rebuilding.iter().find(|(waiting, _, _)| *waiting == partition) else {
+        let Some(&(_, old, new)) = self.rebuilding.iter().find(|(waiting, _, _)| *waiting == partition)
+        else {
             return;
         };
         if !voters.contains(&new) || voters.contains(&old) {

@@ -118,7 +118,8 @@ impl World {
     pub fn with_scenario(scenario: Scenario, mut random: Random, keep_story: bool) -> World {
         let ids: Vec<NodeId> = (1..=scenario.nodes as u64).map(NodeId).collect();
         let placement = Placement::round_robin(&ids, scenario.partitions, scenario.replication_factor);
-        let nodes = ids.iter().map(|&id| new_node(id, &placement, scenario.wall_trusted, &mut random)).collect();
+        let nodes =
+            ids.iter().map(|&id| new_node(id, &placement, scenario.wall_trusted, &mut random)).collect();
         let clients = (0..scenario.clients).map(|_| Client::new(random.fork())).collect();
         let mut world = World {
             network: Network::new(scenario.network.clone()),

@@ -60,7 +60,9 @@ impl World {
         let id = victim.id;
         self.leases.on_crash(id);
         self.story.mark(self.at, 2, id.0);
-        self.tell(|| format!("node {} dies ({})", id.0, if power_lost { "power lost" } else { "process only" }));
+        self.tell(|| {
+            format!("node {} dies ({})", id.0, if power_lost { "power lost" } else { "process only" })
+        });
         for connection in process.front.open_connections() {
             if let Some(&client) = self.owners.get(&connection) {
                 let at = self.at + self.random.between(50_000, 2 * MILLISECOND);
@@ -284,7 +286,13 @@ impl World {
         self.on_disk_result(node, result)
     }
 
-    pub(super) fn on_synced(&mut self, node: usize, life: u64, number: u64, done: bool) -> Result<(), Violation> {
+    pub(super) fn on_synced(
+        &mut self,
+        node: usize,
+        life: u64,
+        number: u64,
+        done: bool,
+    ) -> Result<(), Violation> {
         let Some(process) = self.process(node, life) else { return Ok(()) };
         let result = if done { Ok(()) } else { process.store.sync() };
         if result.is_ok() {
@@ -308,6 +316,11 @@ impl World {
                 Ok(())
             }
         }
+    }
+
+    /// A disk has room again.
+    pub(super) fn on_room(&mut self, _node: usize) -> Result<(), Violation> {
+        Ok(())
     }
 
     /// Does this node lead something?
