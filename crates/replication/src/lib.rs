@@ -8,6 +8,8 @@
 pub mod contract;
 pub mod ordered;
 pub mod placement;
+pub mod quorum;
+pub mod random;
 pub mod shard;
 pub mod time;
 pub mod wire;

@@ -41,8 +41,8 @@ pub enum Message {
     /// The leader is there. `commit` is no more than what the receiver is known to hold. `quiet`: nothing more will be
     /// said until something happens.
     Heartbeat { term: u64, round: u64, commit: u64, quiet: bool },
-    /// The replica follows; `last_index` is not durable perhaps; `quiet`: it agreed to be.
-    HeartbeatOk { term: u64, round: u64, last_index: u64, commit: u64, quiet: bool, disk_full: bool },
+    /// The replica follows and knows this `commit`; `quiet`: it agreed to be.
+    HeartbeatOk { term: u64, round: u64, commit: u64, quiet: bool, disk_full: bool },
     /// What the receiver is known to hold is committed up to here.
     Commit { term: u64, commit: u64 },
     /// At which index may the reads of `batch` be answered?

@@ -1,11 +1,36 @@
-//! Raft, sans-I/O: one [`Raft`] is one replica's part in the consensus of one partition.
+//! Raft, sans-I/O: one [`Raft`] is one replica's part in the consensus of one partition (Ongaro, "Consensus: Bridging
+//! Theory and Practice", 2014; the numbers in comments are its sections).
+//!
+//! Inputs come in through the methods of [`Raft`], with the time on this node's monotonic clock; [`Raft::finish`] gives
+//! out what they led to. Persistence is asynchronous: the leader's appends may go before its own write is durable, but
+//! nothing is *claimed* before it: votes and acknowledgements wait in [`Effects::send_after_persist`], the own vote and
+//! the own copy count when the token of their batch comes back ([`Raft::persisted`]).
+//!
+//! Invariants, asserted in release builds too: what is committed is never dropped or changed, the commit index never
+//! falls, `applied <= commit <= last`, a term has one leader.
+//!
+//! Where to read next: `message` (who says what to whom), then by verb: `elect` (votes, timeouts), `lead` (heartbeats, rounds,
+//! check-quorum), `write` (append, commit), `read` (lease, read-index), `repair` (probe, fetch, snapshot),
+//! `membership`, `transfer`, `quiet`; below them `log`, `progress`, `persist`.
 
 #[cfg(any(test, feature = "planted-bugs"))]
 mod bug;
+mod elect;
+mod finish;
+mod lead;
+mod log;
+mod membership;
 mod message;
+mod persist;
+mod progress;
+mod quiet;
+mod read;
+mod repair;
+#[cfg(test)]
+mod tests;
+mod transfer;
 mod types;
-
-use bytes::Bytes;
+mod write;
 
 #[cfg(any(test, feature = "planted-bugs"))]
 pub use bug::Bug;
@@ -16,17 +41,63 @@ pub use types::{
 };
 
 use crate::contract::Role;
+use crate::random::Random;
 use crate::time::Time;
 use crate::{NodeId, PartitionId};
+use finish::Outbox;
+use lead::Leading;
+use log::Log;
+use membership::Memberships;
+use persist::{Ballot, Persistence};
+use read::Reads;
 
 /// One replica of one group.
 #[derive(Debug)]
-pub struct Raft {}
+pub struct Raft {
+    id: NodeId,
+    partition: PartitionId,
+    options: Options,
+    random: Random,
 
-#[allow(clippy::todo, missing_docs, unused_variables)]
+    ballot: Ballot,
+    /// Never `Learner`: that is a follower without a vote, see [`Raft::role`].
+    role: Role,
+    leader: Option<NodeId>,
+    /// There is one exactly while `role` is `Leader`.
+    leading: Option<Box<Leading>>,
+    /// Who granted the (pre-)vote that is being asked for.
+    granted: Vec<NodeId>,
+    /// Until then no vote is given to anyone but the leader that was heard of last.
+    promise_until: Time,
+    election_deadline: Time,
+    /// The leader may be dead; a sign of life takes it back.
+    suspected: bool,
+    /// The latest round heard from this leader.
+    round_seen: u64,
+    /// A membership committed at this index does not contain this replica; it may not know that membership yet.
+    removed_at: u64,
+    quiet: bool,
+    disk_full: bool,
+
+    log: Log,
+    persistence: Persistence,
+    memberships: Memberships,
+    commit: u64,
+    /// Handed out to be applied up to here.
+    handed_out: u64,
+    /// Entries from here on are being read back from disk.
+    fetching: Option<u64>,
+    reads: Reads,
+    outbox: Outbox,
+}
+
 impl Raft {
     /// A replica as it starts. It promises nothing to anyone for one election timeout after the start, since it may
-    /// have promised before the crash.
+    /// have promised before the crash. `seed` must differ from start to start of one replica (mix in the process'
+    /// incarnation), so that late answers to an earlier life's reads are not taken for answers to this one's.
+    ///
+    /// # Panics
+    /// The log has a gap, or its memberships cannot be read: storage checks its records, so this is a broken invariant.
     pub fn new(
         id: NodeId,
         partition: PartitionId,
@@ -35,44 +106,98 @@ impl Raft {
         seed: u64,
         now: Time,
     ) -> Raft {
-        todo!()
+        let Initial { hard_state, snapshot, entries } = initial;
+        let is_new = hard_state == HardState::default() && entries.is_empty() && snapshot.index == 0;
+        let (entries, reset) = repair::entries_after(&snapshot, entries);
+        let memberships = Memberships::new(&snapshot, &entries);
+        let log = Log::new(snapshot.index, snapshot.term, entries, options.memory_tail_bytes);
+        let term = hard_state.term.max(log.last_term());
+        let vote = hard_state.vote.filter(|_| term == hard_state.term);
+        let commit = hard_state.commit.max(snapshot.exact_at).min(log.last_index()).max(snapshot.index);
+        let mut raft = Raft {
+            id,
+            partition,
+            random: Random::new(seed),
+            ballot: Ballot { term, vote },
+            role: Role::Follower,
+            leader: None,
+            leading: None,
+            granted: Vec::new(),
+            promise_until: if is_new { Time(0) } else { now + options.election_timeout },
+            election_deadline: Time::NEVER,
+            suspected: false,
+            round_seen: 0,
+            removed_at: 0,
+            quiet: false,
+            disk_full: false,
+            log,
+            persistence: Persistence::new(Ballot { term: hard_state.term, vote: hard_state.vote }),
+            memberships,
+            commit,
+            handed_out: snapshot.index,
+            fetching: None,
+            reads: Reads::new(seed),
+            outbox: Outbox { reset, role_changed: true, ..Outbox::default() },
+            options,
+        };
+        if raft.has_bug_no_promise() {
+            raft.promise_until = Time(0);
+        }
+        raft.arm_election_timer(now);
+        raft
     }
+
+    /// The part that this replica plays.
     pub fn role(&self) -> Role {
-        todo!()
+        if self.role == Role::Follower && !self.membership().is_voter(self.id) {
+            return Role::Learner;
+        }
+        self.role
     }
+
+    /// The latest term seen.
     pub fn term(&self) -> u64 {
-        todo!()
+        self.ballot.term
     }
+
+    /// The leader, as far as known.
     pub fn leader(&self) -> Option<NodeId> {
-        todo!()
+        self.leader
     }
+
+    /// Does this replica lead (as far as it knows)?
     pub fn is_leader(&self) -> bool {
-        todo!()
+        self.leading.is_some()
     }
+
+    /// Everything up to here is committed.
     pub fn commit(&self) -> u64 {
-        todo!()
+        self.commit
     }
+
+    /// The last entry of the log, durable or not.
     pub fn last_index(&self) -> u64 {
-        todo!()
+        self.log.last_index()
     }
+
     /// The index after which the log (on disk) begins.
     pub fn log_start(&self) -> u64 {
-        todo!()
+        self.log.start()
     }
+
+    /// The membership in force: the latest in the log, committed or not.
     pub fn membership(&self) -> &Membership {
-        todo!()
+        self.memberships.current()
     }
-    /// The latest membership at or before `index` (for snapshots), and the term of the entry at `index` if known.
+
+    /// The latest membership at or before `index` (for snapshots), and the term of the entry at `index`. `None` if the
+    /// log here does not reach to that entry, back or forth.
     pub fn meta_at(&self, index: u64) -> Option<SnapshotMeta> {
-        todo!()
+        let term = self.log.term_at(index)?;
+        let membership = self.memberships.at(index)?.clone();
+        Some(SnapshotMeta { index, term, membership, exact_at: index })
     }
-    /// Does the leader have a lease at `now`, and an entry of its own term committed? Then reads at `commit()` are linearizable.
-    pub fn has_lease(&self, now: Time) -> bool {
-        todo!()
-    }
-    pub fn lease_until(&self) -> Time {
-        todo!()
-    }
+
     /// The leader's view of a member: the last entry it is known to hold durably. `None` if this is not the leader or
     /// that is no member.
     /// Is the membership in force committed (no change under way)?
@@ -84,82 +209,122 @@ impl Raft {
         todo!()
     }
     pub fn match_index(&self, node: NodeId) -> Option<u64> {
-        todo!()
-    }
-    pub fn is_quiet(&self) -> bool {
-        todo!()
+        let leading = self.leading.as_ref()?;
+        if node == self.id {
+            return Some(self.log.durable());
+        }
+        leading.progress.get(&node).map(|progress| progress.match_index)
     }
 
-    /// Appends to the leader's log; sent and persisted with the next [`Raft::finish`].
-    pub fn propose(&mut self, payload: Bytes, now: Time) -> Result<u64, ProposeRefused> {
-        todo!()
-    }
-    /// Starts a membership change to `target` (voters and learners). Only learners differ: one entry; else through a
-    /// joint membership, left automatically when it is committed.
-    pub fn propose_membership(&mut self, target: Membership, now: Time) -> Result<u64, ProposeRefused> {
-        todo!()
-    }
-    /// Hands leadership over: stops proposals, catches the other up, tells it to campaign; gives up after an election timeout.
-    pub fn transfer(&mut self, to: NodeId, now: Time) -> Result<(), ProposeRefused> {
-        todo!()
-    }
-    /// Asks at which index a linearizable read may be answered, on leader and follower alike. The answer comes in
-    /// [`Effects::reads`], many tickets with one round.
-    pub fn read(&mut self, ticket: u64, now: Time) {
-        todo!()
-    }
+    /// A message came from another replica.
+    ///
+    /// # Panics
+    /// It shows that safety is broken already: a second leader in a term.
     pub fn step(&mut self, from: NodeId, message: Message, now: Time) {
-        todo!()
+        match message {
+            Message::PreVote { term, last_index, last_term } => {
+                self.on_pre_vote(from, term, last_index, last_term, now);
+            }
+            Message::PreVoteGranted { term } => self.on_pre_vote_granted(from, term, now),
+            Message::Vote { term, last_index, last_term, transfer } => {
+                self.on_vote(from, term, last_index, last_term, transfer, now);
+            }
+            Message::VoteGranted { term } => self.on_vote_granted(from, term, now),
+            Message::Append { term, round, prev_index, prev_term, commit, entries } => {
+                if self.follow(from, term, now) {
+                    self.on_append(from, round, (prev_index, prev_term), commit, entries);
+                }
+            }
+            Message::Heartbeat { term, round, commit, quiet } => {
+                let suspected = self.suspected;
+                if self.follow(from, term, now) {
+                    self.on_heartbeat(from, round, commit, quiet, suspected);
+                }
+            }
+            Message::Commit { term, commit } => {
+                if self.follow(from, term, now) {
+                    self.on_commit(commit);
+                }
+            }
+            Message::AppendOk { term, round, match_index } => {
+                if self.answered(from, term, round, now) {
+                    self.on_append_ok(from, match_index);
+                }
+            }
+            Message::AppendReject { term, round, prev_index, hint_index, hint_term, disk_full } => {
+                if self.answered(from, term, round, now) {
+                    self.on_append_reject(from, prev_index, (hint_index, hint_term), disk_full, now);
+                }
+            }
+            Message::HeartbeatOk { term, round, commit, quiet, disk_full } => {
+                if self.answered(from, term, round, now) {
+                    self.on_heartbeat_ok(from, round, commit, quiet, disk_full, now);
+                }
+            }
+            Message::ReadIndex { term, batch } => self.on_read_index(from, term, batch, now),
+            Message::ReadIndexOk { term, batch, index } => self.on_read_index_ok(from, term, batch, index),
+            Message::TimeoutNow { term } => self.on_timeout_now(from, term, now),
+            Message::Stale { term } => self.catch_up_term(term, now),
+            Message::Wake { term } => self.on_wake(from, term, now),
+            Message::Removed { term, index } => self.on_removed(term, index, now),
+        }
     }
+
     /// Everything that [`Effects::persist`] gave out up to and including the one named by `token` is durable.
     pub fn persisted(&mut self, token: PersistToken, now: Time) {
-        todo!()
+        let Some(index) = self.persistence.complete(token) else { return };
+        self.log.set_durable(index);
+        if self.role == Role::Candidate && self.persistence.durable() == self.ballot {
+            self.count_vote(self.id, now);
+        }
+        self.advance_commit();
     }
-    /// Entries that were asked for by [`Effects::fetch`] (empty: they are gone).
-    pub fn fetched(&mut self, from: u64, entries: Vec<Entry>, now: Time) {
-        todo!()
-    }
+
     /// The table has applied everything up to here: memory before it may be released.
+    ///
+    /// # Panics
+    /// That was never handed out.
     pub fn applied(&mut self, index: u64) {
-        todo!()
+        assert!(index <= self.handed_out, "applied {index}, handed out {}", self.handed_out);
+        self.log.set_applied(index);
     }
-    /// A durable snapshot holds everything up to `index`: the log before it may go. Gives out `Write::Trim`.
-    pub fn compact(&mut self, index: u64) {
-        todo!()
-    }
-    /// A snapshot at `index` has been delivered to `to` (or has failed: `None`): replication goes on.
-    pub fn snapshot_delivered(&mut self, to: NodeId, index: Option<u64>, now: Time) {
-        todo!()
-    }
-    /// A chunk of a snapshot came from `from` in `term`: is that the leader we follow (now)? Resets the election timer.
-    pub fn hear_leader(&mut self, from: NodeId, term: u64, now: Time) -> bool {
-        todo!()
-    }
-    /// A snapshot was received whole and is durable: the log is reset to it. False if it is older than what is here.
-    pub fn restore(&mut self, meta: &SnapshotMeta, now: Time) -> bool {
-        todo!()
-    }
-    /// The node may be dead: a quiet follower of it starts its election timer; the promise of the lease still holds.
-    pub fn suspect(&mut self, node: NodeId, now: Time) {
-        todo!()
-    }
-    /// Campaign now if allowed (the preferred leader at a first start).
-    pub fn campaign(&mut self, now: Time) {
-        todo!()
-    }
-    /// The disk is full: do not accept entries, as follower; nor campaign.
+
+    /// The disk is full: do not accept entries, as follower; nor campaign; nor propose, as leader.
     pub fn set_disk_full(&mut self, full: bool) {
-        todo!()
+        self.disk_full = full;
     }
+
     /// Time-driven work is due at this time.
     pub fn wake_at(&self) -> Time {
-        todo!()
+        let own = match &self.leading {
+            Some(_) if self.quiet => Time::NEVER,
+            Some(leading) => leading.wake_at().min(self.quorum_deadline()),
+            None => self.election_deadline,
+        };
+        own.min(self.reads.wake_at(self.leader.is_some()))
     }
+
+    /// Does what is due.
     pub fn tick(&mut self, now: Time) {
-        todo!()
+        if self.is_leader() {
+            self.on_leader_tick(now);
+        } else if now >= self.election_deadline {
+            self.on_election_timeout(now);
+        }
+        self.on_read_tick(now);
     }
-    /// Everything that the inputs since the last call led to.
-    pub fn finish(&mut self, now: Time, effects: &mut Effects) {
-        todo!()
+
+    /// The membership in force, as (incoming, outgoing) voters: what [`crate::quorum`] asks for.
+    fn halves(&self) -> (&[NodeId], &[NodeId]) {
+        let membership = self.memberships.current();
+        let outgoing = membership.outgoing.as_slice();
+        #[cfg(any(test, feature = "planted-bugs"))]
+        let outgoing = if self.has_bug(Bug::JointNeedsOneMajority) { &[] } else { outgoing };
+        (&membership.voters, outgoing)
+    }
+
+    #[cfg(any(test, feature = "planted-bugs"))]
+    fn has_bug(&self, bug: Bug) -> bool {
+        self.options.planted == Some(bug)
     }
 }

@@ -1,0 +1,111 @@
+//! The end of a batch of inputs: what they led to is put together and given out.
+
+use super::types::Effects;
+use super::{HardState, Membership, Message, Raft, ReadRefused};
+use crate::NodeId;
+use crate::contract::Write;
+use crate::time::Time;
+
+/// What has piled up since the last [`Raft::finish`].
+#[derive(Debug, Default)]
+pub(super) struct Outbox {
+    pub send: Vec<(NodeId, Message)>,
+    pub send_after_persist: Vec<(NodeId, Message)>,
+    pub reads: Vec<(u64, Result<u64, ReadRefused>)>,
+    pub memberships: Vec<(u64, Membership, bool)>,
+    pub needs_snapshot: Vec<NodeId>,
+    pub fetch: Option<(u64, u64)>,
+    /// The log on disk begins anew after this index.
+    pub reset: Option<u64>,
+    /// The log on disk may lose everything up to this index.
+    pub trim: Option<u64>,
+    pub role_changed: bool,
+}
+
+impl Raft {
+    /// Everything that the inputs since the last call led to.
+    pub fn finish(&mut self, now: Time, effects: &mut Effects) {
+        effects.clear();
+        if self.is_leader() {
+            self.finish_leading(now);
+        } else {
+            self.ask_for_reads(now);
+        }
+        self.give_out_writes(effects);
+        self.give_out_committed(effects);
+        let outbox = &mut self.outbox;
+        std::mem::swap(&mut effects.send, &mut outbox.send);
+        std::mem::swap(&mut effects.send_after_persist, &mut outbox.send_after_persist);
+        std::mem::swap(&mut effects.reads, &mut outbox.reads);
+        std::mem::swap(&mut effects.memberships, &mut outbox.memberships);
+        std::mem::swap(&mut effects.needs_snapshot, &mut outbox.needs_snapshot);
+        effects.fetch = outbox.fetch.take();
+        effects.role_changed = std::mem::take(&mut outbox.role_changed);
+        #[cfg(any(test, feature = "planted-bugs"))]
+        if self.has_bug(super::Bug::AnswerBeforeDurable) {
+            effects.send.append(&mut effects.send_after_persist);
+        }
+    }
+
+    fn finish_leading(&mut self, now: Time) {
+        self.leave_joint_if_committed(now);
+        #[cfg(any(test, feature = "planted-bugs"))]
+        self.advance_commit();
+        self.answer_reads(now);
+        self.replicate(now);
+        let heartbeat = self.leading.as_ref().is_some_and(|leading| leading.heartbeat_due);
+        self.broadcast_heartbeat(now);
+        self.go_on_with_transfer(heartbeat);
+        if let Some(leading) = &mut self.leading {
+            leading.rounds.close();
+        }
+        self.leave_if_removed(now);
+    }
+
+    /// The term and vote come first: no entry on disk is ever of a later term than the state beside it.
+    fn give_out_writes(&mut self, effects: &mut Effects) {
+        let partition = self.partition;
+        if self.persistence.written() != self.ballot || self.outbox.trim.is_some() {
+            let state = HardState { term: self.ballot.term, vote: self.ballot.vote, commit: self.commit };
+            effects.persist.push(Write::State { partition, state: state.encode() });
+        }
+        if let Some(index) = self.outbox.reset.take() {
+            effects.persist.push(Write::Reset { partition, index });
+        }
+        for entry in self.log.take_unwritten() {
+            effects.persist.push(Write::Append { partition, entry: entry.clone() });
+        }
+        if let Some(index) = self.outbox.trim.take() {
+            effects.persist.push(Write::Trim { partition, index });
+        }
+        if !effects.persist.is_empty() {
+            effects.persist_token = Some(self.persistence.hand_out(self.log.last_index(), self.ballot));
+        }
+    }
+
+    fn give_out_committed(&mut self, effects: &mut Effects) {
+        while self.handed_out < self.commit {
+            self.handed_out += 1;
+            let entry = self.log.get(self.handed_out);
+            effects.committed.push(entry.expect("entries that are not applied are in memory").clone());
+        }
+    }
+
+    pub(super) fn send(&mut self, to: NodeId, message: Message) {
+        self.outbox.send.push((to, message));
+    }
+
+    pub(super) fn send_after_persist(&mut self, to: NodeId, message: Message) {
+        self.outbox.send_after_persist.push((to, message));
+    }
+
+    /// An answer that makes the sender part of this term's majority: it may go at once if the term is durable here, so
+    /// that a restart does not forget that something was promised.
+    pub(super) fn promise(&mut self, to: NodeId, message: Message) {
+        if self.persistence.durable().term == self.term() {
+            self.send(to, message);
+        } else {
+            self.send_after_persist(to, message);
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! What has been handed out to be made durable, and what of it is.
+//!
+//! Each batch that is handed out gets a number (the [`PersistToken`]) and a mark: how far the log went and which term
+//! and vote it held. When a token comes back, its mark says what is durable. If the log is truncated meanwhile, the
+//! marks under way shrink with it: an old token never vouches for an entry that was rewritten later.
+
+use std::collections::VecDeque;
+
+use super::PersistToken;
+use crate::NodeId;
+
+/// A term and the vote in it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Ballot {
+    pub term: u64,
+    pub vote: Option<NodeId>,
+}
+
+/// What is durable once a batch is.
+#[derive(Clone, Copy, Debug)]
+struct Mark {
+    number: u64,
+    index: u64,
+    ballot: Ballot,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Persistence {
+    last_number: u64,
+    under_way: VecDeque<Mark>,
+    /// The ballot in the last batch handed out.
+    written: Ballot,
+    durable: Ballot,
+}
+
+impl Persistence {
+    /// `ballot` is durable already.
+    pub fn new(ballot: Ballot) -> Persistence {
+        Persistence { last_number: 0, under_way: VecDeque::new(), written: ballot, durable: ballot }
+    }
+
+    /// The latest ballot handed out.
+    pub fn written(&self) -> Ballot {
+        self.written
+    }
+
+    /// The latest ballot that is durable.
+    pub fn durable(&self) -> Ballot {
+        self.durable
+    }
+
+    /// A batch is handed out that ends with `ballot` and a log up to `index`.
+    pub fn hand_out(&mut self, index: u64, ballot: Ballot) -> PersistToken {
+        self.last_number += 1;
+        self.written = ballot;
+        self.under_way.push_back(Mark { number: self.last_number, index, ballot });
+        PersistToken(self.last_number)
+    }
+
+    /// Everything up to `token` is durable: returns how far the log is, if this says anything new.
+    pub fn complete(&mut self, token: PersistToken) -> Option<u64> {
+        let mut durable_to = None;
+        while let Some(mark) = self.under_way.front()
+            && mark.number <= token.0
+        {
+            durable_to = Some(mark.index);
+            self.durable = mark.ballot;
+            self.under_way.pop_front();
+        }
+        durable_to
+    }
+
+    /// The log begins anew after `index`, up to where a durable snapshot holds everything.
+    pub fn reset(&mut self, index: u64) {
+        for mark in &mut self.under_way {
+            mark.index = index;
+        }
+    }
+
+    /// The log was cut behind `last`.
+    pub fn truncated(&mut self, last: u64) {
+        for mark in &mut self.under_way {
+            mark.index = mark.index.min(last);
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! What a leader knows about one other member: how far its log is known to equal ours, what is on its way to it, and
+//! when it was last heard of.
+//!
+//! | mode | meaning | leaves when |
+//! |---|---|---|
+//! | `Probe` | where the logs meet is not known: one append at a time | an append is accepted -> `Replicate` |
+//! | `Replicate` | appends are sent ahead of their acknowledgement, within the window | one is refused -> `Probe` |
+//! | `Snapshot` | the log does not reach back far enough | the snapshot is delivered or has failed -> `Probe` |
+//!
+//! Invariant: `match_index < next_index`; `match_index` only rises while the term lasts.
+
+use std::collections::VecDeque;
+
+use crate::time::Time;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mode {
+    Probe,
+    Replicate,
+    Snapshot,
+}
+
+#[derive(Debug)]
+pub(super) struct Progress {
+    pub mode: Mode,
+    /// Durable there and equal to our log up to here.
+    pub match_index: u64,
+    /// What to send next.
+    pub next_index: u64,
+    /// Last index and bytes of appends under way.
+    in_flight: VecDeque<(u64, usize)>,
+    in_flight_bytes: usize,
+    /// `Probe`: an append is under way. Any mode: an append without entries is due, to learn where the follower is.
+    pub waiting: bool,
+    pub ping: bool,
+    /// The round of the last append sent.
+    pub append_round: u64,
+    /// The latest round that it has answered.
+    pub acked_round: u64,
+    /// When an answer of this term came last (when it became a member or we the leader, at first).
+    pub heard_at: Time,
+    /// The commit index it was told last, and that it has reported.
+    pub commit_sent: u64,
+    pub commit_known: u64,
+    /// It cannot take entries now.
+    pub disk_full: bool,
+    /// No member any more: it is told so much as to learn that, until then.
+    pub departs_at: Option<Time>,
+}
+
+impl Progress {
+    /// A member of whom nothing is known; the log ends before `next_index`.
+    pub fn new(next_index: u64, now: Time) -> Progress {
+        Progress {
+            mode: Mode::Probe,
+            match_index: 0,
+            next_index,
+            in_flight: VecDeque::new(),
+            in_flight_bytes: 0,
+            waiting: false,
+            ping: false,
+            append_round: 0,
+            acked_round: 0,
+            heard_at: now,
+            commit_sent: 0,
+            commit_known: 0,
+            disk_full: false,
+            departs_at: None,
+        }
+    }
+
+    /// Goes (back) to asking where the logs meet; `next_index` is the guess.
+    pub fn probe(&mut self, next_index: u64) {
+        self.mode = Mode::Probe;
+        self.next_index = next_index.max(self.match_index + 1);
+        self.waiting = false;
+        self.ping = false;
+        self.clear_in_flight();
+    }
+
+    /// Waits for a snapshot to be delivered.
+    pub fn await_snapshot(&mut self) {
+        self.mode = Mode::Snapshot;
+        self.waiting = false;
+        self.ping = false;
+        self.clear_in_flight();
+    }
+
+    /// It has acknowledged everything up to `index`. Says whether that is news.
+    pub fn acknowledge(&mut self, index: u64) -> bool {
+        while self.in_flight.front().is_some_and(|&(last, _)| last <= index) {
+            let (_, bytes) = self.in_flight.pop_front().unwrap_or_default();
+            self.in_flight_bytes -= bytes;
+        }
+        let news = index > self.match_index;
+        self.match_index = self.match_index.max(index);
+        self.next_index = self.next_index.max(index + 1);
+        news
+    }
+
+    /// Appends of `bytes` up to `last_index` are on their way.
+    pub fn sent(&mut self, last_index: u64, bytes: usize) {
+        self.next_index = last_index + 1;
+        if bytes > 0 {
+            self.in_flight.push_back((last_index, bytes));
+            self.in_flight_bytes += bytes;
+        }
+    }
+
+    /// It has accepted an append: the logs meet at `match_index`. While it waits for a snapshot, that is not enough.
+    pub fn replicate(&mut self) {
+        if self.mode == Mode::Probe {
+            self.mode = Mode::Replicate;
+            self.next_index = self.match_index + 1;
+            self.waiting = false;
+            self.clear_in_flight();
+        }
+    }
+
+    pub fn is_replicating(&self) -> bool {
+        self.mode == Mode::Replicate
+    }
+
+    /// May more be sent ahead?
+    pub fn has_room(&self, max_in_flight_bytes: usize) -> bool {
+        self.in_flight_bytes < max_in_flight_bytes
+    }
+
+    fn clear_in_flight(&mut self) {
+        self.in_flight.clear();
+        self.in_flight_bytes = 0;
+    }
+}

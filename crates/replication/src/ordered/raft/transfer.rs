@@ -1,0 +1,86 @@
+//! Handing leadership over (3.10): proposals stop, the successor is caught up and told to campaign at once.
+//!
+//! The successor's vote requests carry a flag that overrides the promises made to this leader, so this leader gives its
+//! lease up before it tells the successor - for the rest of its term, since the message may be late by any time. If the
+//! transfer fails, reads go on with read-index rounds.
+
+use super::{Message, ProposeRefused, Raft, Role};
+use crate::NodeId;
+use crate::time::Time;
+
+/// A transfer under way.
+#[derive(Debug)]
+pub(super) struct Transfer {
+    pub to: NodeId,
+    pub gives_up_at: Time,
+}
+
+impl Raft {
+    /// Hands leadership over: stops proposals, catches the other up, tells it to campaign; gives up after an election
+    /// timeout.
+    ///
+    /// # Errors
+    /// This is not the leader, a transfer is under way, or `to` is not another voter.
+    pub fn transfer(&mut self, to: NodeId, now: Time) -> Result<(), ProposeRefused> {
+        let known_leader = self.leader;
+        let is_voter = self.membership().voters.contains(&to) && to != self.id;
+        let Some(leading) = &mut self.leading else { return Err(ProposeRefused::NotLeader(known_leader)) };
+        if leading.transfer.is_some() {
+            return Err(ProposeRefused::Transferring);
+        }
+        if !is_voter {
+            return Err(ProposeRefused::Invalid("leadership can only be handed to another voter"));
+        }
+        leading.transfer = Some(Transfer { to, gives_up_at: now + self.options.election_timeout });
+        self.wake_up(now);
+        Ok(())
+    }
+
+    pub(super) fn give_up_transfer_if_due(&mut self, now: Time) {
+        if let Some(leading) = &mut self.leading
+            && leading.transfer.as_ref().is_some_and(|transfer| now >= transfer.gives_up_at)
+        {
+            leading.transfer = None;
+        }
+    }
+
+    /// Tells the successor, once it holds everything; again with each heartbeat.
+    pub(super) fn go_on_with_transfer(&mut self, heartbeat: bool) {
+        let term = self.term();
+        let last = self.log.last_index();
+        let Some(leading) = &mut self.leading else { return };
+        let Some(transfer) = &leading.transfer else { return };
+        let caught_up =
+            leading.progress.get(&transfer.to).is_some_and(|progress| progress.match_index == last);
+        if caught_up && (heartbeat || !leading.lease_given_up) {
+            leading.lease_given_up = true;
+            self.outbox.send.push((transfer.to, Message::TimeoutNow { term }));
+        }
+    }
+
+    pub(super) fn on_timeout_now(&mut self, from: NodeId, term: u64, now: Time) {
+        let follows = self.role == Role::Follower && self.leader == Some(from) && term == self.term();
+        if follows && self.may_campaign() {
+            self.start_campaign(true, now);
+        }
+    }
+
+    /// A leader that is no voter any more, by a committed membership, tells the best of the others to go on, and stops.
+    pub(super) fn leave_if_removed(&mut self, now: Time) {
+        let membership = self.memberships.current();
+        if membership.is_voter(self.id) || self.memberships.current_index() > self.commit {
+            return;
+        }
+        let Some(leading) = &self.leading else { return };
+        let best = leading
+            .progress
+            .iter()
+            .filter(|&(&node, _)| membership.is_voter(node))
+            .max_by_key(|&(_, progress)| progress.match_index)
+            .map(|(&node, _)| node);
+        if let Some(best) = best {
+            self.send(best, Message::TimeoutNow { term: self.term() });
+        }
+        self.become_follower(now);
+    }
+}
