@@ -112,14 +112,23 @@ impl Client {
         self.last_ms.load(Ordering::Relaxed)
     }
 
+    /// Bytes read and not yet understood, and bytes of replies that wait to be sent.
+    pub fn waiting_bytes(&self) -> (usize, usize) {
+        (self.input_bytes.load(Ordering::Relaxed), self.output_bytes.load(Ordering::Relaxed))
+    }
+
+    /// How long it has been connected, in milliseconds.
+    pub fn age_ms(&self, now_ms: u64) -> u64 {
+        now_ms.saturating_sub(self.created_ms)
+    }
+
     /// The row of `CLIENT LIST`, in the fields and the order of Redis. There is one file descriptor a connection, which
     /// is nobody's business: `fd` is -1.
     pub fn row(&self, now_ms: u64) -> String {
         let names = self.names();
         let queued = self.queued.load(Ordering::Relaxed);
-        let (input, output) =
-            (self.input_bytes.load(Ordering::Relaxed), self.output_bytes.load(Ordering::Relaxed));
-        let age = now_ms.saturating_sub(self.created_ms) / 1000;
+        let (input, output) = self.waiting_bytes();
+        let age = self.age_ms(now_ms) / 1000;
         let idle = now_ms.saturating_sub(self.last_ms()) / 1000;
         let command = Command::all().get(self.last_command.load(Ordering::Relaxed));
         format!(

@@ -1,6 +1,11 @@
 //! The commands of kind `Server`: those that concern the connection, the server or the cluster and touch no key.
 //!
 //! [`run`] is synchronous and does no I/O but reading `/proc`; what it cannot do itself it asks for with an [`Action`].
+//! Texts of replies and errors are those of Redis 7.2, since clients and scripts compare them.
+//!
+//! A command is a function and a row in [`COMMANDS`]; a command with subcommands is a table of [`subcommand`]s, from which
+//! `HELP`, the checks of arity and `COMMAND INFO` follow. Where to read next: `connection` (HELLO, AUTH, ...), `client`,
+//! `cluster` (what cluster clients ask), `info`, `parameters` (CONFIG), `consort` (our own).
 
 use std::sync::Arc;
 
@@ -16,6 +21,23 @@ use crate::config::Config;
 use crate::session::Session;
 use crate::settings::Settings;
 use crate::stats::Stats;
+
+mod client;
+mod cluster;
+mod cluster_texts;
+mod connection;
+mod consort;
+mod diagnostics;
+mod glob;
+mod info;
+mod parameters;
+mod process;
+mod subcommand;
+
+use cluster_texts::ClusterTexts;
+
+/// The version of Redis whose commands and texts these are: clients test it to know what they may use.
+pub const REDIS_VERSION: &str = "7.2.5";
 
 /// What commands may look at. Shared by all connections of a node.
 #[derive(Clone, Debug)]
@@ -34,6 +56,23 @@ pub struct Context {
     pub started_ms: u64,
     /// Drawn anew at each start of the process; `INFO` shows it as `run_id`.
     pub incarnation: u64,
+    texts: Arc<ClusterTexts>,
+}
+
+impl Context {
+    /// The context of a node that starts now.
+    pub fn new(config: Arc<Config>, cluster: Arc<ClusterView>, incarnation: u64) -> Context {
+        Context {
+            settings: Arc::new(Settings::new(&config)),
+            config,
+            clients: Arc::default(),
+            stats: Arc::default(),
+            cluster,
+            started_ms: crate::clock::wall_clock_ms(),
+            incarnation,
+            texts: Arc::default(),
+        }
+    }
 }
 
 /// What the connection is to do after a command of kind `Server`.
@@ -67,6 +106,65 @@ pub enum Action {
     },
 }
 
+impl From<Value> for Action {
+    fn from(value: Value) -> Action {
+        Action::Reply(value)
+    }
+}
+
+impl From<Result<Value, Value>> for Action {
+    fn from(result: Result<Value, Value>) -> Action {
+        Action::Reply(result.unwrap_or_else(|error| error))
+    }
+}
+
+/// A command as its function sees it.
+pub(crate) struct Call<'a> {
+    /// The arguments, name included.
+    pub arguments: &'a [Bytes],
+    /// The connection that asks.
+    pub session: &'a mut Session,
+    /// The node.
+    pub context: &'a Context,
+}
+
+impl Call<'_> {
+    /// An argument as text, for names of options and for messages.
+    fn text(&self, index: usize) -> String {
+        self.arguments.get(index).map(|argument| lossy(argument)).unwrap_or_default()
+    }
+
+    /// Is the argument this word, in any case?
+    fn is(&self, index: usize, word: &str) -> bool {
+        self.arguments.get(index).is_some_and(|argument| argument.eq_ignore_ascii_case(word.as_bytes()))
+    }
+}
+
+/// Every command here, by its name in lower case.
+const COMMANDS: &[(&str, fn(&mut Call<'_>) -> Action)] = &[
+    ("asking", connection::asking),
+    ("auth", connection::auth),
+    ("client", client::client),
+    ("cluster", cluster::cluster),
+    ("config", parameters::config),
+    ("consort", consort::consort),
+    ("echo", connection::echo),
+    ("hello", connection::hello),
+    ("info", info::info),
+    ("latency", diagnostics::latency),
+    ("memory", diagnostics::memory),
+    ("ping", connection::ping),
+    ("quit", connection::quit),
+    ("readonly", connection::readonly),
+    ("readwrite", connection::readwrite),
+    ("reset", connection::reset),
+    ("role", connection::role),
+    ("select", connection::select),
+    ("shutdown", connection::shutdown),
+    ("slowlog", diagnostics::slowlog),
+    ("time", connection::time),
+];
+
 /// Runs a command of kind `Server`. The arity has been checked. Authentication is checked by the caller with
 /// [`needs_authentication`].
 pub fn run(
@@ -75,8 +173,10 @@ pub fn run(
     session: &mut Session,
     context: &Context,
 ) -> Action {
-    let _ = (command, arguments, session, context);
-    Action::Reply(Value::error("ERR not yet"))
+    match COMMANDS.iter().find(|(name, _)| *name == command.name) {
+        Some((_, run)) => run(&mut Call { arguments, session, context }),
+        None => error(format!("ERR command '{}' is not one that the server answers", command.name)).into(),
+    }
 }
 
 /// Must a connection that has not said its password be refused this command (with [`NO_AUTHENTICATION`])?
@@ -87,3 +187,53 @@ pub fn needs_authentication(command: &Command) -> bool {
 /// What a connection without authentication is told.
 pub const NO_AUTHENTICATION: Value =
     Value::Error(std::borrow::Cow::Borrowed("NOAUTH Authentication required."));
+
+fn error(text: impl Into<std::borrow::Cow<'static, str>>) -> Value {
+    Value::error(text)
+}
+
+fn syntax_error() -> Value {
+    error("ERR syntax error")
+}
+
+fn wrong_arity(name: &str) -> Value {
+    error(format!("ERR wrong number of arguments for '{name}' command"))
+}
+
+fn not_an_integer() -> Value {
+    error("ERR value is not an integer or out of range")
+}
+
+/// Bytes from a client as text for a message: no line breaks, no control characters, not too long.
+fn lossy(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(&bytes[..bytes.len().min(128)]).replace(|c: char| c.is_control(), " ")
+}
+
+fn parse_integer(bytes: &[u8]) -> Option<i64> {
+    std::str::from_utf8(bytes).ok()?.parse().ok()
+}
+
+fn simple(text: impl Into<std::borrow::Cow<'static, str>>) -> Value {
+    Value::Simple(text.into())
+}
+
+fn bulk(text: impl Into<String>) -> Value {
+    Value::Bulk(Bytes::from(text.into()))
+}
+
+/// A text of several lines: verbatim in RESP3, as Redis marks it.
+fn text(text: impl Into<String>) -> Value {
+    Value::Verbatim(*b"txt", Bytes::from(text.into()))
+}
+
+fn integer(number: impl TryInto<i64>) -> Value {
+    Value::Integer(number.try_into().unwrap_or(i64::MAX))
+}
+
+/// A map with text keys.
+fn map<const N: usize>(entries: [(&'static str, Value); N]) -> Value {
+    Value::Map(entries.into_iter().map(|(name, value)| (Value::bulk(name), value)).collect())
+}
+
+#[cfg(test)]
+mod tests;

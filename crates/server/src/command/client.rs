@@ -1,0 +1,252 @@
+//! `CLIENT`: the connections of this node.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use resp::Value;
+
+use super::subcommand::{Container, Subcommand};
+use super::{Action, Call, bulk, error, integer, lossy, not_an_integer, parse_integer, syntax_error, text};
+use crate::clients::Client;
+use crate::clock::wall_clock_ms;
+use crate::session::ReplyMode;
+
+const CLIENT: Container = Container {
+    name: "client",
+    subcommands: &[
+        row("getname", 2, "GETNAME", "Return the name of the current connection.", getname),
+        row(
+            "getredir",
+            2,
+            "GETREDIR",
+            "Return the client ID that tracking redirects to: none, -1.",
+            getredir,
+        ),
+        row("id", 2, "ID", "Return the ID of the current connection.", id),
+        row("info", 2, "INFO", "Return information about the current client connection.", info),
+        row(
+            "kill",
+            -3,
+            "KILL <ip:port> | [ID <id>] [TYPE <type>] [USER <user>] [ADDR <ip:port>] [LADDR <ip:port>] [SKIPME (YES|NO)]",
+            "Close the connections that match all options.",
+            kill,
+        ),
+        row(
+            "list",
+            -2,
+            "LIST [TYPE (NORMAL|MASTER|REPLICA|PUBSUB)] [ID <id> [<id> ...]]",
+            "Return information about client connections.",
+            list,
+        ),
+        row("no-evict", 3, "NO-EVICT (ON|OFF)", "Nothing is evicted here; the flag is kept.", no_evict),
+        row("no-touch", 3, "NO-TOUCH (ON|OFF)", "Keys keep no access time here; the flag is kept.", no_touch),
+        row("reply", 3, "REPLY (ON|OFF|SKIP)", "Control the replies sent to the current connection.", reply),
+        row("setinfo", 4, "SETINFO <option> <value>", "Set LIB-NAME or LIB-VER of the connection.", setinfo),
+        row("setname", 3, "SETNAME <name>", "Assign the name <name> to the current connection.", setname),
+    ],
+    absent: &[
+        ("caching", "client side caching is not there"),
+        ("pause", "it would hold back writes of one node out of many"),
+        ("tracking", "client side caching is not there"),
+        ("trackinginfo", "client side caching is not there"),
+        ("unblock", "no command blocks"),
+        ("unpause", "CLIENT PAUSE is not there"),
+    ],
+};
+
+const fn row(
+    name: &'static str,
+    arity: i32,
+    usage: &'static str,
+    about: &'static str,
+    run: fn(&mut Call<'_>) -> Action,
+) -> Subcommand {
+    Subcommand { name, arity, usage, about, run }
+}
+
+pub(super) fn client(call: &mut Call<'_>) -> Action {
+    CLIENT.run(call)
+}
+
+fn id(call: &mut Call<'_>) -> Action {
+    integer(call.session.client.id).into()
+}
+
+fn getredir(_: &mut Call<'_>) -> Action {
+    Value::Integer(-1).into()
+}
+
+fn info(call: &mut Call<'_>) -> Action {
+    text(call.session.client.row(wall_clock_ms()) + "\n").into()
+}
+
+fn getname(call: &mut Call<'_>) -> Action {
+    let name = call.session.client.names().name;
+    if name.is_empty() { Value::Null.into() } else { bulk(name).into() }
+}
+
+fn setname(call: &mut Call<'_>) -> Action {
+    match valid_name(&call.arguments[2], "Client names") {
+        Ok(name) => call.session.client.change_names(|names| names.name = name),
+        Err(error) => return error.into(),
+    }
+    Value::OK.into()
+}
+
+fn setinfo(call: &mut Call<'_>) -> Action {
+    let (is_name, is_version) = (call.is(2, "lib-name"), call.is(2, "lib-ver"));
+    if !is_name && !is_version {
+        return error(format!("ERR Unrecognized option '{}'", call.text(2))).into();
+    }
+    let what = if is_name { "lib-name" } else { "lib-ver" };
+    match valid_name(&call.arguments[3], what) {
+        Ok(value) if is_name => call.session.client.change_names(|names| names.library = value),
+        Ok(value) => call.session.client.change_names(|names| names.library_version = value),
+        Err(error) => return error.into(),
+    }
+    Value::OK.into()
+}
+
+/// A name stands in `CLIENT LIST` between spaces, so it holds none: printable ASCII only.
+pub(super) fn valid_name(name: &[u8], what: &str) -> Result<String, Value> {
+    match std::str::from_utf8(name) {
+        Ok(name) if name.bytes().all(|byte| (b'!'..=b'~').contains(&byte)) => Ok(name.to_string()),
+        _ => Err(error(format!("ERR {what} cannot contain spaces, newlines or special characters."))),
+    }
+}
+
+fn reply(call: &mut Call<'_>) -> Action {
+    call.session.reply_mode = match () {
+        () if call.is(2, "on") => ReplyMode::On,
+        () if call.is(2, "off") => ReplyMode::Off,
+        () if call.is(2, "skip") && call.session.reply_mode == ReplyMode::Off => ReplyMode::Off,
+        () if call.is(2, "skip") => ReplyMode::SkipNext,
+        () => return syntax_error().into(),
+    };
+    Value::OK.into()
+}
+
+fn no_evict(call: &mut Call<'_>) -> Action {
+    match on_or_off(call) {
+        Some(on) => call.session.client.no_evict.store(on, Ordering::Relaxed),
+        None => return syntax_error().into(),
+    }
+    Value::OK.into()
+}
+
+fn no_touch(call: &mut Call<'_>) -> Action {
+    match on_or_off(call) {
+        Some(on) => call.session.client.no_touch.store(on, Ordering::Relaxed),
+        None => return syntax_error().into(),
+    }
+    Value::OK.into()
+}
+
+fn on_or_off(call: &Call<'_>) -> Option<bool> {
+    if call.is(2, "on") { Some(true) } else { call.is(2, "off").then_some(false) }
+}
+
+fn list(call: &mut Call<'_>) -> Action {
+    list_checked(call).into()
+}
+
+fn list_checked(call: &Call<'_>) -> Result<Value, Value> {
+    let mut clients = call.context.clients.all();
+    if call.is(2, "type") && call.arguments.len() == 4 {
+        if !is_normal(&call.arguments[3])? {
+            clients.clear();
+        }
+    } else if call.is(2, "id") && call.arguments.len() >= 4 {
+        let ids = call.arguments[3..]
+            .iter()
+            .map(|id| parse_integer(id).ok_or_else(|| error("ERR Invalid client ID")))
+            .collect::<Result<Vec<i64>, Value>>()?;
+        clients.retain(|client| ids.contains(&(client.id as i64)));
+    } else if call.arguments.len() > 2 {
+        return Err(syntax_error());
+    }
+    let now_ms = wall_clock_ms();
+    Ok(text(clients.iter().map(|client| client.row(now_ms) + "\n").collect::<String>()))
+}
+
+/// Clients are all of the type `normal`: there are no replicas by `PSYNC` and no subscribers.
+fn is_normal(kind: &[u8]) -> Result<bool, Value> {
+    match kind.to_ascii_lowercase().as_slice() {
+        b"normal" => Ok(true),
+        b"master" | b"replica" | b"slave" | b"pubsub" => Ok(false),
+        _ => Err(error(format!("ERR Unknown client type '{}'", lossy(kind)))),
+    }
+}
+
+fn kill(call: &mut Call<'_>) -> Action {
+    let myself = call.session.client.id;
+    match kill_checked(call) {
+        // The reply goes out first, then the connection closes.
+        Ok((killed, reply)) if killed.iter().any(|client| client.id == myself) => Action::Close(reply),
+        Ok((_, reply)) => reply.into(),
+        Err(error) => error.into(),
+    }
+}
+
+type Killed = Vec<Arc<Client>>;
+
+fn kill_checked(call: &Call<'_>) -> Result<(Killed, Value), Value> {
+    let myself = call.session.client.id;
+    let mut clients = call.context.clients.all();
+    let old_form = call.arguments.len() == 3;
+    if old_form {
+        let address = call.text(2);
+        clients.retain(|client| client.peer.to_string() == address);
+        if clients.is_empty() {
+            return Err(error("ERR No such client"));
+        }
+    } else {
+        narrow(call, &mut clients)?;
+    }
+    // Our own connection closes after its reply; asking it to close would race with that.
+    clients.iter().filter(|client| client.id != myself).for_each(|client| client.kill());
+    let reply = if old_form { Value::OK } else { integer(clients.len()) };
+    Ok((clients, reply))
+}
+
+/// Keeps the clients that match all options of the new form.
+fn narrow(call: &Call<'_>, clients: &mut Killed) -> Result<(), Value> {
+    let mut skip_myself = true;
+    let options = call.arguments[2..].chunks_exact(2);
+    if !options.remainder().is_empty() {
+        return Err(syntax_error());
+    }
+    for option in options {
+        let (name, value) = (option[0].to_ascii_lowercase(), &option[1]);
+        let address = String::from_utf8_lossy(value);
+        match name.as_slice() {
+            b"id" => {
+                let id = parse_integer(value)
+                    .filter(|id| *id > 0)
+                    .ok_or_else(|| error("ERR client-id should be greater than 0"))?;
+                clients.retain(|client| client.id == id as u64);
+            }
+            b"type" => {
+                if !is_normal(value)? {
+                    clients.clear();
+                }
+            }
+            b"addr" => clients.retain(|client| client.peer.to_string() == address),
+            b"laddr" => clients.retain(|client| client.local.to_string() == address),
+            b"user" if value.as_ref() == b"default" => {}
+            b"user" => return Err(error(format!("ERR No such user '{}'", lossy(value)))),
+            b"skipme" if value.eq_ignore_ascii_case(b"yes") => skip_myself = true,
+            b"skipme" if value.eq_ignore_ascii_case(b"no") => skip_myself = false,
+            b"maxage" => {
+                let seconds = parse_integer(value).ok_or_else(not_an_integer)?;
+                let now_ms = wall_clock_ms();
+                clients.retain(|client| client.age_ms(now_ms) / 1000 >= seconds.max(0) as u64);
+            }
+            _ => return Err(syntax_error()),
+        }
+    }
+    if skip_myself {
+        clients.retain(|client| client.id != call.session.client.id);
+    }
+    Ok(())
+}

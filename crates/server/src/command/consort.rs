@@ -1,0 +1,186 @@
+//! `CONSORT`: our own orders and questions. `consort ctl` and `consort dev` speak to nodes through it.
+
+use replication::contract::{Admin, Role};
+use replication::shard::PartitionStatus;
+use replication::{NodeId, PartitionId};
+use resp::Value;
+
+use super::connection::uptime_ms;
+use super::process::process;
+use super::subcommand::{Container, Subcommand};
+use super::{Action, Call, Context, bulk, error, integer, lossy, map};
+use crate::cluster::{ClusterState, NodeView};
+
+const CONSORT: Container = Container {
+    name: "consort",
+    subcommands: &[
+        Subcommand {
+            name: "replace",
+            arity: 5,
+            usage: "REPLACE <partition> <old-node> <new-node>",
+            about: "Replace one member of a partition by another. Nodes by name or id.",
+            run: replace,
+        },
+        Subcommand {
+            name: "status",
+            arity: 2,
+            usage: "STATUS",
+            about: "Return nodes, partitions and counters as this node sees them.",
+            run: status,
+        },
+        Subcommand {
+            name: "transfer",
+            arity: 4,
+            usage: "TRANSFER <partition> <node>",
+            about: "Hand the leadership of a partition to a node, by name or id.",
+            run: transfer,
+        },
+    ],
+    absent: &[],
+};
+
+pub(super) fn consort(call: &mut Call<'_>) -> Action {
+    CONSORT.run(call)
+}
+
+fn transfer(call: &mut Call<'_>) -> Action {
+    let state = call.context.cluster.state();
+    match (partition(call, &state), node(call, 3, &state)) {
+        (Ok(partition), Ok(to)) => Action::Admin { partition, admin: Admin::Transfer { to } },
+        (Err(error), _) | (_, Err(error)) => error.into(),
+    }
+}
+
+fn replace(call: &mut Call<'_>) -> Action {
+    let state = call.context.cluster.state();
+    match (partition(call, &state), node(call, 3, &state), node(call, 4, &state)) {
+        (Ok(partition), Ok(old), Ok(new)) => Action::Admin { partition, admin: Admin::Replace { old, new } },
+        (Err(error), _, _) | (_, Err(error), _) | (_, _, Err(error)) => error.into(),
+    }
+}
+
+fn partition(call: &Call<'_>, state: &ClusterState) -> Result<PartitionId, Value> {
+    let last = state.placement.partitions.len().saturating_sub(1);
+    let number = call.text(2).parse::<u32>().ok().filter(|number| *number as usize <= last);
+    number.map(PartitionId).ok_or_else(|| {
+        error(format!(
+            "ERR no partition '{}'; accepted: a number from 0 to {last}",
+            lossy(&call.arguments[2])
+        ))
+    })
+}
+
+/// A node by name, or by id: a node that has been replaced has an id alone.
+fn node(call: &Call<'_>, index: usize, state: &ClusterState) -> Result<NodeId, Value> {
+    let asked = call.text(index);
+    if let Some(node) = state.nodes.iter().find(|node| node.name == asked) {
+        return Ok(node.id);
+    }
+    let digits = asked.get(..16).filter(|_| asked.len() == 16 || asked.len() == 40);
+    digits.and_then(|digits| u64::from_str_radix(digits, 16).ok()).map(NodeId).ok_or_else(|| {
+        let names: Vec<&str> = state.nodes.iter().map(|node| node.name.as_str()).collect();
+        error(format!(
+            "ERR no node '{asked}'; accepted: an id of 16 hexadecimal digits, or {}",
+            names.join(", ")
+        ))
+    })
+}
+
+pub(super) fn role_name(role: Role) -> &'static str {
+    match role {
+        Role::Follower => "follower",
+        Role::PreCandidate => "pre-candidate",
+        Role::Candidate => "candidate",
+        Role::Leader => "leader",
+        Role::Learner => "learner",
+    }
+}
+
+fn id(id: NodeId) -> Value {
+    bulk(format!("{:016x}", id.0))
+}
+
+fn ids(ids: &[NodeId]) -> Value {
+    Value::Array(ids.iter().copied().map(id).collect())
+}
+
+fn status(call: &mut Call<'_>) -> Action {
+    let (context, state) = (call.context, call.context.cluster.state());
+    let partitions = (0..state.placement.partitions.len() as u32).map(PartitionId);
+    map([
+        ("version", bulk(env!("CARGO_PKG_VERSION"))),
+        ("cluster", bulk(context.config.cluster.as_str())),
+        ("node", bulk(context.config.node.as_str())),
+        ("id", id(state.myself)),
+        ("pid", integer(std::process::id())),
+        ("uptime_ms", integer(uptime_ms(context))),
+        ("nodes", Value::Array(state.nodes.iter().map(|node| node_entry(node, &state)).collect())),
+        ("partitions", Value::Array(partitions.map(|number| partition_entry(number, &state)).collect())),
+        ("counters", counters(context, &state)),
+    ])
+    .into()
+}
+
+fn node_entry(node: &NodeView, state: &ClusterState) -> Value {
+    map([
+        ("name", bulk(node.name.as_str())),
+        ("id", id(node.id)),
+        ("client", bulk(node.client.to_string())),
+        ("peer", bulk(node.peer.to_string())),
+        ("alive", Value::Boolean(state.is_alive(node.id))),
+    ])
+}
+
+/// What is known of a partition; `replica` is null where this node holds none.
+fn partition_entry(number: PartitionId, state: &ClusterState) -> Value {
+    let status = state.status(number);
+    let slots = state.placement.get(number).map_or((0, 0), |placed| (placed.first_slot, placed.last_slot));
+    map([
+        ("partition", integer(number.0)),
+        ("first_slot", integer(slots.0)),
+        ("last_slot", integer(slots.1)),
+        ("leader", status.and_then(|status| status.leader).map_or(Value::Null, id)),
+        ("voters", ids(state.members(number))),
+        ("replica", status.map_or(Value::Null, replica_entry)),
+    ])
+}
+
+fn replica_entry(status: &PartitionStatus) -> Value {
+    map([
+        ("role", bulk(role_name(status.role))),
+        ("term", integer(status.term)),
+        ("outgoing", ids(&status.membership.outgoing)),
+        ("learners", ids(&status.membership.learners)),
+        ("commit", integer(status.commit)),
+        ("applied", integer(status.applied)),
+        ("last_index", integer(status.last_index)),
+        ("log_start", integer(status.log_start)),
+        ("keys", integer(status.keys)),
+        ("bytes", integer(status.bytes)),
+        ("digest", bulk(format!("{:032x}", status.digest))),
+        ("digest_mismatches", integer(status.digest_mismatches)),
+        ("tokens", integer(status.tokens)),
+        ("quiet", Value::Boolean(status.quiet)),
+    ])
+}
+
+fn counters(context: &Context, state: &ClusterState) -> Value {
+    let (stats, process) = (&context.stats, process());
+    map([
+        ("led", integer(state.led().count())),
+        ("keys", integer(state.statuses().map(|status| status.keys).sum::<u64>())),
+        ("data_bytes", integer(state.statuses().map(|status| status.bytes).sum::<u64>())),
+        ("memory_bytes", integer(process.resident_bytes)),
+        ("clients", integer(context.clients.len())),
+        ("commands", integer(stats.commands.get())),
+        ("commands_per_second", integer(stats.rates().commands)),
+        ("fsyncs", integer(stats.fsyncs.get())),
+        ("fsync_max_us", integer(stats.fsync_max_us.get())),
+        ("log_bytes", integer(stats.log_bytes.get())),
+        ("disk_full", Value::Boolean(stats.disk_full.get() != 0)),
+        ("peer_drops", integer(stats.peer_drops.get())),
+        ("replies_unknown", integer(stats.replies_unknown.get())),
+        ("replies_refused", integer(stats.replies_refused.get())),
+        ("digest_mismatches", integer(state.statuses().map(|status| status.digest_mismatches).sum::<u64>())),
+    ])
+}

@@ -1,0 +1,279 @@
+//! `INFO`: sections of `name:value` lines, with the fields that clients and dashboards read from Redis, and a section
+//! `consort` with what Redis does not have.
+
+use std::fmt::{Display, Write as _};
+
+use replication::PartitionId;
+
+use super::cluster_texts::hexadecimal_id;
+use super::connection::uptime_ms;
+use super::process::{operating_system, process, total_memory};
+use super::{Action, Call, Context, REDIS_VERSION, text};
+use crate::cluster::ClusterState;
+
+/// A section: its name in lower case, its title, and what writes its lines.
+type Section = (&'static str, &'static str, fn(&mut Lines, &Context, &ClusterState));
+
+const SECTIONS: &[Section] = &[
+    ("server", "Server", server),
+    ("clients", "Clients", clients),
+    ("memory", "Memory", memory),
+    ("persistence", "Persistence", persistence),
+    ("stats", "Stats", stats),
+    ("replication", "Replication", replication),
+    ("cpu", "CPU", cpu),
+    ("modules", "Modules", |_, _, _| {}),
+    ("errorstats", "Errorstats", errorstats),
+    ("cluster", "Cluster", cluster),
+    ("keyspace", "Keyspace", keyspace),
+    ("consort", "Consort", consort),
+];
+
+/// Lines being written.
+struct Lines(String);
+
+impl Lines {
+    fn add(&mut self, name: &str, value: impl Display) {
+        let _ = write!(self.0, "{name}:{value}\r\n");
+    }
+
+    /// A number of bytes, and the same for people.
+    fn add_bytes(&mut self, name: &str, bytes: u64) {
+        self.add(name, bytes);
+        self.add(&format!("{name}_human"), human_bytes(bytes));
+    }
+}
+
+/// `1.50M`, as Redis writes it.
+fn human_bytes(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["K", "M", "G", "T", "P"];
+    if bytes < 1024 {
+        return format!("{bytes}B");
+    }
+    let mut scaled = bytes as f64 / 1024.0;
+    let mut unit = 0;
+    while scaled >= 1024.0 && unit + 1 < UNITS.len() {
+        scaled /= 1024.0;
+        unit += 1;
+    }
+    format!("{scaled:.2}{}", UNITS[unit])
+}
+
+pub(super) fn info(call: &mut Call<'_>) -> Action {
+    let everything = |word: &str| matches!(word, "all" | "everything" | "default");
+    let asked: Vec<String> =
+        (1..call.arguments.len()).map(|index| call.text(index).to_ascii_lowercase()).collect();
+    let wanted = |name: &str| {
+        asked.is_empty() || asked.iter().any(|section| section == name || everything(section.as_str()))
+    };
+    let state = call.context.cluster.state();
+    let mut lines = Lines(String::new());
+    for (_, title, write) in SECTIONS.iter().filter(|(name, _, _)| wanted(name)) {
+        if !lines.0.is_empty() {
+            lines.0.push_str("\r\n");
+        }
+        let _ = write!(lines.0, "# {title}\r\n");
+        write(&mut lines, call.context, &state);
+    }
+    text(lines.0).into()
+}
+
+fn server(lines: &mut Lines, context: &Context, state: &ClusterState) {
+    let seconds = uptime_ms(context) / 1000;
+    lines.add("redis_version", REDIS_VERSION);
+    lines.add("redis_git_sha1", "00000000");
+    lines.add("redis_git_dirty", 0);
+    lines.add("redis_build_id", "0");
+    lines.add("redis_mode", "cluster");
+    lines.add("os", operating_system());
+    lines.add("arch_bits", usize::BITS);
+    lines.add("process_id", std::process::id());
+    lines.add("process_supervised", "no");
+    lines.add("run_id", format!("{:016x}{:024x}", context.incarnation, state.myself.0));
+    lines.add("tcp_port", context.config.listen_client.port);
+    lines.add("server_time_usec", crate::clock::wall_clock_ms() * 1000);
+    lines.add("uptime_in_seconds", seconds);
+    lines.add("uptime_in_days", seconds / 86_400);
+    lines.add("hz", 10);
+    lines.add("configured_hz", 10);
+    lines.add("executable", std::env::current_exe().unwrap_or_default().display());
+    lines.add("config_file", "");
+    lines.add("io_threads_active", 0);
+    lines.add("consort_version", env!("CARGO_PKG_VERSION"));
+}
+
+fn clients(lines: &mut Lines, context: &Context, state: &ClusterState) {
+    let all = context.clients.all();
+    let most = |bytes: &dyn Fn(&crate::clients::Client) -> usize| {
+        all.iter().map(|client| bytes(client)).max().unwrap_or(0)
+    };
+    lines.add("connected_clients", all.len());
+    lines.add("cluster_connections", state.nodes.iter().filter(|node| node.alive).count().saturating_sub(1));
+    lines.add("maxclients", context.settings.max_clients.get());
+    lines.add("client_recent_max_input_buffer", most(&|client| client.waiting_bytes().0));
+    lines.add("client_recent_max_output_buffer", most(&|client| client.waiting_bytes().1));
+    lines.add("blocked_clients", 0);
+    lines.add("tracking_clients", 0);
+    lines.add("clients_in_timeout_table", 0);
+}
+
+/// The allocator is not asked: `used_memory` is what the process has in memory.
+fn memory(lines: &mut Lines, _: &Context, state: &ClusterState) {
+    let process = process();
+    let dataset: u64 = state.statuses().map(|status| status.bytes).sum();
+    lines.add_bytes("used_memory", process.resident_bytes);
+    lines.add_bytes("used_memory_rss", process.resident_bytes);
+    lines.add_bytes("used_memory_peak", process.peak_bytes);
+    lines.add("used_memory_overhead", process.resident_bytes.saturating_sub(dataset));
+    lines.add("used_memory_dataset", dataset);
+    lines.add_bytes("total_system_memory", total_memory());
+    lines.add_bytes("maxmemory", 0);
+    lines.add("maxmemory_policy", "noeviction");
+    lines.add("mem_fragmentation_ratio", "1.00");
+    lines.add("mem_allocator", "mimalloc");
+}
+
+/// Every acknowledged write is on disk: in Redis' words an append-only file with `appendfsync always`.
+fn persistence(lines: &mut Lines, context: &Context, _: &ClusterState) {
+    let full = context.stats.disk_full.get() != 0;
+    lines.add("loading", 0);
+    lines.add("async_loading", 0);
+    lines.add("rdb_changes_since_last_save", 0);
+    lines.add("rdb_bgsave_in_progress", 0);
+    lines.add("rdb_last_save_time", context.started_ms / 1000);
+    lines.add("rdb_last_bgsave_status", "ok");
+    lines.add("aof_enabled", 1);
+    lines.add("aof_rewrite_in_progress", 0);
+    lines.add("aof_rewrite_scheduled", 0);
+    lines.add("aof_last_bgrewrite_status", "ok");
+    lines.add("aof_last_write_status", if full { "err" } else { "ok" });
+}
+
+fn stats(lines: &mut Lines, context: &Context, _: &ClusterState) {
+    let stats = &context.stats;
+    let rates = stats.rates();
+    lines.add("total_connections_received", stats.connections_received.get());
+    lines.add("total_commands_processed", stats.commands.get());
+    lines.add("instantaneous_ops_per_sec", rates.commands);
+    lines.add("total_net_input_bytes", stats.client_bytes_in.get());
+    lines.add("total_net_output_bytes", stats.client_bytes_out.get());
+    lines.add("instantaneous_input_kbps", format!("{:.2}", rates.bytes_in as f64 / 1024.0));
+    lines.add("instantaneous_output_kbps", format!("{:.2}", rates.bytes_out as f64 / 1024.0));
+    lines.add("rejected_connections", stats.connections_rejected.get());
+    lines.add("client_output_buffer_limit_disconnections", stats.output_buffer_disconnections.get());
+    lines.add("total_error_replies", stats.errors().values().sum::<u64>());
+    lines.add("evicted_keys", 0);
+    lines.add("pubsub_channels", 0);
+    lines.add("pubsub_patterns", 0);
+    lines.add("latest_fork_usec", 0);
+}
+
+/// Each node leads some partitions and so calls itself a master; the other nodes are its replicas.
+fn replication(lines: &mut Lines, _: &Context, state: &ClusterState) {
+    let offset: u64 = state.statuses().map(|status| status.applied).sum();
+    let peers: Vec<_> = state.nodes.iter().filter(|node| node.alive && node.id != state.myself).collect();
+    lines.add("role", "master");
+    lines.add("connected_slaves", peers.len());
+    for (number, node) in peers.iter().enumerate() {
+        let (ip, port) = (&node.client.host, node.client.port);
+        let row = format!("ip={ip},port={port},state=online,offset={offset},lag=0");
+        lines.add(&format!("slave{number}"), row);
+    }
+    lines.add("master_failover_state", "no-failover");
+    lines.add("master_replid", hexadecimal_id(state.myself));
+    lines.add("master_replid2", "0".repeat(40));
+    lines.add("master_repl_offset", offset);
+    lines.add("second_repl_offset", -1);
+    lines.add("repl_backlog_active", 0);
+}
+
+fn cpu(lines: &mut Lines, _: &Context, _: &ClusterState) {
+    let process = process();
+    lines.add("used_cpu_sys", format!("{:.6}", process.system_seconds));
+    lines.add("used_cpu_user", format!("{:.6}", process.user_seconds));
+    lines.add("used_cpu_sys_children", "0.000000");
+    lines.add("used_cpu_user_children", "0.000000");
+}
+
+fn errorstats(lines: &mut Lines, context: &Context, _: &ClusterState) {
+    for (prefix, count) in context.stats.errors() {
+        lines.add(&format!("errorstat_{prefix}"), format!("count={count}"));
+    }
+}
+
+fn cluster(lines: &mut Lines, _: &Context, _: &ClusterState) {
+    lines.add("cluster_enabled", 1);
+}
+
+/// What this node holds, as leader or follower.
+fn keyspace(lines: &mut Lines, _: &Context, state: &ClusterState) {
+    let keys: u64 = state.statuses().map(|status| status.keys).sum();
+    if keys > 0 {
+        lines.add("db0", format!("keys={keys},expires=0,avg_ttl=0"));
+    }
+}
+
+fn consort(lines: &mut Lines, context: &Context, state: &ClusterState) {
+    let (config, stats) = (&context.config, &context.stats);
+    lines.add("version", env!("CARGO_PKG_VERSION"));
+    lines.add("cluster_name", &config.cluster);
+    lines.add("node_name", &config.node);
+    lines.add("node_id", format!("{:016x}", state.myself.0));
+    lines.add("partitions", state.placement.partitions.len());
+    lines.add("partitions_held", state.statuses().count());
+    lines.add("partitions_led", state.led().count());
+    lines.add("partitions_without_leader", state.statuses().filter(|status| status.leader.is_none()).count());
+    lines.add("digest_mismatches", state.statuses().map(|status| status.digest_mismatches).sum::<u64>());
+    lines.add("tokens_remembered", state.statuses().map(|status| status.tokens).sum::<u64>());
+    lines.add("tokens_retention_ms", config.tokens.retention.as_millis());
+    lines.add("tokens_limit_per_partition", config.tokens.limit);
+    lines.add("replies_unknown", stats.replies_unknown.get());
+    lines.add("replies_refused", stats.replies_refused.get());
+    lines.add("protocol_errors", stats.protocol_errors.get());
+    lines.add("fsyncs", stats.fsyncs.get());
+    lines.add("fsync_batches", stats.batches.get());
+    lines.add("fsync_max_us", stats.fsync_max_us.get());
+    lines.add("log_bytes_written", stats.log_bytes.get());
+    lines.add("disk_full", stats.disk_full.get());
+    lines.add("snapshots_taken", stats.snapshots_taken.get());
+    lines.add("snapshots_sent", stats.snapshots_sent.get());
+    lines.add("snapshots_installed", stats.snapshots_installed.get());
+    lines.add("leader_changes", stats.leader_changes.get());
+    lines.add("peer_connects", stats.peer_connects.get());
+    lines.add("peer_drops", stats.peer_drops.get());
+    lines.add("peer_bytes_in", stats.peer_bytes_in.get());
+    lines.add("peer_bytes_out", stats.peer_bytes_out.get());
+    for node in state.nodes.iter().filter(|node| node.id != state.myself) {
+        let alive = u8::from(node.alive);
+        let row = format!("id={:016x},address={},alive={alive}", node.id.0, node.peer);
+        lines.add(&format!("peer_{}", node.name), row);
+    }
+    for number in 0..state.placement.partitions.len() {
+        partition(lines, state, PartitionId(number as u32));
+    }
+}
+
+fn partition(lines: &mut Lines, state: &ClusterState, partition: PartitionId) {
+    let Some(status) = state.status(partition) else { return };
+    let leader = status.leader.map(|id| match state.node(id) {
+        Some(node) => node.name.clone(),
+        None => format!("{:016x}", id.0),
+    });
+    let row = format!(
+        "role={},leader={},term={},commit={},applied={},last={},log_start={},keys={},bytes={},tokens={},\
+         mismatches={},quiet={}",
+        super::consort::role_name(status.role),
+        leader.as_deref().unwrap_or("none"),
+        status.term,
+        status.commit,
+        status.applied,
+        status.last_index,
+        status.log_start,
+        status.keys,
+        status.bytes,
+        status.tokens,
+        status.digest_mismatches,
+        u8::from(status.quiet),
+    );
+    lines.add(&format!("partition{}", partition.0), row);
+}

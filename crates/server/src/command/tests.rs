@@ -1,0 +1,398 @@
+//! Replies of server commands, byte for byte where clients parse them.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use replication::contract::Admin;
+use replication::{NodeId, PartitionId};
+use resp::{Protocol, Value};
+
+use super::{Action, COMMANDS, Call, Context, cluster_texts::hexadecimal_id};
+use crate::cluster::tests::{status, three_nodes};
+use crate::config::{Sources, load};
+use crate::session::{ReplyMode, Session};
+
+mod cluster;
+
+/// A node of three with one connection.
+pub(super) struct Bench {
+    pub context: Context,
+    pub session: Session,
+}
+
+impl Bench {
+    fn new(flags: &[(&str, &str)]) -> Bench {
+        let flags: Vec<_> = flags.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+        let config = load(Sources { flags: &flags, ..Sources::default() }).expect("valid").config;
+        let context = Context::new(Arc::new(config), Arc::new(three_nodes(6)), 0xabcd);
+        let session = Bench::connect(&context);
+        Bench { context, session }
+    }
+
+    fn connect(context: &Context) -> Session {
+        let address = |port: u16| std::net::SocketAddr::from(([127, 0, 0, 1], port));
+        let free = !context.settings.needs_password();
+        context.clients.register(address(50_000 + context.clients.len() as u16), address(7001), free)
+    }
+
+    fn act(&mut self, line: &str) -> Action {
+        let words: Vec<Bytes> = line.split(' ').map(|word| Bytes::from(word.to_string())).collect();
+        let name = line.split(' ').next().unwrap_or_default().to_ascii_lowercase();
+        let (_, run) = COMMANDS.iter().find(|(row, _)| *row == name).expect("is a server command");
+        run(&mut Call { arguments: &words, session: &mut self.session, context: &self.context })
+    }
+
+    pub fn say(&mut self, line: &str) -> Value {
+        match self.act(line) {
+            Action::Reply(value) => value,
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+
+    fn error(&mut self, line: &str) -> String {
+        match self.say(line) {
+            Value::Error(text) => text.into_owned(),
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+
+    pub fn text(&mut self, line: &str) -> String {
+        match self.say(line) {
+            Value::Bulk(bytes) | Value::Verbatim(_, bytes) => {
+                String::from_utf8(bytes.to_vec()).expect("is text")
+            }
+            Value::Simple(text) => text.into_owned(),
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+}
+
+fn field<'a>(map: &'a Value, name: &str) -> &'a Value {
+    let Value::Map(entries) = map else { panic!("{map:?} is no map") };
+    let is_it = |key: &Value| matches!(key, Value::Bulk(bytes) if bytes == name.as_bytes());
+    &entries.iter().find(|(key, _)| is_it(key)).unwrap_or_else(|| panic!("no {name} in {map:?}")).1
+}
+
+#[test]
+fn hello_switches_the_protocol_and_says_who_answers() {
+    let mut bench = Bench::new(&[]);
+    let reply = bench.say("HELLO 3 SETNAME me");
+    assert_eq!(field(&reply, "server"), &Value::bulk("redis"));
+    assert_eq!(field(&reply, "proto"), &Value::Integer(3));
+    assert_eq!(field(&reply, "mode"), &Value::bulk("cluster"));
+    assert_eq!(bench.session.protocol, Protocol::Resp3);
+    assert_eq!(bench.text("CLIENT GETNAME"), "me");
+    assert_eq!(field(&bench.say("HELLO"), "proto"), &Value::Integer(3), "without a version it stays");
+}
+
+#[test]
+fn a_hello_that_fails_changes_nothing() {
+    let mut bench = Bench::new(&[("password", "secret")]);
+    assert_eq!(bench.error("HELLO 4"), "NOPROTO unsupported protocol version");
+    assert_eq!(bench.error("HELLO x"), "ERR Protocol version is not an integer or out of range");
+    assert!(bench.error("HELLO 3").starts_with("NOAUTH HELLO must be called with the client already"));
+    let wrong = "WRONGPASS invalid username-password pair or user is disabled.";
+    assert_eq!(bench.error("HELLO 3 AUTH default wrong SETNAME x"), wrong);
+    assert_eq!(bench.error("HELLO 3 AUTH root secret"), wrong);
+    assert_eq!(bench.error("HELLO 3 AUTH default"), "ERR Syntax error in HELLO option 'AUTH'");
+    assert_eq!(bench.session.protocol, Protocol::Resp2);
+    assert!(!bench.session.authenticated);
+    assert_eq!(bench.say("CLIENT GETNAME"), Value::Null);
+    bench.say("HELLO 3 AUTH default secret");
+    assert!(bench.session.authenticated);
+}
+
+#[test]
+fn auth_with_and_without_a_password() {
+    let mut open = Bench::new(&[]);
+    assert!(open.session.authenticated);
+    assert!(open.error("AUTH x").starts_with("ERR AUTH <password> called without any password configured"));
+    assert_eq!(open.say("AUTH default x"), Value::OK);
+    let mut closed = Bench::new(&[("password", "secret")]);
+    for wrong in ["AUTH secre", "AUTH secret1", "AUTH SECRET", "AUTH root secret"] {
+        assert!(closed.error(wrong).starts_with("WRONGPASS "), "{wrong}");
+        assert!(!closed.session.authenticated);
+    }
+    assert_eq!(closed.error("AUTH a b c"), "ERR syntax error");
+    assert_eq!(closed.say("AUTH secret"), Value::OK);
+    assert!(closed.session.authenticated);
+}
+
+#[test]
+fn reset_makes_a_new_connection_of_an_old_one() {
+    let mut bench = Bench::new(&[("password", "secret")]);
+    bench.say("HELLO 3 AUTH default secret SETNAME x");
+    bench.say("READONLY");
+    bench.say("CLIENT SETINFO LIB-NAME lib");
+    assert_eq!(bench.act("RESET"), Action::Reset(Value::Simple("RESET".into())));
+    assert_eq!(bench.session.protocol, Protocol::Resp2);
+    assert!(!bench.session.authenticated && !bench.session.readonly);
+    let names = bench.session.client.names();
+    assert_eq!((names.name.as_str(), names.library.as_str()), ("", "lib"));
+}
+
+#[test]
+fn small_commands() {
+    let mut bench = Bench::new(&[]);
+    assert_eq!(bench.text("PING"), "PONG");
+    assert_eq!(bench.text("PING hi"), "hi");
+    assert_eq!(bench.error("PING a b"), "ERR wrong number of arguments for 'ping' command");
+    assert_eq!(bench.text("ECHO hi"), "hi");
+    assert_eq!(bench.act("QUIT"), Action::Close(Value::OK));
+    assert_eq!(bench.say("SELECT 0"), Value::OK);
+    assert_eq!(bench.error("SELECT 1"), "ERR DB index is out of range");
+    assert_eq!(bench.error("SELECT x"), "ERR value is not an integer or out of range");
+    assert_eq!(bench.say("READONLY"), Value::OK);
+    assert!(bench.session.readonly);
+    let Value::Array(time) = bench.say("TIME") else { panic!("TIME is an array") };
+    assert_eq!(time.len(), 2);
+}
+
+#[test]
+fn shutdown_options() {
+    let mut bench = Bench::new(&[]);
+    assert_eq!(bench.act("SHUTDOWN"), Action::Shutdown { now: false });
+    assert_eq!(bench.act("SHUTDOWN NOSAVE"), Action::Shutdown { now: false });
+    assert_eq!(bench.act("SHUTDOWN SAVE NOW FORCE"), Action::Shutdown { now: true });
+    assert_eq!(bench.error("SHUTDOWN ABORT"), "ERR No shutdown in progress.");
+    assert_eq!(bench.error("SHUTDOWN NOW ABORT"), "ERR syntax error");
+    assert_eq!(bench.error("SHUTDOWN LATER"), "ERR syntax error");
+}
+
+#[test]
+fn reply_modes_decide_which_replies_are_sent() {
+    let mut bench = Bench::new(&[]);
+    let mut sent = |line: &str| {
+        bench.say(line);
+        bench.session.sends_reply()
+    };
+    assert!(sent("PING"));
+    assert!(!sent("CLIENT REPLY SKIP"));
+    assert!(!sent("PING"));
+    assert!(sent("PING"));
+    assert!(!sent("CLIENT REPLY OFF"));
+    assert!(!sent("PING"));
+    assert!(!sent("CLIENT REPLY SKIP"));
+    assert!(!sent("PING"));
+    assert!(!sent("PING"), "SKIP does not end OFF");
+    assert!(sent("CLIENT REPLY ON"));
+    assert_eq!(bench.session.reply_mode, ReplyMode::On);
+}
+
+#[test]
+fn names_hold_no_spaces_and_no_control_characters() {
+    let mut bench = Bench::new(&[]);
+    assert_eq!(
+        bench.error("CLIENT SETNAME a\nb"),
+        "ERR Client names cannot contain spaces, newlines or special characters."
+    );
+    assert_eq!(
+        bench.error("CLIENT SETINFO lib-ver a\u{7f}"),
+        "ERR lib-ver cannot contain spaces, newlines or special characters."
+    );
+    assert_eq!(bench.error("CLIENT SETINFO lib-x a"), "ERR Unrecognized option 'lib-x'");
+    assert_eq!(bench.say("CLIENT SETNAME x"), Value::OK);
+    assert_eq!(bench.say("CLIENT SETNAME "), Value::OK, "an empty name takes the name away");
+    assert_eq!(bench.say("CLIENT GETNAME"), Value::Null);
+}
+
+#[test]
+#[ignore = "needs the command table"]
+fn client_list_shows_everybody_in_the_fields_of_redis() {
+    let mut bench = Bench::new(&[]);
+    let other = Bench::connect(&bench.context);
+    bench.say("CLIENT SETNAME me");
+    let list = bench.text("CLIENT LIST");
+    assert_eq!(list.lines().count(), 2);
+    let mine: Vec<_> = list.lines().next().unwrap_or_default().split(' ').collect();
+    for field in
+        ["id=1", "addr=127.0.0.1:50000", "laddr=127.0.0.1:7001", "name=me", "flags=N", "db=0", "resp=2"]
+    {
+        assert!(mine.contains(&field), "{field} in {mine:?}");
+    }
+    assert!(mine.iter().all(|field| field.contains('=')));
+    assert_eq!(bench.text("CLIENT LIST ID 2").lines().count(), 1);
+    assert_eq!(bench.text("CLIENT LIST TYPE pubsub"), "");
+    assert_eq!(bench.error("CLIENT LIST TYPE x"), "ERR Unknown client type 'x'");
+    assert_eq!(bench.error("CLIENT LIST ID x"), "ERR Invalid client ID");
+    assert!(bench.text("CLIENT INFO").starts_with("id=1 "));
+    drop(other);
+    assert_eq!(bench.text("CLIENT LIST").lines().count(), 1);
+}
+
+#[test]
+fn client_kill_in_both_forms() {
+    let mut bench = Bench::new(&[]);
+    let second = Bench::connect(&bench.context);
+    let third = Bench::connect(&bench.context);
+    assert_eq!(bench.error("CLIENT KILL 1.2.3.4:5"), "ERR No such client");
+    assert_eq!(bench.say(&format!("CLIENT KILL {}", second.client.peer)), Value::OK);
+    assert!(second.client.is_killed() && !third.client.is_killed());
+    assert_eq!(bench.say("CLIENT KILL ID 3 SKIPME yes"), Value::Integer(1));
+    assert!(third.client.is_killed());
+    assert_eq!(bench.say("CLIENT KILL ID 1"), Value::Integer(0), "SKIPME is the default");
+    assert_eq!(bench.act("CLIENT KILL ID 1 SKIPME no"), Action::Close(Value::Integer(1)));
+    assert_eq!(bench.say("CLIENT KILL ID 999"), Value::Integer(0));
+    assert_eq!(bench.error("CLIENT KILL ID 0"), "ERR client-id should be greater than 0");
+    assert_eq!(bench.error("CLIENT KILL USER bob"), "ERR No such user 'bob'");
+    assert_eq!(bench.error("CLIENT KILL ID 1 TYPE"), "ERR syntax error");
+    assert_eq!(bench.error("CLIENT KILL WHO 1"), "ERR syntax error");
+}
+
+#[test]
+fn subcommands_are_checked_as_redis_checks_them() {
+    let mut bench = Bench::new(&[]);
+    assert_eq!(bench.error("CLIENT NOPE"), "ERR unknown subcommand 'NOPE'. Try CLIENT HELP.");
+    assert_eq!(bench.error("CLIENT SETNAME"), "ERR wrong number of arguments for 'client|setname' command");
+    assert_eq!(bench.error("CLIENT ID x"), "ERR wrong number of arguments for 'client|id' command");
+    assert!(bench.error("CLIENT TRACKING on").starts_with("ERR CLIENT TRACKING is not supported: "));
+    for container in ["CLIENT", "CLUSTER", "CONFIG", "MEMORY", "SLOWLOG", "LATENCY", "CONSORT"] {
+        let Value::Array(lines) = bench.say(&format!("{container} help")) else { panic!("HELP is a list") };
+        assert!(lines.iter().all(|line| matches!(line, Value::Simple(_))));
+        assert_eq!(lines.last(), Some(&Value::Simple("    Print this help.".into())));
+    }
+}
+
+#[test]
+fn config_get_takes_patterns_and_gives_a_map() {
+    let mut bench = Bench::new(&[]);
+    let reply = bench.say("CONFIG GET save appendonly");
+    assert_eq!(field(&reply, "appendonly"), &Value::bulk("yes"));
+    assert_eq!(field(&reply, "save"), &Value::bulk(""));
+    let Value::Map(all) = bench.say("CONFIG GET *") else { panic!("is a map") };
+    assert!(all.len() > 20);
+    let Value::Map(some) = bench.say("CONFIG GET MAXMEM*") else { panic!("is a map") };
+    assert_eq!(some.len(), 2);
+    assert_eq!(bench.say("CONFIG GET nothing"), Value::Map(Vec::new()));
+}
+
+#[test]
+fn config_set_changes_all_or_nothing() {
+    let mut bench = Bench::new(&[]);
+    assert_eq!(bench.say("CONFIG SET maxclients 5 timeout 7"), Value::OK);
+    assert_eq!(bench.context.settings.max_clients.get(), 5);
+    assert_eq!(bench.context.settings.idle_timeout_ms.get(), 7_000);
+    let failed = |name: &str, why: &str| {
+        format!("ERR CONFIG SET failed (possibly related to argument '{name}') - {why}")
+    };
+    assert_eq!(
+        bench.error("CONFIG SET timeout 9 maxclients x"),
+        failed("maxclients", "argument couldn't be parsed into an integer")
+    );
+    assert_eq!(bench.context.settings.idle_timeout_ms.get(), 7_000, "nothing was changed");
+    assert_eq!(
+        bench.error("CONFIG SET maxclients 0"),
+        failed("maxclients", "argument must be between 1 and 1000000 inclusive")
+    );
+    assert_eq!(
+        bench.error("CONFIG SET nope 1"),
+        "ERR Unknown option or number of arguments for CONFIG SET - 'nope'"
+    );
+    assert!(bench.error("CONFIG SET appendonly no").contains("can't set immutable config"));
+    assert_eq!(bench.say("CONFIG SET appendonly yes save "), Value::OK, "what is so may be said");
+    assert_eq!(bench.error("CONFIG SET timeout 1 timeout 2"), failed("timeout", "duplicate parameter"));
+    assert_eq!(bench.say("CONFIG SET proto-max-bulk-len 1mb"), Value::OK);
+    assert_eq!(bench.context.settings.bulk_bytes.get(), 1 << 20);
+    bench.say("CONFIG SET requirepass new");
+    assert!(bench.context.settings.needs_password());
+}
+
+#[test]
+fn config_set_output_buffer_limit() {
+    let mut bench = Bench::new(&[]);
+    let mut set = |value: &str| {
+        let words: Vec<Bytes> = ["CONFIG", "SET", "client-output-buffer-limit", value]
+            .map(|word| Bytes::from(word.to_string()))
+            .to_vec();
+        let call = &mut Call { arguments: &words, session: &mut bench.session, context: &bench.context };
+        (super::parameters::config(call), bench.context.settings.output_buffer_bytes.get())
+    };
+    assert_eq!(set("normal 1mb 0 0"), (Action::Reply(Value::OK), 1 << 20));
+    assert_eq!(set("pubsub 2mb 1mb 60"), (Action::Reply(Value::OK), 1 << 20));
+    assert!(matches!(set("normal 1mb 0").0, Action::Reply(Value::Error(_))));
+    assert!(matches!(set("friends 1mb 0 0").0, Action::Reply(Value::Error(_))));
+    assert!(set("normal 0 0 0").1 > 1 << 40);
+}
+
+#[test]
+fn info_has_the_fields_that_clients_read() {
+    let mut bench = Bench::new(&[]);
+    bench.context.cluster.set_status(vec![status(0, Some(1)), status(1, None)]);
+    bench.context.stats.error("ERR x");
+    let info = bench.text("INFO");
+    let value = |name: &str| {
+        let line = info.split("\r\n").find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        line.unwrap_or_else(|| panic!("no {name}")).to_string()
+    };
+    assert_eq!(value("redis_version"), super::REDIS_VERSION);
+    assert_eq!(value("redis_mode"), "cluster");
+    assert_eq!(value("tcp_port"), "7000");
+    assert_eq!(value("connected_clients"), "1");
+    assert_eq!(value("role"), "master");
+    assert_eq!(value("connected_slaves"), "2");
+    assert_eq!(value("slave0"), "ip=127.0.0.1,port=7002,state=online,offset=18,lag=0");
+    assert_eq!(value("cluster_enabled"), "1");
+    assert_eq!(value("aof_enabled"), "1");
+    assert_eq!(value("errorstat_ERR"), "count=1");
+    assert_eq!(value("db0"), "keys=10,expires=0,avg_ttl=0");
+    assert_eq!(value("partitions_led"), "1");
+    assert_eq!(value("partitions_without_leader"), "1");
+    assert_eq!(value("tokens_remembered"), "4");
+    assert_eq!(value("tokens_retention_ms"), "600000");
+    assert!(value("partition0").starts_with("role=leader,leader=n1,term=3,commit=10,applied=9,"));
+    assert!(value("used_memory").parse::<u64>().expect("is a number") > 0);
+    for name in
+        ["uptime_in_seconds", "used_memory_human", "total_commands_processed", "instantaneous_ops_per_sec"]
+    {
+        value(name);
+    }
+    let well_formed = |line: &str| line.is_empty() || line.starts_with("# ") || line.contains(':');
+    assert!(info.split("\r\n").all(well_formed));
+}
+
+#[test]
+fn info_gives_the_sections_that_were_asked_for() {
+    let mut bench = Bench::new(&[]);
+    let two = bench.text("INFO Replication KEYSPACE");
+    assert_eq!(two.matches("# ").count(), 2, "{two}");
+    assert_eq!(bench.text("INFO nothing"), "");
+    assert_eq!(bench.text("INFO everything").matches("# ").count(), bench.text("INFO").matches("# ").count());
+}
+
+#[test]
+fn consort_orders_name_partition_and_nodes() {
+    let mut bench = Bench::new(&[]);
+    let transfer =
+        |to: u64| Action::Admin { partition: PartitionId(2), admin: Admin::Transfer { to: NodeId(to) } };
+    assert_eq!(bench.act("CONSORT TRANSFER 2 n3"), transfer(3));
+    assert_eq!(bench.act("CONSORT TRANSFER 2 00000000000000ff"), transfer(255));
+    assert_eq!(bench.act(&format!("CONSORT TRANSFER 2 {}", hexadecimal_id(NodeId(7)))), transfer(7));
+    assert_eq!(bench.error("CONSORT TRANSFER 6 n1"), "ERR no partition '6'; accepted: a number from 0 to 5");
+    assert_eq!(
+        bench.error("CONSORT TRANSFER 1 n9"),
+        "ERR no node 'n9'; accepted: an id of 16 hexadecimal digits, or n1, n2, n3"
+    );
+    let admin = Admin::Replace { old: NodeId(1), new: NodeId(9) };
+    assert_eq!(
+        bench.act("CONSORT REPLACE 0 n1 0000000000000009"),
+        Action::Admin { partition: PartitionId(0), admin }
+    );
+}
+
+#[test]
+fn consort_status_is_a_map_of_nodes_partitions_and_counters() {
+    let mut bench = Bench::new(&[]);
+    bench.context.cluster.set_status(vec![status(0, Some(1))]);
+    let reply = bench.say("CONSORT STATUS");
+    let (Value::Array(nodes), Value::Array(partitions)) =
+        (field(&reply, "nodes"), field(&reply, "partitions"))
+    else {
+        panic!("are lists")
+    };
+    assert_eq!((nodes.len(), partitions.len()), (3, 6));
+    let replica = field(&partitions[0], "replica");
+    assert_eq!(field(replica, "role"), &Value::bulk("leader"));
+    assert_eq!(field(replica, "digest"), &Value::bulk(format!("{:032x}", 77)));
+    assert_eq!(field(&partitions[1], "replica"), &Value::Null);
+    assert_eq!(field(field(&reply, "counters"), "led"), &Value::Integer(1));
+}
