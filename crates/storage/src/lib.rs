@@ -3,13 +3,17 @@
 
 mod disk;
 mod error;
+pub mod journal;
 pub mod log;
 pub mod memory;
 pub mod random;
 mod real;
+pub mod snapshot;
 
 pub use disk::{Disk, File};
 pub use error::{AppendError, Damage, Failure, OpenError, ReadError};
+pub use journal::Journal;
 pub use log::{Log, Record};
 pub use memory::MemoryDisk;
 pub use real::{RealDisk, RealFile};
+pub use snapshot::{SnapshotError, Snapshots};
