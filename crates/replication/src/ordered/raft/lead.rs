@@ -168,7 +168,7 @@ impl Raft {
         let Some(leading) = &mut self.leading else { return false };
         let Some(progress) = leading.progress.get_mut(&from) else { return false };
         progress.heard_at = now;
-        if round > progress.acked_round {
+        if round > progress.acked_round && round <= leading.rounds.latest {
             progress.acked_round = round;
             self.confirm_rounds();
         }

@@ -171,7 +171,7 @@ impl Raft {
         let Some(progress) = leading.progress.get_mut(&from) else { return };
         let is_stale = match progress.mode {
             Mode::Snapshot => true,
-            Mode::Probe => prev_index + 1 != progress.next_index,
+            Mode::Probe => prev_index != progress.next_index - 1,
             Mode::Replicate => prev_index < progress.match_index,
         };
         if is_stale {
