@@ -209,7 +209,7 @@ fn fixtures() -> Vec<(Message, &'static str)> {
         (raft(M::VoteGranted { term: 3 }), "0101ac020403"),
         (
             raft(M::Append { term: 3, round: 500, prev_index: 10, prev_term: 1, commit: 9, entries }),
-            "0101ac020503f4030a01090200020001020361", /* abc */
+            "0101ac020503f4030a010902000200010203616263",
         ),
         (raft(M::AppendOk { term: 3, round: 500, match_index: 12 }), "0101ac020603f4030c"),
         (
@@ -272,7 +272,7 @@ fn fixtures() -> Vec<(Message, &'static str)> {
                 bytes: Bytes::from_static(b"xy"),
             }),
             "010601030902020100000000000000020000000000000000\
-             01ffffffffffffffffc80100000000000000000100010000000000000278", /* 79 */
+             01ffffffffffffffffc8010000000000000000010001000000000000027879",
         ),
         (
             Message::SnapshotAck(SnapshotAck { partition: PartitionId(1), term: 3, index: 9, next: None }),
