@@ -175,12 +175,11 @@ impl Shard {
     ) -> Shard {
         let mut recovered: BTreeMap<_, _> =
             recovered.into_iter().map(|found| (found.partition, found)).collect();
-        let mut outbox = Outbox::default();
         let mut replicas = BTreeMap::new();
         for partition in partitions {
             let found = recovered.remove(&partition).unwrap_or_else(|| Recovered::nothing(partition));
             let place = placement.get(partition);
-            replicas.insert(partition, Strategy::start(options.clone(), found, place, now, &mut outbox));
+            replicas.insert(partition, Strategy::start(options.clone(), found, place, now));
         }
         let alive_interval = options.raft.heartbeat_interval * 2;
         let peers = Peers::new(alive_interval, options.raft.election_timeout * 2, now.time);
@@ -195,7 +194,7 @@ impl Shard {
             timer_of: BTreeMap::new(),
             peers,
             gate: Gate::default(),
-            outbox,
+            outbox: Outbox::default(),
             next_sweep: Time::NEVER,
             next_rebuild,
         };

@@ -37,9 +37,8 @@ impl Strategy {
         recovered: Recovered,
         placement: Option<&PartitionPlacement>,
         now: Now,
-        outbox: &mut Outbox,
     ) -> Strategy {
-        Strategy::Raft(Box::new(Replica::new(options, recovered, placement, now, outbox)))
+        Strategy::Raft(Box::new(Replica::new(options, recovered, placement, now)))
     }
 
     pub fn handle(&mut self, work: Work, now: Now, outbox: &mut Outbox) {

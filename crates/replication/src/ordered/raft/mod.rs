@@ -198,16 +198,18 @@ impl Raft {
         Some(SnapshotMeta { index, term, membership, exact_at: index })
     }
 
-    /// The leader's view of a member: the last entry it is known to hold durably. `None` if this is not the leader or
-    /// that is no member.
     /// Is the membership in force committed (no change under way)?
     pub fn membership_is_committed(&self) -> bool {
-        todo!()
+        self.memberships.current_index() <= self.commit
     }
+
     /// This replica's own log is durable up to here.
     pub fn durable_index(&self) -> u64 {
-        todo!()
+        self.log.durable()
     }
+
+    /// The leader's view of a member: the last entry it is known to hold durably. `None` if this is not the leader or
+    /// that is no member.
     pub fn match_index(&self, node: NodeId) -> Option<u64> {
         let leading = self.leading.as_ref()?;
         if node == self.id {

@@ -97,17 +97,16 @@ pub(crate) struct Replica {
 }
 
 impl Replica {
-    /// A replica as it starts, from what storage found. The outbox may get what has to be persisted first.
+    /// A replica as it starts, from what storage found.
     pub fn new(
         options: Options,
         recovered: Recovered,
         placement: Option<&PartitionPlacement>,
         now: Now,
-        outbox: &mut Outbox,
     ) -> Replica {
         let partition = recovered.partition;
         let seed = options.seed ^ u64::from(partition.0).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let start = snapshot::start_from(recovered, placement, options.replaces.is_some(), outbox);
+        let start = snapshot::start_from(recovered, placement, options.replaces.is_some());
         let applied = start.initial.snapshot.index;
         let exact_at = start.initial.snapshot.exact_at;
         let fresh = applied == 0 && start.initial.entries.is_empty() && start.initial.hard_state.term == 0;

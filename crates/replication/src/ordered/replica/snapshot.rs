@@ -10,8 +10,7 @@ use data::{Position, Table};
 
 use super::Replica;
 use super::tokens::Tokens;
-use crate::PartitionId;
-use crate::contract::{Event, Output, SnapshotWrite, Write};
+use crate::contract::{Event, Output, SnapshotWrite};
 use crate::ordered::raft::{HardState, Initial, Membership, SnapshotMeta};
 use crate::placement::PartitionPlacement;
 use crate::shard::Recovered;
@@ -191,8 +190,8 @@ pub(super) struct Start {
     pub next_snapshot: u64,
 }
 
-/// Puts together what storage found. Where a snapshot from elsewhere had become durable and the log did not yet know,
-/// the log is reset to it now.
+/// Puts together what storage found. Where a snapshot from elsewhere had become durable and the log does not know of it
+/// yet, the consensus resets the log.
 ///
 /// # Panics
 /// If the snapshot's description or the hard state cannot be read (their checksums were right, so a newer version wrote
@@ -201,7 +200,6 @@ pub(super) fn start_from(
     recovered: Recovered,
     placement: Option<&PartitionPlacement>,
     rebuilding: bool,
-    outbox: &mut Outbox,
 ) -> Start {
     let partition = recovered.partition;
     let hard_state = recovered.state.as_ref().map(|state| match HardState::decode(state) {
@@ -232,35 +230,16 @@ pub(super) fn start_from(
         }
     }
     start.next_snapshot = recovered.newest_snapshot;
-    let mut entries = recovered.entries;
-    let base = &start.initial.snapshot;
+    let base = start.initial.snapshot.index;
     assert!(
-        recovered.log_start <= base.index,
+        recovered.log_start <= base,
         "partition {}: entries {} to {} are in no log and no snapshot",
         partition.0,
-        base.index + 1,
+        base + 1,
         recovered.log_start
     );
-    if !continues(&entries, recovered.log_start, base) {
-        entries.clear();
-        reset_log(partition, base.index, outbox);
-    }
-    entries.retain(|entry| entry.index > base.index);
-    start.initial.entries = entries;
+    start.initial.entries = recovered.entries;
     start
-}
-
-/// Does the log go on from the snapshot, that is, does it hold the snapshot's last entry (or begin right after it)?
-fn continues(entries: &[crate::ordered::raft::Entry], log_start: u64, base: &SnapshotMeta) -> bool {
-    if log_start == base.index {
-        return true;
-    }
-    let offset = (base.index - log_start - 1) as usize;
-    entries.get(offset).is_some_and(|entry| entry.index == base.index && entry.term == base.term)
-}
-
-fn reset_log(partition: PartitionId, index: u64, outbox: &mut Outbox) {
-    outbox.persist(partition, &mut vec![Write::Reset { partition, index }], None);
 }
 
 pub(super) fn sorted_voters(mut voters: Vec<crate::NodeId>) -> Membership {
