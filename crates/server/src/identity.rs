@@ -205,3 +205,45 @@ pub mod hexadecimal {
         u64::from_str_radix(&text, 16).map_err(D::Error::custom)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_identity_survives_the_disk_and_is_checked() {
+        let folder = crate::testing::Folder::new();
+        let config = crate::testing::three_nodes();
+        assert_eq!(Identity::load(folder.path()), Ok(None));
+        let id = derived_id(&config.cluster, &config.node);
+        let mut identity = Identity::new(&config, id, Some(NodeId(u64::MAX)), 5);
+        identity.save(folder.path()).unwrap();
+        assert_eq!(Identity::load(folder.path()), Ok(Some(identity.clone())));
+        assert_eq!(identity.check(&config), Ok(()));
+        identity.partitions += 1;
+        assert!(identity.check(&config).unwrap_err().contains("partitions"));
+        identity.cluster = "another".into();
+        assert!(identity.check(&config).unwrap_err().contains("cluster = another"));
+    }
+
+    #[test]
+    fn damage_and_other_versions_are_named() {
+        let folder = crate::testing::Folder::new();
+        fs::write(path(folder.path()), "version = 1\ncluster = 7").unwrap();
+        assert!(Identity::load(folder.path()).unwrap_err().contains("node.toml is damaged"));
+        let config = crate::testing::three_nodes();
+        let mut identity = Identity::new(&config, NodeId(1), None, 5);
+        identity.version = 2;
+        identity.save(folder.path()).unwrap();
+        assert!(Identity::load(folder.path()).unwrap_err().contains("version 2"));
+    }
+
+    /// Nodes of running clusters depend on these values: they may never change.
+    #[test]
+    fn derived_ids_are_fixed() {
+        assert_eq!(derived_id("consort", "a"), derived_id("consort", "a"));
+        let ids = [("consort", "a"), ("consort", "b"), ("other", "a"), ("consorta", "")];
+        let ids = ids.map(|(cluster, name)| format!("{:016x}", derived_id(cluster, name).0));
+        assert_eq!(ids, ["964fee305577955f", "1600410013b10458", "7b18d14d5bf73d73", "1c9ff8ebb9891675"]);
+    }
+}

@@ -5,22 +5,41 @@
 //! thread), `peers` (the other nodes), `identity` (the data folder), `command` (commands that touch no key).
 #![allow(clippy::disallowed_methods)]
 
+mod acceptor;
 pub mod clients;
 pub mod clock;
 pub mod cluster;
 pub mod command;
 pub mod config;
+mod connection;
+mod disk;
+mod dispatch;
+mod driver;
+mod events;
+mod format;
+mod handshake;
 pub mod identity;
+mod inbox;
+mod node;
+mod peers;
+mod pipeline;
 mod random;
 pub mod roster;
 pub mod session;
 pub mod settings;
+mod slab;
 pub mod stats;
+#[cfg(test)]
+mod testing;
+mod transaction;
 
 use std::fmt;
 use std::future::Future;
+use std::sync::Arc;
 
 pub use identity::Start;
+
+use node::{Node, Workers};
 
 /// Why a node did not start or could not go on. The text says what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,7 +63,26 @@ pub async fn run(
     start: Start,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), Failure> {
-    let _ = (config, start);
-    shutdown.await;
-    Err(Failure("not built yet".into()))
+    let mut shutdown = std::pin::pin!(shutdown);
+    let (identity, roster) = tokio::select! {
+        opened = format::open(&config, start) => opened.map_err(Failure)?,
+        () = &mut shutdown => return Ok(()),
+    };
+    let clients = acceptor::listen(&config.listen_client, "listen_client").await.map_err(Failure)?;
+    let peers = acceptor::listen(&config.listen_peer, "listen_peer").await.map_err(Failure)?;
+    let node = Arc::new(Node::new(config, identity, roster));
+    let mut workers = Workers::start(&node).await.map_err(Failure)?;
+    tracing::info!(node = node.identity.name, clients = %node.context.config.listen_client, "ready");
+    let serve = async {
+        tokio::join!(acceptor::accept(&node, &mut workers, &clients, &peers), acceptor::keep_house(&node))
+    };
+    tokio::select! {
+        _ = serve => {}
+        () = &mut shutdown => {}
+        () = node.stop_requested() => {}
+        reason = node.failure() => return Err(Failure(reason)),
+    }
+    drop((clients, peers));
+    workers.stop().await;
+    Ok(())
 }

@@ -190,3 +190,86 @@ impl Roster {
 fn path(folder: &Path) -> PathBuf {
     folder.join("peers.toml")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(folder: &Path) -> Config {
+        let mut config = crate::testing::three_nodes();
+        config.data = folder.to_path_buf();
+        config
+    }
+
+    fn identity(config: &Config, name: &str, node: u64, format: u64, created_ms: u64) -> Identity {
+        let mut identity = Identity::new(config, NodeId(node), None, created_ms);
+        identity.name = name.into();
+        identity.format = format;
+        identity
+    }
+
+    #[test]
+    fn a_wiped_peer_is_noticed_even_after_a_restart() {
+        let folder = crate::testing::Folder::new();
+        let config = config(folder.path());
+        let roster = Roster::load(&config).unwrap();
+        let peer = config.nodes[1].name.clone();
+        let id = derived_id(&config.cluster, &peer).0;
+        assert_eq!(roster.id_of(&peer).0, id);
+        assert_eq!(roster.meet(&identity(&config, &peer, id, 5, 1)), Ok(Met::New));
+        assert_eq!(roster.meet(&identity(&config, &peer, id, 5, 1)), Ok(Met::Known));
+        let roster = Roster::load(&config).unwrap();
+        assert_eq!(roster.meet(&identity(&config, &peer, id, 5, 1)), Ok(Met::Known));
+        let wiped = roster.meet(&identity(&config, &peer, id, 6, 9));
+        assert!(matches!(wiped, Err(Stranger::Wiped(_))), "{wiped:?}");
+        assert_eq!(
+            roster.meet(&identity(&config, &peer, id, 5, 1)),
+            Ok(Met::Known),
+            "nothing was remembered of it"
+        );
+        let stranger = roster.meet(&identity(&config, "nobody", 1, 1, 1));
+        assert!(matches!(stranger, Err(Stranger::Unnamed(_))), "{stranger:?}");
+    }
+
+    #[test]
+    fn a_rebuilt_peer_takes_the_place_of_the_old_for_good() {
+        let folder = crate::testing::Folder::new();
+        let config = config(folder.path());
+        let roster = Roster::load(&config).unwrap();
+        let peer = config.nodes[1].name.clone();
+        let old = identity(&config, &peer, 11, 5, 1);
+        let mut new = identity(&config, &peer, 22, 6, 2);
+        new.replaces = 11;
+        assert_eq!(roster.meet(&old), Ok(Met::New));
+        assert_eq!(roster.meet(&new), Ok(Met::New));
+        assert_eq!(roster.id_of(&peer), NodeId(22));
+        assert!(matches!(roster.meet(&old), Err(Stranger::Replaced(_))));
+        let roster = Roster::load(&config).unwrap();
+        assert_eq!(roster.id_of(&peer), NodeId(22));
+        assert!(matches!(roster.meet(&old), Err(Stranger::Replaced(_))), "also after a restart");
+        // A node that never met the old one must not let it in either.
+        let other = crate::testing::Folder::new();
+        let mut elsewhere = config.clone();
+        elsewhere.data = other.path().to_path_buf();
+        let other = Roster::load(&elsewhere).unwrap();
+        assert_eq!(other.meet(&new), Ok(Met::New));
+        assert!(matches!(other.meet(&old), Err(Stranger::Replaced(_))));
+    }
+
+    #[test]
+    fn what_a_peer_knows_later_wins() {
+        let folder = crate::testing::Folder::new();
+        let config = config(folder.path());
+        let roster = Roster::load(&config).unwrap();
+        let peer = config.nodes[2].name.clone();
+        roster.meet(&identity(&config, &peer, 11, 5, 10)).unwrap();
+        let told = |node, created_ms| {
+            let known = Known { node, format: 1, created_ms };
+            Content { nodes: [(peer.clone(), known)].into(), replaced: Vec::new() }
+        };
+        roster.learn(&told(33, 9)).unwrap();
+        assert_eq!(roster.id_of(&peer), NodeId(11));
+        roster.learn(&told(33, 11)).unwrap();
+        assert_eq!(roster.id_of(&peer), NodeId(33));
+    }
+}

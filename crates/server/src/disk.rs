@@ -1,0 +1,282 @@
+//! The log thread: carries out what one worker's shard wants done to the disk, so that no worker ever waits for it.
+//!
+//! It takes everything that is queued, appends all batches, makes them durable with one sync and tells the worker the
+//! number of the last: the longer a sync takes, the more of them the next one serves. Between two syncs it does one other
+//! thing at most (a piece of a snapshot, a fetch), so that those do not hold commits up for long.
+//!
+//! A write or sync that fails stops the process: what is on the disk is not known any more, and the next start finds out. A
+//! full disk does not: the shard is told, batches wait, and the thread looks for room every second.
+
+use std::collections::VecDeque;
+use std::path::Path;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use data::Table;
+use replication::PartitionId;
+use replication::contract::{Batch, Input, SnapshotWrite, Write};
+use replication::shard::Recovered;
+use storage::journal::{Journal, Options};
+use storage::{AppendError, RealDisk, SnapshotError};
+
+use crate::inbox::Delivery;
+use crate::node::Node;
+
+/// How often a full disk is looked at again.
+const RECLAIM_INTERVAL: Duration = Duration::from_secs(1);
+/// The exit code of a process that can no longer trust its disk (`EX_IOERR`).
+const EXIT_CODE: i32 = 74;
+
+/// Something to be done.
+#[derive(Debug)]
+pub enum Job {
+    /// Make durable, in order.
+    Persist(Batch),
+    /// Read back.
+    Fetch {
+        /// Whose entries.
+        partition: PartitionId,
+        /// The first.
+        from: u64,
+        /// The last, included.
+        to: u64,
+        /// About how many bytes at the most.
+        max_bytes: usize,
+    },
+    /// Write a piece of a snapshot.
+    Snapshot(SnapshotWrite),
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    jobs: Vec<Job>,
+    stopping: bool,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    queue: Mutex<Queue>,
+    filled: Condvar,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+/// The way to a log thread.
+#[derive(Clone, Debug)]
+pub struct LogHandle(Arc<Shared>);
+
+impl LogHandle {
+    /// Leaves jobs; `jobs` is empty afterwards.
+    pub fn push(&self, jobs: &mut Vec<Job>) {
+        if !jobs.is_empty() {
+            self.0.lock().jobs.append(jobs);
+            self.0.filled.notify_one();
+        }
+    }
+
+    /// Has the thread finish what is queued and end, and waits for that.
+    pub fn stop(&self) {
+        self.0.lock().stopping = true;
+        self.0.filled.notify_one();
+        let thread = self.0.thread.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
+        if let Some(thread) = thread {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Opens a worker's log and starts its thread. Returns what was found.
+///
+/// # Errors
+/// The folder cannot be opened or is damaged; the text names the file.
+pub fn open(node: Arc<Node>, index: usize, folder: &Path) -> Result<(LogHandle, Vec<Recovered>), String> {
+    let disk =
+        RealDisk::open(folder).map_err(|error| format!("cannot open {}: {error}", folder.display()))?;
+    let options = Options { segment_bytes: node.context.config.storage.segment_bytes, ..Options::default() };
+    let placement = node.context.cluster.state().placement.clone();
+    let make_table = |partition| match placement.get(partition) {
+        Some(placed) => Table::with_slots(placed.first_slot, placed.last_slot),
+        None => Table::new(),
+    };
+    let (journal, recovered) = Journal::open(disk, options, make_table).map_err(|error| {
+        format!("{}: {error}. If it cannot be mended, start with --rebuild", folder.display())
+    })?;
+    let shared = Arc::new(Shared::default());
+    let log = Log {
+        node,
+        index,
+        folder: folder.display().to_string(),
+        journal,
+        shared: shared.clone(),
+        batches: VecDeque::new(),
+        others: VecDeque::new(),
+        full: false,
+        looked: Instant::now(),
+    };
+    let thread = std::thread::Builder::new().name(format!("log-{index}")).spawn(move || log.run());
+    let thread = thread.map_err(|error| format!("cannot start a thread: {error}"))?;
+    *shared.thread.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(thread);
+    Ok((LogHandle(shared), recovered))
+}
+
+struct Log {
+    node: Arc<Node>,
+    index: usize,
+    folder: String,
+    journal: Journal<RealDisk>,
+    shared: Arc<Shared>,
+    /// Not appended yet.
+    batches: VecDeque<Batch>,
+    /// Fetches and snapshots, not done yet.
+    others: VecDeque<Job>,
+    /// The shard was told that the disk is full.
+    full: bool,
+    /// When room was last looked for.
+    looked: Instant,
+}
+
+impl Log {
+    fn run(mut self) {
+        while self.take() {
+            self.commit();
+            self.do_one_other();
+            self.look_for_room();
+        }
+        self.commit();
+    }
+
+    /// Takes what is queued; waits for it if there is nothing else to do. False: the node stops.
+    fn take(&mut self) -> bool {
+        let mut queue = self.shared.lock();
+        while queue.jobs.is_empty() && !queue.stopping && self.others.is_empty() {
+            let wait = if self.full { RECLAIM_INTERVAL } else { Duration::from_secs(3600) };
+            queue = match self.shared.filled.wait_timeout(queue, wait) {
+                Ok((queue, _)) => queue,
+                Err(poisoned) => poisoned.into_inner().0,
+            };
+            if self.full {
+                break;
+            }
+        }
+        let goes_on = !queue.stopping;
+        let jobs = std::mem::take(&mut queue.jobs);
+        drop(queue);
+        for job in jobs {
+            match job {
+                Job::Persist(batch) => self.batches.push_back(batch),
+                other => self.others.push_back(other),
+            }
+        }
+        goes_on
+    }
+
+    /// Appends all batches, syncs once, and says how far it got.
+    fn commit(&mut self) {
+        let mut appended = 0;
+        while let Some(batch) = self.batches.front() {
+            let bytes = batch.writes.iter().map(size).sum::<u64>();
+            match self.journal.append(Batch { number: batch.number, writes: batch.writes.clone() }) {
+                Ok(()) => {
+                    self.batches.pop_front();
+                    self.node.context.stats.log_bytes.add(bytes);
+                    appended += 1;
+                }
+                Err(AppendError::Full) => {
+                    self.tell_full(true);
+                    break;
+                }
+                Err(error) => self.die(&error),
+            }
+        }
+        if appended == 0 {
+            return;
+        }
+        let start = Instant::now();
+        let number = self.journal.sync().unwrap_or_else(|error| self.die(&error));
+        let stats = &self.node.context.stats;
+        stats.fsyncs.add(1);
+        stats.batches.add(appended);
+        let took_us = start.elapsed().as_micros() as u64;
+        if took_us > stats.fsync_max_us.get() {
+            stats.fsync_max_us.set(took_us);
+        }
+        self.deliver(Delivery::Persisted(number));
+        if self.journal.is_full() && !self.full {
+            self.tell_full(true);
+        }
+    }
+
+    fn do_one_other(&mut self) {
+        let input = match self.others.pop_front() {
+            Some(Job::Fetch { partition, from, to, max_bytes }) => {
+                let entries = self.journal.fetch(partition, from, to, max_bytes);
+                let entries = entries.unwrap_or_else(|error| self.die(&error));
+                Some(Input::Fetched { partition, from, entries })
+            }
+            Some(Job::Snapshot(write)) => match self.journal.snapshot(write) {
+                Ok(input) => input,
+                Err(SnapshotError::Full) => {
+                    self.tell_full(true);
+                    None
+                }
+                Err(error) => self.die(&error),
+            },
+            Some(Job::Persist(_)) | None => None,
+        };
+        if let Some(input) = input {
+            self.deliver(Delivery::Input(input));
+        }
+    }
+
+    fn look_for_room(&mut self) {
+        if !self.full || self.looked.elapsed() < RECLAIM_INTERVAL {
+            return;
+        }
+        self.looked = Instant::now();
+        let room = self.journal.try_reclaim().unwrap_or_else(|error| self.die(&error));
+        if room {
+            self.tell_full(false);
+        }
+    }
+
+    fn tell_full(&mut self, full: bool) {
+        if self.full == full {
+            return;
+        }
+        self.full = full;
+        self.looked = Instant::now();
+        self.node.context.stats.disk_full.set(u64::from(full));
+        if full {
+            tracing::error!(folder = self.folder, "the disk is full: writes are refused, reads go on");
+        } else {
+            tracing::info!(folder = self.folder, "the disk has room again: writes are taken");
+        }
+        self.deliver(Delivery::Input(Input::Disk { full }));
+    }
+
+    fn deliver(&self, delivery: Delivery) {
+        self.node.inboxes[self.index].push(delivery);
+    }
+
+    /// What is durable is not known any more: nothing may be claimed from here on, so the process ends at once.
+    fn die(&self, error: &dyn std::fmt::Display) -> ! {
+        tracing::error!(folder = self.folder, %error, "the disk failed; this process stops");
+        eprintln!("consort: {}: {error}: the disk failed, so this process stops at once", self.folder);
+        std::process::exit(EXIT_CODE);
+    }
+}
+
+/// About what a record takes in the log.
+fn size(write: &Write) -> u64 {
+    match write {
+        Write::Append { entry, .. } => entry.payload.len() as u64 + 32,
+        Write::State { state, .. } => state.len() as u64 + 32,
+        Write::Reset { .. } | Write::Trim { .. } | Write::Forget { .. } => 32,
+    }
+}

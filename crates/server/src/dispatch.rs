@@ -1,0 +1,456 @@
+//! What becomes of a command: run here, queued in a transaction, or asked of the partitions that hold its keys.
+//!
+//! Everything here is synchronous; replies come back through the [pipeline](crate::pipeline). Commands that need the
+//! replies of all those before them (`WATCH`, `WAIT`) hold the line: nothing more is taken until those have come.
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+use data::command::Kind;
+use data::{Command, Route};
+use replication::PartitionId;
+use replication::contract::Call;
+use resp::{Protocol, Value};
+
+use crate::clock::wall_clock_ms;
+use crate::command::{self, Action};
+use crate::driver::{Asker, Worker};
+use crate::inbox::KeysInSlot;
+use crate::pipeline::{Finish, Manner, Shared};
+use crate::random;
+use crate::session::Session;
+use crate::transaction::{Transaction, Watching};
+
+/// Bytes of commands of one connection that may be under way at once (one command more is always taken).
+const IN_FLIGHT_BYTES: usize = 64 << 20;
+/// What a command under way costs beside its arguments' bytes.
+const COMMAND_BYTES: usize = 64;
+/// The longest idempotency token (Redis has none to compare with).
+const TOKEN_BYTES: usize = 64;
+
+const BUSY: Value =
+    Value::Error(std::borrow::Cow::Borrowed("BUSY too many commands are under way on this node"));
+
+/// What is to be done when all commands so far are answered.
+#[derive(Debug)]
+enum Hold {
+    /// The fingerprints of `WATCH` have come.
+    Watch(Watching),
+    /// `WAIT` can be answered.
+    Wait(Manner),
+}
+
+/// Runs the commands of one connection.
+#[derive(Debug)]
+pub struct Dispatch {
+    worker: Rc<Worker>,
+    session: Session,
+    pipeline: Shared,
+    transaction: Transaction,
+    hold: Option<Hold>,
+    closing: bool,
+    in_flight_limit: usize,
+    /// For commands that ask for chance.
+    seed: u64,
+    /// Wall clock at the first command of this turn.
+    turn_ms: Option<u64>,
+    commands: u64,
+}
+
+impl Dispatch {
+    /// For a new connection.
+    pub fn new(worker: Rc<Worker>, session: Session, pipeline: Shared) -> Dispatch {
+        let in_flight_limit = worker.node.context.config.limits.in_flight.max(1);
+        Dispatch {
+            worker,
+            session,
+            pipeline,
+            transaction: Transaction::default(),
+            hold: None,
+            closing: false,
+            in_flight_limit,
+            seed: random::number(),
+            turn_ms: None,
+            commands: 0,
+        }
+    }
+
+    /// What commands may look at.
+    pub fn context(&self) -> &command::Context {
+        &self.worker.node.context
+    }
+
+    /// The protocol that the connection speaks now.
+    pub fn protocol(&self) -> Protocol {
+        self.session.protocol
+    }
+
+    /// Is the connection to close when everything is answered?
+    pub fn is_closing(&self) -> bool {
+        self.closing
+    }
+
+    /// Does the node stop?
+    pub fn is_draining(&self) -> bool {
+        self.worker.is_draining()
+    }
+
+    /// Does a command wait for those before it?
+    pub fn is_waiting(&self) -> bool {
+        self.hold.is_some()
+    }
+
+    /// May another command be taken?
+    pub fn takes_more(&mut self) -> bool {
+        if self.closing {
+            return false;
+        }
+        let (in_flight, bytes) = {
+            let pipeline = self.pipeline.borrow();
+            (pipeline.in_flight(), pipeline.in_flight_bytes())
+        };
+        if self.hold.is_some() {
+            if in_flight > 0 {
+                return false;
+            }
+            self.let_go();
+        }
+        in_flight < self.in_flight_limit && bytes < IN_FLIGHT_BYTES
+    }
+
+    /// Everything before the holding command is answered.
+    fn let_go(&mut self) {
+        match self.hold.take() {
+            Some(Hold::Watch(watching)) => {
+                let fingerprints = self.pipeline.borrow_mut().take_fingerprints();
+                self.transaction.watched(watching, fingerprints);
+                let watched = self.transaction.watches();
+                self.session.client.watched.store(watched, std::sync::atomic::Ordering::Relaxed);
+            }
+            Some(Hold::Wait(manner)) => {
+                let reply = Value::Integer(self.known_replicas());
+                self.pipeline.borrow_mut().ready(manner, reply);
+            }
+            None => {}
+        }
+    }
+
+    /// A turn of the connection ends; `unread` bytes wait for more.
+    pub fn end_turn(&mut self, unread: usize) {
+        use std::sync::atomic::Ordering::Relaxed;
+        if self.commands > 0 {
+            self.context().stats.commands.add(self.commands);
+            self.commands = 0;
+        }
+        self.turn_ms = None;
+        self.session.client.input_bytes.store(unread, Relaxed);
+        let waiting = self.pipeline.borrow_mut().output().len();
+        self.session.client.output_bytes.store(waiting, Relaxed);
+    }
+
+    /// Runs a command.
+    pub fn run(&mut self, arguments: Vec<Bytes>) {
+        self.commands += 1;
+        let Some(name) = arguments.first() else { return };
+        let Some(command) = Command::lookup(name) else {
+            return self.fail(unknown_command(&arguments));
+        };
+        let now_ms = *self.turn_ms.get_or_insert_with(wall_clock_ms);
+        self.session.touch(command, now_ms);
+        if !self.session.authenticated && command::needs_authentication(command) {
+            return self.fail(command::NO_AUTHENTICATION);
+        }
+        if let Err(error) = command.check_arity(&arguments) {
+            return self.fail(error);
+        }
+        match command.name {
+            "multi" => self.on_multi(),
+            "exec" => self.on_exec(),
+            "discard" => self.on_discard(),
+            "watch" => self.on_watch(&arguments),
+            "unwatch" if !self.transaction.is_open() => {
+                self.transaction.unwatch();
+                self.session.client.watched.store(0, std::sync::atomic::Ordering::Relaxed);
+                self.reply(Value::OK);
+            }
+            "wait" if !self.transaction.is_open() => self.on_wait(&arguments),
+            "reset" | "quit" => self.run_here(command, &arguments),
+            _ if self.transaction.is_open() => self.queue(command, arguments),
+            "idempotent" => self.on_idempotent(arguments),
+            _ if command.kind == Kind::Server => self.run_here(command, &arguments),
+            _ => self.route(command, arguments, None),
+        }
+    }
+
+    fn on_multi(&mut self) {
+        let reply = self.transaction.open();
+        self.show_queue();
+        self.reply(reply.unwrap_or_else(|error| error));
+    }
+
+    fn on_discard(&mut self) {
+        let reply = self.transaction.discard();
+        self.show_queue();
+        self.reply(reply.unwrap_or_else(|error| error));
+    }
+
+    fn queue(&mut self, command: &'static Command, arguments: Vec<Bytes>) {
+        let reply =
+            self.transaction.queue(command, arguments, self.worker.node.context.config.limits.request_bytes);
+        self.show_queue();
+        match reply {
+            Ok(reply) => self.reply(reply),
+            Err(error) => self.fail(error),
+        }
+    }
+
+    /// What `CLIENT LIST` shows of the transaction.
+    fn show_queue(&self) {
+        use std::sync::atomic::Ordering::Relaxed;
+        self.session.client.queued.store(self.transaction.queued(), Relaxed);
+        self.session.client.watched.store(self.transaction.watches(), Relaxed);
+    }
+
+    fn on_exec(&mut self) {
+        let taken = self.transaction.take();
+        self.show_queue();
+        let execution = match taken {
+            Ok(execution) => execution,
+            Err(error) => return self.fail(error),
+        };
+        let mut local = Vec::new();
+        for (place, command, arguments) in &execution.local {
+            local.push((*place, self.run_in_transaction(command, arguments)));
+        }
+        let Some(slot) = execution.slot else {
+            return self.reply(Value::Array(local.into_iter().map(|(_, reply)| reply).collect()));
+        };
+        let bytes = execution.commands.iter().map(|(_, arguments)| size(arguments)).sum();
+        let is_write = execution.commands.iter().any(|(command, _)| command.kind == Kind::Write);
+        let call = Call::Transaction { commands: execution.commands, watches: execution.watches };
+        let partition = self.worker.placement.partition_of(slot);
+        self.ask_one(partition, call, Finish::Transaction { local }, is_write, bytes);
+    }
+
+    fn run_in_transaction(&mut self, command: &'static Command, arguments: &[Bytes]) -> Value {
+        if command.name == "unwatch" {
+            return Value::OK; // EXEC ends every watch
+        }
+        match command::run(command, arguments, &mut self.session, &self.worker.node.context) {
+            Action::Reply(reply) => reply,
+            _ => Value::error("ERR Command not allowed inside a transaction"),
+        }
+    }
+
+    fn on_watch(&mut self, arguments: &[Bytes]) {
+        match self.transaction.watch(&arguments[1..]) {
+            Err(error) => self.reply(error),
+            Ok(watching) => {
+                let partition = self.worker.placement.partition_of(watching.slot);
+                let call = Call::Fingerprint { keys: watching.keys.clone() };
+                self.ask_one(partition, call, Finish::Watch, false, size(arguments));
+                self.hold = Some(Hold::Watch(watching));
+            }
+        }
+    }
+
+    /// `WAIT replicas timeout`. Every acknowledged write is on a majority; that is all that is known of it.
+    fn on_wait(&mut self, arguments: &[Bytes]) {
+        let number =
+            |bytes: &Bytes| std::str::from_utf8(bytes).ok().and_then(|text| text.parse::<i64>().ok());
+        let (Some(_), Some(timeout)) = (number(&arguments[1]), number(&arguments[2])) else {
+            return self.fail(Value::error("ERR value is not an integer or out of range"));
+        };
+        if timeout < 0 {
+            return self.fail(Value::error("ERR timeout is negative"));
+        }
+        let manner = self.manner();
+        if self.pipeline.borrow().in_flight() == 0 {
+            let reply = Value::Integer(self.known_replicas());
+            self.pipeline.borrow_mut().ready(manner, reply);
+        } else {
+            self.hold = Some(Hold::Wait(manner));
+        }
+    }
+
+    /// Copies beside the leader's that are certain to hold an acknowledged write.
+    fn known_replicas(&self) -> i64 {
+        let copies = self.worker.placement.partitions.first().map_or(1, |partition| partition.replicas.len());
+        (copies / 2) as i64
+    }
+
+    fn on_idempotent(&mut self, mut arguments: Vec<Bytes>) {
+        let token = arguments[1].clone();
+        if token.is_empty() || token.len() > TOKEN_BYTES {
+            let text = format!("ERR the token of IDEMPOTENT must have 1 to {TOKEN_BYTES} bytes");
+            return self.fail(Value::error(text));
+        }
+        arguments.drain(..2);
+        let Some(command) = arguments.first().and_then(|name| Command::lookup(name)) else {
+            return self.fail(unknown_command(&arguments));
+        };
+        if let Err(error) = command.check_arity(&arguments) {
+            return self.fail(error);
+        }
+        if command.kind != Kind::Write {
+            return self.fail(Value::error("ERR IDEMPOTENT takes a command that writes keys"));
+        }
+        self.route(command, arguments, Some(token));
+    }
+
+    /// A command of kind `Server`.
+    fn run_here(&mut self, command: &'static Command, arguments: &[Bytes]) {
+        let action = command::run(command, arguments, &mut self.session, &self.worker.node.context);
+        match action {
+            Action::Reply(reply) => self.reply(reply),
+            Action::Close(reply) => {
+                self.reply(reply);
+                self.closing = true;
+            }
+            Action::Reset(reply) => {
+                self.transaction = Transaction::default();
+                self.show_queue();
+                self.reply(reply);
+            }
+            Action::Shutdown { now } => {
+                self.closing = true;
+                self.worker.node.request_stop(now);
+            }
+            Action::Admin { partition, admin } => {
+                self.ask_one(partition, Call::Admin(admin), Finish::Plain, true, COMMAND_BYTES);
+            }
+            Action::KeysInSlot { slot, limit } => {
+                let asker = self.take_place(Finish::Plain, 1, false, COMMAND_BYTES);
+                self.worker.keys_in_slot(KeysInSlot { slot, limit }, asker(0));
+            }
+        }
+    }
+
+    /// A command about keys.
+    fn route(&mut self, command: &'static Command, arguments: Vec<Bytes>, token: Option<Bytes>) {
+        self.seed = self.seed.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
+        let placement = self.worker.placement.clone();
+        let group_of = |slot: u16| placement.partition_of(slot).0;
+        let route = match data::route(command, &arguments, &group_of, self.seed) {
+            Ok(route) => route,
+            Err(error) => return self.fail(error),
+        };
+        let is_write = command.kind == Kind::Write;
+        let bytes = size(&arguments);
+        match route {
+            Route::Server => self.fail(Value::error(format!("ERR '{}' cannot be run here", command.name))),
+            Route::Slot(slot) => {
+                let partition = placement.partition_of(slot);
+                let finish = match command.name {
+                    "scan" => Finish::Scan { next_slot: self.slot_after(partition) },
+                    _ => Finish::Plain,
+                };
+                self.ask_one(partition, Call::Command { command, arguments, token }, finish, is_write, bytes);
+            }
+            Route::Scatter { .. } | Route::Every { .. } if token.is_some() => {
+                self.fail(Value::error(
+                    "CROSSSLOT IDEMPOTENT takes a command whose keys are in one partition",
+                ));
+            }
+            Route::Scatter { parts, gather } => {
+                let calls = parts.into_iter().map(|part| (PartitionId(part.group), part.arguments)).collect();
+                self.ask_many(command, calls, Finish::Gather(gather), is_write, bytes);
+            }
+            Route::Every { gather } => {
+                let every = 0..placement.partitions.len() as u32;
+                let calls = every.map(|partition| (PartitionId(partition), arguments.clone())).collect();
+                self.ask_many(command, calls, Finish::Gather(gather), is_write, bytes);
+            }
+        }
+    }
+
+    /// Where `SCAN` goes on when a partition is at its end; 0: nowhere.
+    fn slot_after(&self, partition: PartitionId) -> u16 {
+        let next = PartitionId(partition.0 + 1);
+        self.worker.placement.get(next).map_or(0, |placed| placed.first_slot)
+    }
+
+    fn ask_one(&mut self, partition: PartitionId, call: Call, finish: Finish, is_write: bool, bytes: usize) {
+        if !self.worker.has_room(1) {
+            return self.fail(BUSY);
+        }
+        let after_writes = self.pipeline.borrow().writes_in_flight() > 0;
+        let asker = self.take_place(finish, 1, is_write, bytes)(0);
+        self.worker.ask(partition, call, self.worker.deadline(), after_writes, asker);
+    }
+
+    fn ask_many(
+        &mut self,
+        command: &'static Command,
+        calls: Vec<(PartitionId, Vec<Bytes>)>,
+        finish: Finish,
+        is_write: bool,
+        bytes: usize,
+    ) {
+        if !self.worker.has_room(calls.len()) {
+            return self.fail(BUSY);
+        }
+        let after_writes = self.pipeline.borrow().writes_in_flight() > 0;
+        let deadline = self.worker.deadline();
+        let asker = self.take_place(finish, calls.len(), is_write, bytes);
+        for (part, (partition, arguments)) in calls.into_iter().enumerate() {
+            let call = Call::Command { command, arguments, token: None };
+            self.worker.ask(partition, call, deadline, after_writes, asker(part as u32));
+        }
+    }
+
+    /// Takes a place in the line for a command that partitions answer; the result makes the asker of each part.
+    fn take_place(
+        &mut self,
+        finish: Finish,
+        parts: usize,
+        is_write: bool,
+        bytes: usize,
+    ) -> impl Fn(u32) -> Asker + use<> {
+        let manner = self.manner();
+        let place = self.pipeline.borrow_mut().wait(manner, finish, parts, is_write, bytes);
+        let pipeline = self.pipeline.clone();
+        move |part| Asker { pipeline: pipeline.clone(), place, part }
+    }
+
+    /// To be called once for each command, after it ran.
+    fn manner(&mut self) -> Manner {
+        Manner { protocol: self.session.protocol, silent: !self.session.sends_reply() }
+    }
+
+    fn reply(&mut self, reply: Value) {
+        if let Value::Error(text) = &reply {
+            self.context().stats.error(text);
+        }
+        let manner = self.manner();
+        self.pipeline.borrow_mut().ready(manner, reply);
+    }
+
+    /// The command is wrong; within `MULTI` that spoils the transaction.
+    fn fail(&mut self, error: Value) {
+        self.transaction.spoil();
+        self.reply(error);
+    }
+}
+
+/// What a command holds in memory, about.
+fn size(arguments: &[Bytes]) -> usize {
+    arguments.iter().map(|argument| argument.len() + 32).sum::<usize>() + COMMAND_BYTES
+}
+
+/// As Redis says it: the name and the beginning of the arguments, each up to 128 bytes.
+fn unknown_command(arguments: &[Bytes]) -> Value {
+    let text = |bytes: &Bytes| {
+        let shown = &bytes[..bytes.len().min(128)];
+        String::from_utf8_lossy(shown).replace(['\r', '\n'], " ")
+    };
+    let name = arguments.first().map(text).unwrap_or_default();
+    let mut beginning = String::new();
+    for argument in arguments.iter().skip(1) {
+        if beginning.len() >= 128 {
+            break;
+        }
+        beginning.push_str(&format!("'{}' ", text(argument)));
+    }
+    Value::error(format!("ERR unknown command '{name}', with args beginning with: {beginning}"))
+}

@@ -1,0 +1,360 @@
+//! The driver: one worker thread's shard, fed in batches.
+//!
+//! Connections, peers, the log thread and other workers put inputs into the queue and wake the driver; it runs after all
+//! tasks that were ready before it, so one batch holds what many connections have read. A batch ([`Worker::batch`]) is
+//! synchronous: take what is there, read the clock, step every input, finish once, hand out the outputs - one hand-over to
+//! the log thread, one piece of bytes per peer, one wake-up per connection and per other worker.
+//!
+//! The clock is read *after* the inputs were taken: a read that a lease answers was asked before that moment, so the
+//! moment can stand for it.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use replication::contract::{Call, Input, Output, Reply, Request, RequestId};
+use replication::{NodeId, PartitionId, Placement, Shard, Time};
+use resp::Value;
+
+use crate::connection;
+use crate::disk::{Job, LogHandle};
+use crate::events;
+use crate::inbox::{Delivery, Inbox, KeysInSlot, RemoteRequest};
+use crate::node::Node;
+use crate::peers::{self, Outbox};
+use crate::pipeline::{Outcome, Place, Shared};
+use crate::slab::Slab;
+
+/// Who gets a reply: a part of a command of one of this worker's connections.
+#[derive(Debug)]
+pub struct Asker {
+    /// The connection's line.
+    pub pipeline: Shared,
+    /// The command.
+    pub place: Place,
+    /// Its part.
+    pub part: u32,
+}
+
+#[derive(Debug)]
+enum ReplyTo {
+    Connection(Asker),
+    /// Another worker, with the id that it gave.
+    Worker {
+        worker: usize,
+        id: u64,
+    },
+}
+
+/// What goes to another worker with the next batch.
+#[derive(Debug, Default)]
+struct ForWorker {
+    requests: Vec<RemoteRequest>,
+    replies: Vec<(u64, Reply)>,
+    other: Vec<Delivery>,
+}
+
+#[derive(Debug)]
+struct State {
+    shard: Shard,
+    log: LogHandle,
+    inputs: Vec<Input>,
+    outputs: Vec<Output>,
+    deliveries: Vec<Delivery>,
+    askers: Slab<ReplyTo>,
+    for_workers: Vec<ForWorker>,
+    outbox: Outbox,
+    jobs: Vec<Job>,
+    published: Time,
+    dirty: bool,
+    roles_changed: bool,
+    handing_over: bool,
+    finished: bool,
+}
+
+/// A worker: its shard and its connections. Lives on one thread.
+#[derive(Debug)]
+pub struct Worker {
+    /// Which of the node's workers.
+    pub index: usize,
+    /// What the node's threads share.
+    pub node: Arc<Node>,
+    /// Where slots live.
+    pub placement: Arc<Placement>,
+    inbox: Arc<Inbox>,
+    state: RefCell<State>,
+    /// Is the driver going to run anyway?
+    scheduled: Cell<bool>,
+    draining: Cell<bool>,
+    connections: RefCell<BTreeMap<u64, Shared>>,
+}
+
+/// The node's view of its partitions is refreshed at most this often, unless roles change.
+const PUBLISH_EVERY: Duration = Duration::from_millis(100);
+
+impl Worker {
+    /// A worker with the shard that it drives.
+    pub fn new(index: usize, node: Arc<Node>, shard: Shard, log: LogHandle) -> Rc<Worker> {
+        let workers = node.inboxes.len();
+        let state = State {
+            shard,
+            log,
+            inputs: Vec::new(),
+            outputs: Vec::new(),
+            deliveries: Vec::new(),
+            askers: Slab::new(),
+            for_workers: (0..workers).map(|_| ForWorker::default()).collect(),
+            outbox: Outbox::default(),
+            jobs: Vec::new(),
+            published: Time(0),
+            dirty: true,
+            roles_changed: true,
+            handing_over: false,
+            finished: false,
+        };
+        Rc::new(Worker {
+            index,
+            placement: node.context.cluster.state().placement.clone(),
+            inbox: node.inboxes[index].clone(),
+            node,
+            state: RefCell::new(state),
+            scheduled: Cell::new(false),
+            draining: Cell::new(false),
+            connections: RefCell::default(),
+        })
+    }
+
+    /// Runs until the node stops. To be awaited on the worker's own `LocalSet`.
+    pub async fn drive(self: Rc<Self>) {
+        loop {
+            self.scheduled.set(false);
+            let wake_at = self.batch();
+            if self.state.borrow().finished {
+                return;
+            }
+            match self.node.clock.instant_of(wake_at) {
+                Some(instant) => {
+                    let deadline = tokio::time::Instant::from_std(instant);
+                    let _ = tokio::time::timeout_at(deadline, self.inbox.notified()).await;
+                }
+                None => self.inbox.notified().await,
+            }
+        }
+    }
+
+    /// Asks a partition; the reply goes to `asker` with a later batch.
+    pub fn ask(&self, partition: PartitionId, call: Call, deadline: Time, after_writes: bool, asker: Asker) {
+        let mut state = self.state.borrow_mut();
+        let id = RequestId(state.askers.insert(ReplyTo::Connection(asker)));
+        let request = Request { id, partition, call, deadline, after_writes };
+        let owner = self.node.owner(partition);
+        if owner == self.index {
+            state.inputs.push(Input::Request(request));
+        } else {
+            state.for_workers[owner].requests.push(RemoteRequest { worker: self.index, request });
+        }
+        drop(state);
+        self.schedule();
+    }
+
+    /// Is there room for that many more requests?
+    pub fn has_room(&self, requests: usize) -> bool {
+        self.state.borrow().askers.has_room(requests)
+    }
+
+    /// Looks into this node's own replica of a slot.
+    pub fn keys_in_slot(&self, question: KeysInSlot, asker: Asker) {
+        let partition = self.placement.partition_of(question.slot);
+        let owner = self.node.owner(partition);
+        let mut state = self.state.borrow_mut();
+        if owner == self.index {
+            let answer = keys_in_slot(&state.shard, partition, question);
+            asker.pipeline.borrow_mut().complete(asker.place, asker.part, Reply::Done(answer));
+            return;
+        }
+        let id = state.askers.insert(ReplyTo::Connection(asker));
+        state.for_workers[owner].other.push(Delivery::KeysInSlot { worker: self.index, id, question });
+        drop(state);
+        self.schedule();
+    }
+
+    /// An input for this worker's own shard, from a task of this thread.
+    pub fn input(&self, input: Input) {
+        self.state.borrow_mut().inputs.push(input);
+        self.schedule();
+    }
+
+    /// Are connections to close once they are answered?
+    pub fn is_draining(&self) -> bool {
+        self.draining.get()
+    }
+
+    /// A connection is gone.
+    pub fn forget(&self, client: u64) {
+        self.connections.borrow_mut().remove(&client);
+    }
+
+    fn schedule(&self) {
+        if !self.scheduled.replace(true) {
+            self.inbox.wake();
+        }
+    }
+
+    /// One batch. Returns when the next is due without a wake-up.
+    fn batch(self: &Rc<Self>) -> Time {
+        let mut guard = self.state.borrow_mut();
+        let state = &mut *guard;
+        let mut deliveries = std::mem::take(&mut state.deliveries);
+        self.inbox.take(&mut deliveries);
+        for delivery in deliveries.drain(..) {
+            self.on_delivery(state, delivery);
+        }
+        state.deliveries = deliveries;
+
+        let now = self.node.clock.now();
+        let due = state.shard.wake_at() <= now.time;
+        if !state.inputs.is_empty() || due {
+            for input in state.inputs.drain(..) {
+                state.shard.step(now, input, &mut state.outputs);
+            }
+            if due {
+                state.shard.step(now, Input::Wake, &mut state.outputs);
+            }
+            state.shard.finish(now, &mut state.outputs);
+            state.dirty = true;
+        }
+        self.hand_out(state);
+        self.publish(state, now.time);
+        if state.handing_over {
+            self.node.handed_over[self.index].store(state.shard.leads_none(), Ordering::Release);
+        }
+        let next_publish = if state.dirty { state.published + PUBLISH_EVERY } else { Time::NEVER };
+        state.shard.wake_at().min(next_publish)
+    }
+
+    fn on_delivery(self: &Rc<Self>, state: &mut State, delivery: Delivery) {
+        match delivery {
+            Delivery::Input(input) => state.inputs.push(input),
+            Delivery::Persisted(number) => state.inputs.push(Input::Persisted { number }),
+            Delivery::Requests(requests) => {
+                for RemoteRequest { worker, mut request } in requests {
+                    let reply_to = ReplyTo::Worker { worker, id: request.id.0 };
+                    request.id = RequestId(state.askers.insert(reply_to));
+                    state.inputs.push(Input::Request(request));
+                }
+            }
+            Delivery::Replies(replies) => {
+                for (id, reply) in replies {
+                    self.reply(state, id, reply);
+                }
+            }
+            Delivery::KeysInSlot { worker, id, question } => {
+                let partition = self.placement.partition_of(question.slot);
+                let answer = keys_in_slot(&state.shard, partition, question);
+                state.for_workers[worker].replies.push((id, Reply::Done(answer)));
+            }
+            Delivery::Connection { stream, session } => {
+                let client = session.client.id;
+                let pipeline = crate::pipeline::Pipeline::shared();
+                self.connections.borrow_mut().insert(client, pipeline.clone());
+                tokio::task::spawn_local(connection::serve(self.clone(), stream, session, pipeline));
+            }
+            Delivery::Peer(stream) => {
+                tokio::task::spawn_local(peers::receive(self.clone(), stream));
+            }
+            Delivery::HandOver => {
+                state.handing_over = true;
+                state.shard.hand_over(self.node.clock.now());
+                state.inputs.push(Input::Wake);
+            }
+            Delivery::Drain => {
+                self.draining.set(true);
+                for pipeline in self.connections.borrow().values() {
+                    pipeline.borrow().wake();
+                }
+            }
+            Delivery::Finish => state.finished = true,
+        }
+    }
+
+    /// Gives out what the shard wants done: to the log thread first (it works meanwhile), then to peers, then replies.
+    fn hand_out(&self, state: &mut State) {
+        let mut outputs = std::mem::take(&mut state.outputs);
+        state.outbox.refresh(&self.node.peers);
+        for output in outputs.drain(..) {
+            match output {
+                Output::Send { to, message } => {
+                    state.outbox.send(to, &message, &self.node.context.stats);
+                }
+                Output::Persist(batch) => state.jobs.push(Job::Persist(batch)),
+                Output::Fetch { partition, from, to, max_bytes } => {
+                    state.jobs.push(Job::Fetch { partition, from, to, max_bytes });
+                }
+                Output::Snapshot(write) => state.jobs.push(Job::Snapshot(write)),
+                Output::Reply { id, reply } => self.reply(state, id.0, reply),
+                Output::Event(event) => {
+                    state.roles_changed |= events::record(&event, &self.node.context.stats);
+                }
+            }
+        }
+        state.outputs = outputs;
+        state.log.push(&mut state.jobs);
+        state.outbox.flush(&self.node.context.stats);
+        for (worker, batch) in state.for_workers.iter_mut().enumerate() {
+            if !batch.requests.is_empty() {
+                batch.other.push(Delivery::Requests(std::mem::take(&mut batch.requests)));
+            }
+            if !batch.replies.is_empty() {
+                batch.other.push(Delivery::Replies(std::mem::take(&mut batch.replies)));
+            }
+            self.node.inboxes[worker].append(&mut batch.other);
+        }
+    }
+
+    fn reply(&self, state: &mut State, id: u64, reply: Reply) {
+        match state.askers.remove(id) {
+            Some(ReplyTo::Connection(asker)) => {
+                let outcome = asker.pipeline.borrow_mut().complete(asker.place, asker.part, reply);
+                match outcome {
+                    Outcome::Done => {}
+                    Outcome::Refused => self.node.context.stats.replies_refused.add(1),
+                    Outcome::Unknown => self.node.context.stats.replies_unknown.add(1),
+                }
+            }
+            Some(ReplyTo::Worker { worker, id }) => state.for_workers[worker].replies.push((id, reply)),
+            None => tracing::error!(id, "a reply to a request that nobody made"),
+        }
+    }
+
+    /// Refreshes what other threads see of this worker's partitions.
+    fn publish(&self, state: &mut State, now: Time) {
+        let due = state.roles_changed || now.since(state.published) >= PUBLISH_EVERY;
+        if state.dirty && due {
+            self.node.context.cluster.set_status(state.shard.status());
+            state.published = now;
+            state.dirty = false;
+            state.roles_changed = false;
+        }
+    }
+
+    /// When a command that arrives now must have an answer.
+    pub fn deadline(&self) -> Time {
+        let timeout = Duration::from_millis(self.node.context.settings.request_timeout_ms.get());
+        self.node.clock.time_of(Instant::now()) + timeout
+    }
+
+    /// A peer's connection broke: a hint for every shard.
+    pub fn peer_lost(&self, node: NodeId) {
+        for inbox in &self.node.inboxes {
+            inbox.push(Delivery::Input(Input::PeerLost { node }));
+        }
+    }
+}
+
+fn keys_in_slot(shard: &Shard, partition: PartitionId, question: KeysInSlot) -> Value {
+    let _ = (shard.table(partition), question);
+    Value::error("ERR this build cannot look into a slot")
+}

@@ -1,0 +1,66 @@
+//! What the core tells, as log lines and counters.
+
+use replication::Event;
+use replication::contract::Role;
+
+use crate::stats::Stats;
+
+/// Logs and counts. Returns whether the view of the cluster (roles, members) is another one now.
+pub fn record(event: &Event, stats: &Stats) -> bool {
+    match event {
+        Event::Applied { .. } | Event::Lease { .. } => false,
+        Event::Role { partition, term, role, leader } => {
+            if leader.is_some() {
+                stats.leader_changes.add(1);
+            }
+            let leader = leader.map(|leader| format!("{:016x}", leader.0));
+            if *role == Role::Leader {
+                tracing::info!(partition = partition.0, term, "leads");
+            } else {
+                tracing::debug!(partition = partition.0, term, ?role, leader, "role");
+            }
+            true
+        }
+        Event::DigestMismatch { partition, index, ours, theirs, peer } => {
+            tracing::error!(
+                partition = partition.0,
+                index,
+                ours = format!("{ours:032x}"),
+                theirs = format!("{theirs:032x}"),
+                peer = format!("{:016x}", peer.0),
+                "two replicas hold different states at the same index"
+            );
+            true
+        }
+        Event::Membership { partition, index, voters, outgoing, learners, committed } => {
+            tracing::info!(
+                partition = partition.0,
+                index,
+                ?voters,
+                ?outgoing,
+                ?learners,
+                committed,
+                "members"
+            );
+            true
+        }
+        Event::SnapshotSent { partition, to, index, resumed, finished } => {
+            if *finished {
+                stats.snapshots_sent.add(1);
+            }
+            let to = format!("{:016x}", to.0);
+            tracing::info!(partition = partition.0, index, to, resumed, finished, "snapshot transfer");
+            false
+        }
+        Event::SnapshotInstalled { partition, index } => {
+            stats.snapshots_installed.add(1);
+            tracing::info!(partition = partition.0, index, "snapshot of a peer installed");
+            false
+        }
+        Event::SnapshotTaken { partition, index } => {
+            stats.snapshots_taken.add(1);
+            tracing::debug!(partition = partition.0, index, "snapshot taken");
+            false
+        }
+    }
+}

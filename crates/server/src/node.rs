@@ -1,0 +1,310 @@
+//! A node: what its threads share, how it starts and how it stops.
+//!
+//! Threads: the caller's runtime accepts connections and keeps house; each worker has a thread with a shard and its
+//! clients (worker 0 also has the peers' sockets), a log thread and a snapshot thread.
+
+use std::net::TcpStream as StdStream;
+use std::path::Path;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use replication::contract::Input;
+use replication::ordered::raft;
+use replication::shard::{Options, Recovered};
+use replication::{NodeId, PartitionId, Placement, Shard};
+use tokio::sync::{Notify, oneshot};
+use tokio::task::LocalSet;
+
+use crate::clock::Clock;
+use crate::cluster::{ClusterView, NodeView};
+use crate::command::Context;
+use crate::config::{Config, NodeConfig};
+use crate::disk::{self, LogHandle};
+use crate::driver::Worker;
+use crate::identity::Identity;
+use crate::inbox::{Delivery, Inbox};
+use crate::peers::{self, Peers};
+use crate::random;
+use crate::roster::Roster;
+
+/// How long a stopping node tries to hand its leaderships over.
+const HAND_OVER_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long it then waits for its clients' last answers.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
+/// How often a stopping node looks how far it is.
+const STOP_INTERVAL: Duration = Duration::from_millis(5);
+
+/// What the threads of a node share.
+#[derive(Debug)]
+pub struct Node {
+    /// What commands may look at.
+    pub context: Context,
+    /// Who this node is.
+    pub identity: Identity,
+    /// Who the peers are.
+    pub roster: Roster,
+    /// The clocks.
+    pub clock: Clock,
+    /// One for each worker.
+    pub inboxes: Vec<Arc<Inbox>>,
+    /// The ways to the peers.
+    pub peers: Peers,
+    /// By worker: while handing over, does its shard lead nothing?
+    pub handed_over: Vec<AtomicBool>,
+    stop_now: AtomicBool,
+    stop: Notify,
+    failure: Mutex<Option<String>>,
+    failed: Notify,
+}
+
+impl Node {
+    /// A node that is about to start.
+    pub fn new(config: Config, identity: Identity, roster: Roster) -> Node {
+        let id_of = |name: &str| if name == config.node { identity.node() } else { roster.id_of(name) };
+        let ids: Vec<NodeId> = config.nodes.iter().map(|node| id_of(&node.name)).collect();
+        let placement = Placement::round_robin(&ids, config.partitions, config.replication_factor);
+        let views = config.nodes.iter().zip(&ids);
+        let views = views.map(|(node, id)| view(node, *id, node.name == config.node)).collect();
+        let cluster = ClusterView::new(identity.node(), views, Arc::new(placement));
+        let others = config.nodes.iter().zip(&ids).filter(|(node, _)| node.name != config.node);
+        let peers = Peers::new(others.map(|(node, id)| (*id, node.clone())));
+        let workers = config.workers.max(1);
+        let context = Context::new(Arc::new(config), Arc::new(cluster), random::number());
+        Node {
+            context,
+            identity,
+            roster,
+            clock: Clock::start(),
+            inboxes: (0..workers).map(|_| Arc::default()).collect(),
+            peers,
+            handed_over: (0..workers).map(|_| AtomicBool::new(false)).collect(),
+            stop_now: AtomicBool::new(false),
+            stop: Notify::new(),
+            failure: Mutex::default(),
+            failed: Notify::new(),
+        }
+    }
+
+    /// The worker that owns a partition.
+    pub fn owner(&self, partition: PartitionId) -> usize {
+        peers::owner(partition, self.inboxes.len())
+    }
+
+    /// Stop the node; with `now` without handing leadership over.
+    pub fn request_stop(&self, now: bool) {
+        self.stop_now.fetch_or(now, Ordering::AcqRel);
+        self.stop.notify_one();
+    }
+
+    /// Returns once somebody asked for a stop.
+    pub async fn stop_requested(&self) {
+        self.stop.notified().await;
+    }
+
+    /// The node cannot go on.
+    pub fn fail(&self, reason: String) {
+        tracing::error!(reason, "this node cannot go on");
+        self.lock_failure().get_or_insert(reason);
+        self.failed.notify_one();
+    }
+
+    /// Returns once the node cannot go on, with the reason.
+    pub async fn failure(&self) -> String {
+        loop {
+            if let Some(reason) = self.lock_failure().clone() {
+                return reason;
+            }
+            self.failed.notified().await;
+        }
+    }
+
+    /// A peer introduced itself: if it is another than before (rebuilt after the loss of its disk), everybody learns.
+    pub fn peer_found(&self, config: &NodeConfig, identity: &Identity) {
+        let id = identity.node();
+        let Some(before) = self.peers.set_id(&config.name, id) else { return };
+        tracing::info!(peer = config.name, ?before, now = ?id, "a node was rebuilt under a new id");
+        let cluster = &self.context.cluster;
+        let state = cluster.state();
+        cluster.set_node(view(config, id, state.is_alive(id)));
+        let mut placement = Placement::clone(&state.placement);
+        placement.epoch += 1;
+        for replica in placement.partitions.iter_mut().flat_map(|placed| &mut placed.replicas) {
+            if *replica == before {
+                *replica = id;
+            }
+        }
+        let placement = Arc::new(placement);
+        cluster.set_placement(placement.clone());
+        for inbox in &self.inboxes {
+            inbox.push(Delivery::Input(Input::Placement(placement.clone())));
+        }
+    }
+
+    fn lock_failure(&self) -> MutexGuard<'_, Option<String>> {
+        self.failure.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+fn view(config: &NodeConfig, id: NodeId, alive: bool) -> NodeView {
+    NodeView {
+        id,
+        name: config.name.clone(),
+        client: config.client.clone(),
+        peer: config.peer.clone(),
+        alive,
+    }
+}
+
+/// The threads of a node's workers.
+#[derive(Debug)]
+pub struct Workers {
+    node: Arc<Node>,
+    threads: Vec<JoinHandle<()>>,
+    logs: Vec<LogHandle>,
+    next: usize,
+}
+
+impl Workers {
+    /// Starts every worker: opens its log, recovers its partitions, runs its shard.
+    ///
+    /// # Errors
+    /// A log cannot be opened; the text names the file.
+    pub async fn start(node: &Arc<Node>) -> Result<Workers, String> {
+        let mut workers = Workers { node: node.clone(), threads: Vec::new(), logs: Vec::new(), next: 0 };
+        let mut started = Vec::new();
+        for index in 0..node.inboxes.len() {
+            let (sender, receiver) = oneshot::channel();
+            let node = node.clone();
+            let run = move || {
+                let ran =
+                    std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(index, &node, sender)));
+                if ran.is_err() {
+                    node.fail(format!("worker {index} panicked: a broken invariant, see the message above"));
+                }
+            };
+            let thread = std::thread::Builder::new().name(format!("worker-{index}")).spawn(run);
+            workers.threads.push(thread.map_err(|error| format!("cannot start a thread: {error}"))?);
+            started.push(receiver);
+        }
+        for started in started {
+            let log = started.await.map_err(|_| "a worker did not start".to_string())??;
+            workers.logs.push(log);
+        }
+        Ok(workers)
+    }
+
+    /// Gives a client to the next worker.
+    pub fn give_client(&mut self, stream: StdStream, session: crate::session::Session) {
+        self.next = (self.next + 1) % self.node.inboxes.len();
+        self.node.inboxes[self.next].push(Delivery::Connection { stream, session });
+    }
+
+    /// Gives a peer to the worker that has the peers.
+    pub fn give_peer(&self, stream: StdStream) {
+        self.node.inboxes[0].push(Delivery::Peer(stream));
+    }
+
+    /// Hands leadership over, lets clients have their answers, stops the threads.
+    pub async fn stop(self) {
+        let alone = self.node.context.config.nodes.len() == 1;
+        if !self.node.stop_now.load(Ordering::Acquire) && !alone {
+            self.tell(|| Delivery::HandOver);
+            let handed_over = || self.node.handed_over.iter().all(|worker| worker.load(Ordering::Acquire));
+            if !wait_for(HAND_OVER_TIMEOUT, handed_over).await {
+                tracing::warn!("leadership could not be handed over in time");
+            }
+        }
+        self.tell(|| Delivery::Drain);
+        if !wait_for(DRAIN_TIMEOUT, || self.node.context.clients.is_empty()).await {
+            tracing::warn!(clients = self.node.context.clients.len(), "clients were cut off");
+        }
+        self.tell(|| Delivery::Finish);
+        let join = move || {
+            for thread in self.threads {
+                let _ = thread.join();
+            }
+            for log in self.logs {
+                log.stop();
+            }
+        };
+        let _ = tokio::task::spawn_blocking(join).await;
+    }
+
+    fn tell(&self, delivery: impl Fn() -> Delivery) {
+        for inbox in &self.node.inboxes {
+            inbox.push(delivery());
+        }
+    }
+}
+
+async fn wait_for(limit: Duration, condition: impl Fn() -> bool) -> bool {
+    let end = Instant::now() + limit;
+    while !condition() {
+        if Instant::now() >= end {
+            return false;
+        }
+        tokio::time::sleep(STOP_INTERVAL).await;
+    }
+    true
+}
+
+/// The life of a worker's thread.
+fn work(index: usize, node: &Arc<Node>, started: oneshot::Sender<Result<LogHandle, String>>) {
+    let folder = shard_folder(&node.context.config.data, index);
+    let opened = disk::open(node.clone(), index, &folder);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
+    let (log, recovered, runtime) = match (opened, runtime) {
+        (Ok((log, recovered)), Ok(runtime)) => (log, recovered, runtime),
+        (Err(error), _) => return drop(started.send(Err(error))),
+        (_, Err(error)) => return drop(started.send(Err(format!("cannot make a runtime: {error}")))),
+    };
+    let shard = make_shard(index, node, recovered);
+    if started.send(Ok(log.clone())).is_err() {
+        return;
+    }
+    let local = LocalSet::new();
+    let worker = Worker::new(index, node.clone(), shard, log);
+    if index == 0 {
+        for (_, link) in node.peers.links() {
+            local.spawn_local(peers::keep_sending(worker.clone(), link));
+        }
+    }
+    runtime.block_on(local.run_until(Rc::clone(&worker).drive()));
+}
+
+/// The folder that holds a worker's log and snapshots.
+pub fn shard_folder(data: &Path, index: usize) -> std::path::PathBuf {
+    data.join(format!("shard-{index}"))
+}
+
+/// The partitions that a worker's shard holds.
+pub fn partitions_of(placement: &Placement, node: NodeId, index: usize, workers: usize) -> Vec<PartitionId> {
+    let mine = |partition: &PartitionId| {
+        peers::owner(*partition, workers) == index
+            && placement.get(*partition).is_some_and(|placed| placed.replicas.contains(&node))
+    };
+    (0..placement.partitions.len() as u32).map(PartitionId).filter(mine).collect()
+}
+
+fn make_shard(index: usize, node: &Node, recovered: Vec<Recovered>) -> Shard {
+    let config = &node.context.config;
+    let options = Options {
+        lane: index as u8,
+        raft: raft::Options {
+            election_timeout: config.timing.election_timeout,
+            heartbeat_interval: config.timing.heartbeat,
+            ..raft::Options::default()
+        },
+        snapshot_log_bytes: config.storage.snapshot_log_bytes,
+        token_retention_ms: config.tokens.retention.as_millis() as u64,
+        token_limit: config.tokens.limit,
+        replaces: node.identity.replaces(),
+        ..Options::new(node.identity.node(), node.context.incarnation, random::number())
+    };
+    let placement = node.context.cluster.state().placement.clone();
+    let partitions = partitions_of(&placement, node.identity.node(), index, node.inboxes.len());
+    Shard::new(options, placement, partitions, recovered, node.clock.now())
+}
