@@ -1,5 +1,10 @@
-//! Development tasks: `cargo xtask sim`.
+//! Development tasks: `cargo xtask sim|bench`. Each is a module of its own. The rules that the repository keeps about
+//! itself are ordinary tests, in `tests/tidy.rs`.
 
+// Measuring needs a clock.
+#![allow(clippy::disallowed_methods)]
+
+mod bench;
 mod sim;
 
 use std::process::ExitCode;
@@ -18,10 +23,31 @@ struct Arguments {
 enum Task {
     /// Runs whole simulated clusters, one per seed, and judges them.
     Sim(sim::Arguments),
+    /// Measures Consort beside etcd, Redis and the machine's limit, all on this machine.
+    Bench(bench::Arguments),
+    /// Ends the processes of a measurement when it ends; started by `bench`.
+    #[command(hide = true)]
+    BenchKeeper,
+    /// A process of the machine's limit; started by `bench`.
+    #[command(hide = true)]
+    BenchLimit(bench::LimitArguments),
 }
 
 fn main() -> ExitCode {
     match Arguments::parse().task {
         Task::Sim(arguments) => sim::run(&arguments),
+        Task::Bench(arguments) => told(bench::run(&arguments)),
+        Task::BenchKeeper => told(bench::keep()),
+        Task::BenchLimit(arguments) => told(bench::run_limit(&arguments)),
+    }
+}
+
+fn told(outcome: Result<(), String>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("error: {message}");
+            ExitCode::FAILURE
+        }
     }
 }

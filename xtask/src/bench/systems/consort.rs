@@ -1,0 +1,111 @@
+//! Consort: three nodes with default settings, started as an operator would: a configuration file each, `--bootstrap`.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Command;
+use std::{env, fs};
+
+use data::slot::SLOTS;
+use resp::Value;
+
+use super::super::children::{Nursery, free_ports, wait_until};
+use super::super::keys::keys_of;
+use super::super::wire::resp::Client;
+use super::{Route, System, Target, loopback, start_all};
+
+const NODES: usize = 3;
+
+/// Starts a cluster from the binary at `program`.
+pub fn start(nursery: &Nursery, program: &Path, route: Route, keys: u32) -> Result<System, String> {
+    let ports = free_ports(2 * NODES)?;
+    let (clients, peers) = ports.split_at(NODES);
+    let nodes: String = (0..NODES)
+        .map(|index| {
+            let (client, peer) = (clients[index], peers[index]);
+            format!(
+                "\n[[nodes]]\nname = \"n{index}\"\nclient = \"127.0.0.1:{client}\"\npeer = \"127.0.0.1:{peer}\"\n"
+            )
+        })
+        .collect();
+    let mut commands = Vec::new();
+    for index in 0..NODES {
+        let folder = nursery.folder(&format!("consort-{index}"))?;
+        let file = folder.join("consort.toml");
+        let data = folder.join("data");
+        let text =
+            format!("cluster = \"bench\"\nnode = \"n{index}\"\ndata = {data:?}\nlog = \"warn\"\n{nodes}");
+        fs::write(&file, text).map_err(|error| format!("{}: {error}", file.display()))?;
+        let mut command = Command::new(program);
+        // What is measured is the default: settings of the shell that runs the measurement stay out of it.
+        for (name, _) in env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("CONSORT_")) {
+            command.env_remove(name);
+        }
+        command.arg("server").arg("--config").arg(&file).arg("--bootstrap");
+        commands.push(command);
+    }
+    let mut servers = start_all(nursery, "consort", &mut commands)?;
+    let addresses: Vec<_> = clients.iter().map(|port| loopback(*port)).collect();
+    let owners = wait_until("consort", &mut servers, || owners(&addresses))?;
+    Ok(System {
+        name: "consort",
+        promise: "majority of 3 on disk, linearizable",
+        servers,
+        commands,
+        targets: targets(&addresses, &owners, route, keys),
+        etcd: false,
+    })
+}
+
+fn targets(
+    addresses: &[SocketAddr],
+    owners: &BTreeMap<u16, SocketAddr>,
+    route: Route,
+    keys: u32,
+) -> Vec<Target> {
+    let owned = |address: SocketAddr| move |slot: u16| owners.get(&slot) == Some(&address);
+    addresses
+        .iter()
+        .zip(1..)
+        .map(|(address, seed)| match route {
+            Route::Leader => Target { address: *address, keys: keys_of(keys, seed, owned(*address)) },
+            Route::Any => Target { address: *address, keys: keys_of(keys, seed, |_| true) },
+        })
+        .filter(|target| !target.keys.is_empty())
+        .collect()
+}
+
+/// Who leads each slot, once all nodes say the same and every slot takes a write.
+fn owners(addresses: &[SocketAddr]) -> Result<BTreeMap<u16, SocketAddr>, String> {
+    let mut views = Vec::new();
+    for address in addresses {
+        let mut client = Client::connect(*address)?;
+        let info = client.call(&["CLUSTER", "INFO"])?;
+        if !format!("{info:?}").contains("cluster_state:ok") {
+            return Err(format!("{address}: {info:?}"));
+        }
+        views.push(slots(&client.call(&["CLUSTER", "SLOTS"])?)?);
+    }
+    let view = views.swap_remove(0);
+    if view.len() != usize::from(SLOTS) || views.iter().any(|other| *other != view) {
+        return Err("the nodes do not agree yet on who leads what".into());
+    }
+    Ok(view)
+}
+
+/// `CLUSTER SLOTS`: a list of first slot, last slot, the leader's host and port and id, then the replicas.
+fn slots(reply: &Value) -> Result<BTreeMap<u16, SocketAddr>, String> {
+    let range = |value: &Value| {
+        let Value::Array(fields) = value else { return None };
+        let (Value::Integer(first), Value::Integer(last)) = (fields.first()?, fields.get(1)?) else {
+            return None;
+        };
+        let Value::Array(leader) = fields.get(2)? else { return None };
+        let Value::Integer(port) = leader.get(1)? else { return None };
+        Some((u16::try_from(*first).ok()?..=u16::try_from(*last).ok()?, loopback(u16::try_from(*port).ok()?)))
+    };
+    let Value::Array(entries) = reply else { return Err(format!("CLUSTER SLOTS: {reply:?}")) };
+    let ranges: Option<Vec<_>> = entries.iter().map(range).collect();
+    let ranges = ranges.ok_or_else(|| format!("CLUSTER SLOTS: {reply:?}"))?;
+    Ok(ranges.into_iter().flat_map(|(slots, leader)| slots.map(move |slot| (slot, leader))).collect())
+}

@@ -1,0 +1,163 @@
+//! The systems that are measured: how each is started, where its connections go, and what its processes cost.
+
+mod consort;
+mod etcd;
+mod limit;
+mod redis;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use clap::ValueEnum;
+
+use super::children::{Nursery, Server};
+use super::keys::Key;
+use super::load::Plan;
+use super::process;
+use super::wire::etcd::Etcd;
+use super::wire::resp::Resp;
+use super::wire::{Operation, Wire};
+
+/// A system beside which Consort is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Peer {
+    /// Three nodes of etcd: a majority holds each write on disk, reads are linearizable.
+    Etcd,
+    /// One Redis that syncs its file before it answers: one copy, so it survives no loss of a machine.
+    Redis,
+    /// The same Redis with two replicas, which follow without being waited for.
+    RedisReplicas,
+    /// What this machine allows at best: a bare server of our own that does nothing but make batches durable on a
+    /// majority.
+    Limit,
+}
+
+/// Where the connections of a system with several nodes go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Route {
+    /// Straight to whoever leads, as cluster clients do.
+    Leader,
+    /// Evenly to all nodes, whatever the key; the nodes forward.
+    Any,
+}
+
+/// A running system.
+pub struct System {
+    /// Its name in tables.
+    pub name: &'static str,
+    /// What it promises, in a few words.
+    pub promise: &'static str,
+    servers: Vec<Server>,
+    /// How its servers are started again, in the order of `servers`; empty for those that never are.
+    commands: Vec<Command>,
+    targets: Vec<Target>,
+    etcd: bool,
+}
+
+/// A place for connections, and the keys that they use there.
+struct Target {
+    address: SocketAddr,
+    keys: Vec<Key>,
+}
+
+impl System {
+    /// Starts Consort from the binary at `program` and waits until it serves.
+    ///
+    /// # Errors
+    /// It could not be started; with what it printed.
+    pub fn consort(nursery: &Nursery, program: &Path, route: Route, keys: u32) -> Result<Self, String> {
+        consort::start(nursery, program, route, keys)
+    }
+
+    /// Starts a peer and waits until it serves.
+    ///
+    /// # Errors
+    /// It is not installed or could not be started; with what it printed.
+    pub fn peer(nursery: &Nursery, peer: Peer, route: Route, keys: u32) -> Result<Self, String> {
+        match peer {
+            Peer::Etcd => etcd::start(nursery, route, keys),
+            Peer::Redis => redis::start(nursery, keys, 0),
+            Peer::RedisReplicas => redis::start(nursery, keys, 2),
+            Peer::Limit => limit::start(nursery, keys),
+        }
+    }
+
+    /// `connections` connections for `operation` on all keys, spread evenly over the places that take them.
+    pub fn plans(&self, operation: Operation, connections: usize) -> Vec<Plan<'_>> {
+        (0..connections)
+            .map(|index| {
+                let target = &self.targets[index % self.targets.len()];
+                self.plan(operation, target, &target.keys)
+            })
+            .collect()
+    }
+
+    /// A connection to each place, each for all keys of that place.
+    pub fn filling_plans(&self) -> Vec<Plan<'_>> {
+        self.targets.iter().map(|target| self.plan(Operation::Set, target, &target.keys)).collect()
+    }
+
+    fn plan<'a>(&self, operation: Operation, target: &Target, keys: &'a [Key]) -> Plan<'a> {
+        let wire: Box<dyn Wire> = match self.etcd {
+            true => Box::new(Etcd::new(target.address, operation)),
+            false => Box::new(Resp::new(operation)),
+        };
+        Plan { address: target.address, wire, keys }
+    }
+
+    /// Time that all its processes took from the processors so far.
+    ///
+    /// # Errors
+    /// One of them ended.
+    pub fn cpu_time(&self) -> Result<Duration, String> {
+        self.servers.iter().map(|server| process::cpu_time(server.id())).sum()
+    }
+
+    /// Resident memory of each of its processes, in bytes.
+    ///
+    /// # Errors
+    /// One of them ended.
+    pub fn resident_bytes(&self) -> Result<Vec<u64>, String> {
+        self.servers.iter().map(|server| process::resident_bytes(server.id())).collect()
+    }
+
+    /// Fails if one of its processes ended.
+    ///
+    /// # Errors
+    /// With what it printed last.
+    pub fn check(&mut self) -> Result<(), String> {
+        self.servers.iter_mut().try_for_each(Server::check)
+    }
+
+    /// Where its nodes take connections.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.targets.iter().map(|target| target.address).collect()
+    }
+
+    /// Kills all its processes at once and starts them again.
+    ///
+    /// # Errors
+    /// One could not be started.
+    pub fn restart(&mut self, nursery: &Nursery) -> Result<(), String> {
+        self.servers.clear();
+        for (index, command) in self.commands.iter_mut().enumerate() {
+            self.servers.push(nursery.start(&format!("{}-again-{index}", self.name), command)?);
+        }
+        Ok(())
+    }
+}
+
+fn loopback(port: u16) -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, port))
+}
+
+/// Starts all `commands` under names that begin with `name`.
+fn start_all(nursery: &Nursery, name: &str, commands: &mut [Command]) -> Result<Vec<Server>, String> {
+    commands
+        .iter_mut()
+        .enumerate()
+        .map(|(index, command)| nursery.start(&format!("{name}-{index}"), command))
+        .collect()
+}
