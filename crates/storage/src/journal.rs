@@ -91,26 +91,27 @@ impl<D: Disk> Journal<D> {
         Ok((journal, found.into_values().collect()))
     }
 
-    /// Writes a batch: after a crash all of it is found or nothing (in two parts, if it writes about a partition that it or the
-    /// batch before has forgotten). Durable after the next [`Journal::sync`].
+    /// Writes a batch: after a crash all of it is found or nothing (in two parts, if it forgets a partition and goes on writing
+    /// about it). Durable after the next [`Journal::sync`].
     ///
     /// # Errors
     /// [`AppendError::Full`]: nothing was written, it may be tried again. Anything else: the process has to stop.
     pub fn append(&mut self, batch: Batch) -> Result<(), AppendError> {
-        let mut part = Vec::with_capacity(batch.writes.len());
+        let records: Vec<Record> = batch.writes.into_iter().map(record).collect();
+        if records.iter().any(|record| self.forgetting.contains(&record.partition())) {
+            self.sync().map_err(AppendError::Failed)?;
+        }
+        let mut rest = &records[..];
         let mut begun = false;
-        for record in batch.writes.into_iter().map(record) {
-            let partition = record.partition();
-            let forgotten = part.iter().any(|before| is_forget(before) && before.partition() == partition);
-            if forgotten || self.forgetting.contains(&partition) {
-                self.append_part(&part, begun)?;
-                begun |= !part.is_empty();
-                part.clear();
+        while !rest.is_empty() {
+            if begun {
                 self.sync().map_err(AppendError::Failed)?;
             }
-            part.push(record);
+            let (part, after) = rest.split_at(first_life(rest));
+            self.append_part(part, begun)?;
+            begun = true;
+            rest = after;
         }
-        self.append_part(&part, begun)?;
         self.last_batch = batch.number;
         match self.log.maintain() {
             Ok(_) | Err(AppendError::Full) => Ok(()),
@@ -258,6 +259,19 @@ pub fn destroy<D: Disk>(disk: &D) -> Result<(), Failure> {
 
 fn is_forget(record: &Record) -> bool {
     matches!(record, Record::Forget { .. })
+}
+
+/// How many records come before one about a partition that another before it forgets.
+fn first_life(records: &[Record]) -> usize {
+    let mut forgotten = BTreeSet::new();
+    let goes_on = |record: &Record| {
+        let again = forgotten.contains(&record.partition());
+        if is_forget(record) {
+            forgotten.insert(record.partition());
+        }
+        again
+    };
+    records.iter().position(goes_on).unwrap_or(records.len())
 }
 
 fn record(write: Write) -> Record {

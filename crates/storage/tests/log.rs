@@ -238,7 +238,7 @@ fn nothing_goes_on_after_a_failed_sync_or_write() {
         log.append(&[append(1, 1, 1, b"kept")]).unwrap();
         log.sync().unwrap();
         fail(&disk, true);
-        let result = log.append(&[append(1, 2, 1, b"lost")]);
+        let result = log.append(&[append(1, 2, 1, &[3; 5000])]);
         assert!(result.is_err() || log.sync().is_err());
         fail(&disk, false);
         assert!(matches!(log.append(&[append(1, 2, 1, b"x")]), Err(AppendError::Failed(_))));
@@ -262,6 +262,38 @@ fn a_second_opening_finds_what_the_first_found() {
         copy.crash(seed);
         assert_eq!(open(&copy).1, found, "what was recovered is durable");
     }
+}
+
+/// Three batches, of which a crash loses the first two and keeps the third: the third must not come back when others are
+/// written in the place of the first two.
+#[test]
+fn what_a_crash_left_behind_the_end_stays_dead() {
+    const HEADS: usize = 40 + 32;
+    let disk = MemoryDisk::new();
+    let (mut log, _) = open(&disk);
+    log.append(&[append(1, 1, 1, b"kept")]).unwrap();
+    log.sync().unwrap();
+    let before = disk.content("wal-00000001").unwrap();
+    for position in 2..=4 {
+        log.append(&[append(1, position, 1, &[position as u8; 1000])]).unwrap();
+    }
+    let after = disk.content("wal-00000001").unwrap();
+    let first = before.iter().zip(&after).position(|(before, after)| before != after).unwrap() / 8 * 8;
+    let third = first + 2 * (HEADS + 1000);
+    assert_eq!(after[third..third + 3], *b"GRP");
+    disk.kill();
+    disk.damage("wal-00000001", |bytes| bytes[..third].copy_from_slice(&before[..third])).unwrap();
+    let (mut log, found) = open(&disk);
+    assert_eq!(found[0].entries, [entry(1, 1, b"kept")]);
+    // Opening wrote a group without records (40 bytes); this one ends where the third begins.
+    log.append(&[append(1, 2, 2, &[9; 2 * (HEADS + 1000) - 40 - HEADS])]).unwrap();
+    assert_eq!(
+        &disk.content("wal-00000001").unwrap()[third..third + 4],
+        b"GRP\x9c",
+        "the third follows directly"
+    );
+    let (_, found) = reopen(&disk);
+    assert_eq!(positions(&found[0]), [(1, 1), (2, 2)]);
 }
 
 #[test]

@@ -186,10 +186,8 @@ impl<D: Disk> Log<D> {
     /// The second half of [`Log::sync`]: frees old segments.
     pub(crate) fn release(&mut self) -> Result<(), Failure> {
         self.check_alive()?;
-        while self.segments.list().len() > 1
-            && self.index.live(self.segments.list()[0].id) == 0
-            && self.durable + 1 == self.sequence
-        {
+        assert_eq!(self.durable + 1, self.sequence, "what takes the place of old records is durable");
+        while self.segments.list().len() > 1 && self.index.live(self.segments.list()[0].id) == 0 {
             self.segments.release_oldest().map_err(|failure| self.poison(failure))?;
             self.index.remove_oldest_segment();
         }

@@ -143,6 +143,8 @@ impl<D: Disk> Snapshots<D> {
     /// # Errors
     /// The disk refused.
     pub fn open(disk: D) -> Result<Snapshots<D>, Failure> {
+        // A process that was killed may have left a rename that is not durable; older files go only after it is.
+        disk.sync_folder().map_err(Failure::of("sync", "folder"))?;
         let names = disk.list().map_err(Failure::of("list", "folder"))?;
         let mut finished: BTreeMap<u32, u64> = BTreeMap::new();
         for found in names.iter().filter_map(|name| parse_name(name)) {
