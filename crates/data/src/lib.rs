@@ -11,16 +11,23 @@
 //! Where to read next: `command` (the table), `table` (the state), `view` (state plus writes under way), `mutation`.
 
 pub mod command;
+pub(crate) mod commands;
+mod context;
+mod entry;
+mod errors;
+pub mod glob;
 pub mod mutation;
+mod number;
 pub mod prepare;
 pub mod route;
 pub mod slot;
 pub mod stamp;
 pub mod table;
+mod varint;
 pub mod view;
 
 pub use command::Command;
-pub use mutation::{Mutation, Operation};
+pub use mutation::{Mutation, MutationBuilder, Operation};
 pub use prepare::{Answer, Prepared, Watch, answer, fingerprint, prepare, prepare_transaction};
 pub use route::{Route, route};
 pub use stamp::Stamp;

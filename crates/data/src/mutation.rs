@@ -1,6 +1,40 @@
 //! Mutations: absolute changes of state, as bytes that are the same in memory, in the log and on the wire.
+//!
+//! Layout: one byte of version, then operations, each a tag and its fields. A *block* is a varint length and that many
+//! bytes.
+//!
+//! ```text
+//! 1 Set, no expiry    key block, value block
+//! 2 Set, with expiry  expiry (8 bytes, little endian), key block, value block
+//! 3 SetRange          key block, offset varint, bytes block
+//! 4 Delete            key block
+//! 5 Expire            key block, expiry (8 bytes, little endian)
+//! 6 Persist           key block
+//! 7 Flush
+//! ```
+//!
+//! Invariant: applying a mutation again to a later state of the keys, and then all those that followed it, ends in the
+//! same state as applying them once. Every operation overwrites what it names, so this holds as long as `Expire` is
+//! made only for a key that is present at its place in the order; [`prepare`](crate::prepare()) keeps to that.
 
-use bytes::Bytes;
+use bytes::{BufMut, Bytes, BytesMut};
+
+use crate::table::Malformed;
+use crate::varint::{self, Reader};
+
+/// The version that [`MutationBuilder`] writes.
+pub const MUTATION_VERSION: u8 = 1;
+
+/// The longest string in bytes; Redis' default of `proto-max-bulk-len`.
+pub const MAX_STRING_BYTES: u64 = 512 * 1024 * 1024;
+
+const SET: u8 = 1;
+const SET_WITH_EXPIRY: u8 = 2;
+const SET_RANGE: u8 = 3;
+const DELETE: u8 = 4;
+const EXPIRE: u8 = 5;
+const PERSIST: u8 = 6;
+const FLUSH: u8 = 7;
 
 /// One change to one key (or to every key of the partition).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,3 +55,175 @@ pub enum Operation<'a> {
 /// A sequence of operations that take effect together, encoded. The first byte is the version of the format.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mutation(pub Bytes);
+
+impl Mutation {
+    /// The operations, in order. The iterator ends after the first error.
+    pub fn operations(&self) -> Operations<'_> {
+        let mut reader = Reader::new(&self.0);
+        let failed = match reader.byte() {
+            Ok(MUTATION_VERSION) => None,
+            Ok(_) => Some(Malformed("a mutation of an unknown version")),
+            Err(error) => Some(error),
+        };
+        Operations { reader, failed, done: false }
+    }
+
+    /// Goes through all operations.
+    ///
+    /// # Errors
+    /// The bytes are not a mutation.
+    pub fn check(&self) -> Result<(), Malformed> {
+        self.operations().try_for_each(|operation| operation.map(|_| ()))
+    }
+}
+
+/// The operations of a [`Mutation`].
+#[derive(Clone, Debug)]
+pub struct Operations<'a> {
+    reader: Reader<'a>,
+    failed: Option<Malformed>,
+    done: bool,
+}
+
+impl<'a> Iterator for Operations<'a> {
+    type Item = Result<Operation<'a>, Malformed>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.done {
+            return None;
+        }
+        let item = match self.failed.take() {
+            Some(error) => Err(error),
+            None if self.reader.is_empty() => {
+                self.done = true;
+                return None;
+            }
+            None => read_operation(&mut self.reader),
+        };
+        self.done = item.is_err();
+        Some(item)
+    }
+}
+
+fn read_operation<'a>(reader: &mut Reader<'a>) -> Result<Operation<'a>, Malformed> {
+    match reader.byte()? {
+        SET => read_set(reader, None),
+        SET_WITH_EXPIRY => {
+            let expire_at_ms = Some(reader.u64_le()?);
+            read_set(reader, expire_at_ms)
+        }
+        SET_RANGE => read_set_range(reader),
+        DELETE => Ok(Operation::Delete { key: reader.block()? }),
+        EXPIRE => Ok(Operation::Expire { key: reader.block()?, expire_at_ms: Some(reader.u64_le()?) }),
+        PERSIST => Ok(Operation::Expire { key: reader.block()?, expire_at_ms: None }),
+        FLUSH => Ok(Operation::Flush),
+        _ => Err(Malformed("an operation of an unknown kind")),
+    }
+}
+
+fn read_set<'a>(reader: &mut Reader<'a>, expire_at_ms: Option<u64>) -> Result<Operation<'a>, Malformed> {
+    Ok(Operation::Set { key: reader.block()?, value: reader.block()?, expire_at_ms })
+}
+
+fn read_set_range<'a>(reader: &mut Reader<'a>) -> Result<Operation<'a>, Malformed> {
+    let (key, offset, bytes) = (reader.block()?, reader.varint()?, reader.block()?);
+    match offset.checked_add(bytes.len() as u64) {
+        Some(end) if end <= MAX_STRING_BYTES => Ok(Operation::SetRange { key, offset, bytes }),
+        _ => Err(Malformed("a range beyond the longest string")),
+    }
+}
+
+/// Puts a [`Mutation`] together.
+#[derive(Debug, Default)]
+pub struct MutationBuilder {
+    /// Empty until the first operation.
+    bytes: BytesMut,
+}
+
+impl MutationBuilder {
+    /// A builder without operations.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Has nothing been added yet?
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// Adds an operation.
+    pub fn push(&mut self, operation: &Operation<'_>) {
+        match *operation {
+            Operation::Set { key, value, expire_at_ms } => {
+                self.start(key.len() + value.len());
+                match expire_at_ms {
+                    None => self.bytes.put_u8(SET),
+                    Some(at_ms) => {
+                        self.bytes.put_u8(SET_WITH_EXPIRY);
+                        self.bytes.put_u64_le(at_ms);
+                    }
+                }
+                self.block(key);
+                self.block(value);
+            }
+            Operation::SetRange { key, offset, bytes } => {
+                self.tagged_key(SET_RANGE, key, bytes.len());
+                varint::put(&mut self.bytes, offset);
+                self.block(bytes);
+            }
+            Operation::Delete { key } => self.tagged_key(DELETE, key, 0),
+            Operation::Expire { key, expire_at_ms: Some(at_ms) } => {
+                self.tagged_key(EXPIRE, key, 0);
+                self.bytes.put_u64_le(at_ms);
+            }
+            Operation::Expire { key, expire_at_ms: None } => self.tagged_key(PERSIST, key, 0),
+            Operation::Flush => {
+                self.start(0);
+                self.bytes.put_u8(FLUSH);
+            }
+        }
+    }
+
+    /// Adds all operations of `mutation`, which this crate has built.
+    pub(crate) fn append(&mut self, mutation: &Mutation) {
+        self.start(mutation.0.len());
+        self.bytes.extend_from_slice(mutation.0.get(1..).unwrap_or_default());
+    }
+
+    /// The mutation; `None` if nothing was added.
+    pub fn finish(self) -> Option<Mutation> {
+        (!self.bytes.is_empty()).then(|| Mutation(self.bytes.freeze()))
+    }
+
+    /// Writes the version before the first operation, and makes room for one with `payload_bytes` of blocks.
+    fn start(&mut self, payload_bytes: usize) {
+        // Tag, expiry and three varints take 29 bytes at most with lengths below 4 GiB.
+        self.bytes.reserve(payload_bytes + 32);
+        if self.bytes.is_empty() {
+            self.bytes.put_u8(MUTATION_VERSION);
+        }
+    }
+
+    fn tagged_key(&mut self, tag: u8, key: &[u8], more_bytes: usize) {
+        self.start(key.len() + more_bytes);
+        self.bytes.put_u8(tag);
+        self.block(key);
+    }
+
+    fn block(&mut self, bytes: &[u8]) {
+        varint::put(&mut self.bytes, bytes.len() as u64);
+        self.bytes.extend_from_slice(bytes);
+    }
+}
+
+impl<'a> FromIterator<Operation<'a>> for MutationBuilder {
+    fn from_iter<I: IntoIterator<Item = Operation<'a>>>(operations: I) -> Self {
+        let mut builder = MutationBuilder::new();
+        operations.into_iter().for_each(|operation| builder.push(&operation));
+        builder
+    }
+}
+
+#[cfg(test)]
+#[path = "mutation_tests.rs"]
+mod tests;

@@ -1,0 +1,137 @@
+//! The server, the cluster, and all keys at once.
+
+use super::{Argument as A, ArgumentKind, Command, Join, Spread};
+use crate::commands::{inspect, keyspace};
+
+const FLUSH_MODE: &[A] =
+    &[A::one_of("flush-type", &[A::word("async", "ASYNC"), A::word("sync", "SYNC")]).optional()];
+const ALWAYS: &str = "loading stale";
+const ORDERED: &str = "admin noscript loading stale";
+const STRING: ArgumentKind = ArgumentKind::String;
+
+pub(super) const ROWS: &[Command] = &[
+    Command::read("dbsize", 1, keyspace::dbsize)
+        .flags("readonly fast", "keyspace")
+        .spread(Spread::Everywhere(Join::Sum))
+        .docs("server", "1.0.0", "O(1)", "Gives the number of keys."),
+    Command::write("flushdb", -1, keyspace::flush)
+        .flags("write", "keyspace dangerous")
+        .spread(Spread::Everywhere(Join::AllOk))
+        .docs("server", "1.0.0", "O(N) with N keys", "Deletes every key; atomic within a partition.")
+        .arguments(FLUSH_MODE),
+    Command::write("flushall", -1, keyspace::flush)
+        .flags("write", "keyspace dangerous")
+        .spread(Spread::Everywhere(Join::AllOk))
+        .docs("server", "1.0.0", "O(N) with N keys", "Deletes every key; atomic within a partition.")
+        .arguments(FLUSH_MODE),
+    Command::server("command", -1)
+        .flags(ALWAYS, "connection")
+        .docs("server", "2.8.13", "O(N) with N commands", "Describes the commands.")
+        .subcommands(COMMAND),
+    Command::server("info", -1)
+        .flags(ALWAYS, "dangerous")
+        .docs("server", "1.0.0", "O(1)", "Gives figures about the server.")
+        .arguments(&[A::new("section", STRING).optional().multiple()]),
+    Command::server("config", -2)
+        .docs("server", "2.0.0", "O(1)", "Reads and changes settings.")
+        .subcommands(CONFIG),
+    Command::server("cluster", -2)
+        .docs("cluster", "3.0.0", "O(1)", "Questions about the cluster.")
+        .subcommands(CLUSTER),
+    Command::server("time", 1).flags("loading stale fast", "").docs(
+        "server",
+        "2.6.0",
+        "O(1)",
+        "Gives the time of the server.",
+    ),
+    Command::server("role", 1).flags("noscript loading stale fast", "admin dangerous").docs(
+        "server",
+        "2.8.12",
+        "O(1)",
+        "Gives the part that the server plays.",
+    ),
+    Command::server("shutdown", -1)
+        .flags("admin noscript loading stale no_multi allow_busy", "")
+        .docs("server", "1.0.0", "O(1)", "Stops the server.")
+        .arguments(&[
+            A::one_of("save-selector", &[A::word("nosave", "NOSAVE"), A::word("save", "SAVE")]).optional(),
+            A::word("now", "NOW").optional(),
+            A::word("force", "FORCE").optional(),
+        ]),
+    Command::server("latency", -2).docs("server", "2.8.13", "O(1)", "Questions about delays."),
+    Command::server("slowlog", -2).docs("server", "2.2.12", "O(1)", "Questions about slow commands."),
+    Command::server("consort", -2).flags("admin noscript", "").docs(
+        "server",
+        "0.1.0",
+        "O(1)",
+        "Consort's own questions and orders: the state of the cluster, handing over, replacing a node.",
+    ),
+    Command::read("memory", -2, inspect::memory)
+        .docs("server", "4.0.0", "O(1)", "Questions about memory.")
+        .subcommands(MEMORY),
+];
+
+const MEMORY: &[Command] = &[
+    Command::read("memory|usage", -3, inspect::memory)
+        .flags("readonly", "")
+        .keys(2, 2, 1)
+        .docs("server", "4.0.0", "O(1)", "Gives the memory that a key takes, in bytes.")
+        .arguments(&[
+            A::new("key", ArgumentKind::Key),
+            A::new("count", ArgumentKind::Integer).token("SAMPLES").optional(),
+        ]),
+    Command::read("memory|help", 2, inspect::memory).flags(ALWAYS, "").docs(
+        "server",
+        "4.0.0",
+        "O(1)",
+        "Lists the subcommands.",
+    ),
+];
+
+const COMMAND: &[Command] = &[
+    row("command|count", 2, ALWAYS, "connection", "2.8.13", "Gives the number of commands."),
+    row("command|docs", -2, ALWAYS, "connection", "7.0.0", "Documents commands."),
+    row(
+        "command|getkeys",
+        -3,
+        ALWAYS,
+        "connection",
+        "2.8.13",
+        "Gives the keys among the arguments of a command.",
+    ),
+    row("command|help", 2, ALWAYS, "connection", "5.0.0", "Lists the subcommands."),
+    row("command|info", -2, ALWAYS, "connection", "2.8.13", "Describes commands."),
+    row("command|list", -2, ALWAYS, "connection", "7.0.0", "Names the commands."),
+];
+
+const CONFIG: &[Command] = &[
+    row("config|get", -3, ORDERED, "", "2.0.0", "Reads settings."),
+    row("config|help", 2, ALWAYS, "", "5.0.0", "Lists the subcommands."),
+    row("config|resetstat", 2, ORDERED, "", "2.0.0", "Sets the counters of INFO to zero."),
+    row("config|set", -4, ORDERED, "", "2.0.0", "Changes settings."),
+];
+
+const CLUSTER: &[Command] = &[
+    row("cluster|countkeysinslot", 3, "stale", "", "3.0.0", "Counts the keys in a slot."),
+    row("cluster|getkeysinslot", 4, "stale", "", "3.0.0", "Gives keys of a slot."),
+    row("cluster|help", 2, ALWAYS, "", "5.0.0", "Lists the subcommands."),
+    row("cluster|info", 2, "stale", "", "3.0.0", "Gives the state of the cluster."),
+    row("cluster|keyslot", 3, "stale", "", "3.0.0", "Gives the slot of a key."),
+    row("cluster|links", 2, "stale", "", "7.0.0", "Gives the connections between nodes."),
+    row("cluster|myid", 2, "stale", "", "3.0.0", "Gives the id of the node."),
+    row("cluster|nodes", 2, "stale", "", "3.0.0", "Describes the nodes, a line for each."),
+    row("cluster|replicas", 3, "admin stale", "", "5.0.0", "Gives the replicas of a node."),
+    row("cluster|shards", 2, "stale", "", "7.0.0", "Gives slots and nodes, by shard."),
+    row("cluster|slots", 2, "stale", "", "3.0.0", "Gives slots and nodes, by range of slots."),
+];
+
+const fn row(
+    name: &'static str,
+    arity: i32,
+    flags: &'static str,
+    categories: &'static str,
+    since: &'static str,
+    summary: &'static str,
+) -> Command {
+    Command::server(name, arity).flags(flags, categories).docs("server", since, "O(1)", summary)
+}

@@ -1,0 +1,62 @@
+//! `INCR`, `DECR`, `INCRBY`, `DECRBY`, `INCRBYFLOAT`. The mutation holds the sum, so that it may be applied again.
+
+use bytes::Bytes;
+use resp::Value;
+
+use super::integer;
+use crate::context::Context;
+use crate::errors;
+use crate::number::{Decimal, parse_integer};
+use crate::view::Found;
+
+/// No whole number takes more bytes than the smallest.
+const MAX_DIGITS: u64 = 20;
+
+pub(crate) fn incr(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Value, Value> {
+    add(context, &arguments[1], 1)
+}
+
+pub(crate) fn decr(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Value, Value> {
+    add(context, &arguments[1], -1)
+}
+
+pub(crate) fn incrby(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Value, Value> {
+    let increment = integer(&arguments[2])?;
+    add(context, &arguments[1], increment)
+}
+
+pub(crate) fn decrby(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Value, Value> {
+    let increment = integer(&arguments[2])?.checked_neg().ok_or(errors::DECREMENT_OVERFLOW)?;
+    add(context, &arguments[1], increment)
+}
+
+pub(crate) fn incrbyfloat(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Value, Value> {
+    let key = &arguments[1];
+    let found = context.string(key)?;
+    let number = match &found {
+        Some(found) => Decimal::parse(&found.bytes()).ok_or(errors::NOT_FLOAT)?,
+        None => Decimal::ZERO,
+    };
+    let increment = Decimal::parse(&arguments[2]).ok_or(errors::NOT_FLOAT)?;
+    let sum = number.add(increment).ok_or(errors::NAN_OR_INFINITY)?.print();
+    context.set(key, sum.as_bytes(), found.and_then(|found| found.expire_at_ms));
+    Ok(Value::bulk(sum))
+}
+
+fn add(context: &mut Context<'_>, key: &Bytes, increment: i64) -> Result<Value, Value> {
+    let found = context.string(key)?;
+    let number = match &found {
+        Some(found) => number_in(found).ok_or(errors::NOT_INTEGER)?,
+        None => 0,
+    };
+    let sum = number.checked_add(increment).ok_or(errors::OVERFLOW)?;
+    context.set(key, sum.to_string().as_bytes(), found.and_then(|found| found.expire_at_ms));
+    Ok(Value::Integer(sum))
+}
+
+fn number_in(found: &Found<'_>) -> Option<i64> {
+    if found.len() > MAX_DIGITS {
+        return None;
+    }
+    parse_integer(&found.bytes())
+}

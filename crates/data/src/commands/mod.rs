@@ -1,0 +1,55 @@
+//! The code of the commands, by theme. Each is a [`Handler`](crate::context::Handler): it looks at keys, decides
+//! whatever depends on time, chance or the value before, adds absolute changes, and gives the reply.
+//!
+//! Differences from Redis that are meant:
+//! - `INCRBYFLOAT` adds in decimal, exactly, where Redis rounds in 80-bit floating point (see `number`).
+//! - `OBJECT ENCODING` tells what Redis would make of the value if it were set anew; Redis also remembers how the value came about.
+//!   `OBJECT REFCOUNT` is 1, `OBJECT IDLETIME` 0: neither is kept.
+//! - A key ends at its expiry, where Redis lets it live for the rest of that millisecond; `SET` with an expiry in the past
+//!   deletes the key at once.
+//! - The glob matcher takes time in proportion to key times pattern, and knows no pattern that makes it slower.
+//! - Cursors of `SCAN` differ, and `RANDOMKEY` picks differently.
+
+pub(crate) mod bit;
+pub(crate) mod counter;
+pub(crate) mod expire;
+pub(crate) mod expiring;
+pub(crate) mod inspect;
+pub(crate) mod keyspace;
+pub(crate) mod many;
+pub(crate) mod scan;
+pub(crate) mod string;
+
+use bytes::Bytes;
+use resp::Value;
+
+use crate::errors;
+use crate::number::parse_integer;
+use crate::view::Found;
+
+/// A whole number.
+fn integer(argument: &[u8]) -> Result<i64, Value> {
+    parse_integer(argument).ok_or(errors::NOT_INTEGER)
+}
+
+/// Is the argument this word, in any case?
+fn is_word(argument: &Bytes, word: &str) -> bool {
+    argument.eq_ignore_ascii_case(word.as_bytes())
+}
+
+/// The string found, or null.
+fn bulk_or_null(found: Option<&Found<'_>>) -> Value {
+    found.map_or(Value::Null, |found| Value::Bulk(found.to_bytes()))
+}
+
+/// The indices from `start` to `end`, both included and negative ones counted from the end, of something of this
+/// length; `None` if there are none.
+fn clamp_range(start: i64, end: i64, length: u64) -> Option<(u64, u64)> {
+    if start < 0 && end < 0 && start > end {
+        return None;
+    }
+    let length = length as i64;
+    let from_start = |index: i64| if index < 0 { index.saturating_add(length) } else { index }.max(0);
+    let (start, end) = (from_start(start), from_start(end).min(length - 1));
+    (start <= end).then_some((start as u64, end as u64))
+}

@@ -1,0 +1,149 @@
+//! Going through all keys of a partition: `SCAN`, `KEYS`, `RANDOMKEY`.
+//!
+//! A cursor of `SCAN` is a position without its last bits, so that it fits into 53 bits: there are clients that keep it in a
+//! signed or a floating point number. Keys whose positions differ in the bits left out only are given out together, so
+//! what holds for positions holds for cursors: everything before a cursor has been given out.
+
+use bytes::Bytes;
+use resp::Value;
+
+use super::{integer, is_word};
+use crate::context::Context;
+use crate::errors;
+use crate::glob;
+use crate::slot::SLOTS;
+use crate::table::{Entry, HASH_BITS, Position, first_position};
+
+/// The bits of a position that its cursor has not.
+const LEFT_OUT: u32 = 11;
+
+/// How often `RANDOMKEY` draws before it takes the next best key.
+const DRAWS: u64 = 100;
+
+/// The cursor that goes on at `slot`.
+pub(crate) fn cursor_of_slot(slot: u16) -> u64 {
+    first_position(slot) >> LEFT_OUT
+}
+
+/// The slot that a cursor stands in, and the cursor.
+pub(crate) fn parse_cursor(argument: &[u8]) -> Result<(u16, u64), Value> {
+    let digits = std::str::from_utf8(argument).ok().filter(|text| text.bytes().all(|b| b.is_ascii_digit()));
+    let cursor: u64 = digits.and_then(|text| text.parse().ok()).ok_or(errors::INVALID_CURSOR)?;
+    let slot = cursor >> (HASH_BITS - LEFT_OUT);
+    if slot >= u64::from(SLOTS) {
+        return Err(errors::INVALID_CURSOR);
+    }
+    Ok((slot as u16, cursor))
+}
+
+struct Options<'a> {
+    pattern: Option<&'a Bytes>,
+    count: usize,
+    type_name: Option<&'a Bytes>,
+}
+
+impl<'a> Options<'a> {
+    fn parse(arguments: &'a [Bytes]) -> Result<Self, Value> {
+        let mut options = Options { pattern: None, count: 10, type_name: None };
+        for pair in arguments.chunks(2) {
+            let [word, value] = pair else { return Err(errors::SYNTAX) };
+            match () {
+                () if is_word(word, "MATCH") => options.pattern = Some(value),
+                () if is_word(word, "TYPE") => options.type_name = Some(value),
+                () if is_word(word, "COUNT") => {
+                    let count = integer(value)?;
+                    options.count =
+                        usize::try_from(count).ok().filter(|&count| count > 0).ok_or(errors::SYNTAX)?;
+                }
+                () => return Err(errors::SYNTAX),
+            }
+        }
+        Ok(options)
+    }
+
+    fn takes(&self, entry: &Entry<'_>) -> bool {
+        self.pattern.is_none_or(|pattern| glob::matches(pattern, entry.key))
+            && self.type_name.is_none_or(|name| is_word(name, entry.value.type_name()))
+    }
+}
+
+pub(crate) fn scan(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Value, Value> {
+    let (_, cursor) = parse_cursor(&arguments[1])?;
+    let options = Options::parse(&arguments[2..])?;
+    let table = context.table();
+    let mut keys = Vec::new();
+    let mut next = cursor_after(table.slots().1);
+    let mut last = None;
+    for (visited, (position, entry)) in table.entries_from(cursor << LEFT_OUT).enumerate() {
+        let here = cursor_of(position);
+        if visited >= options.count && last != Some(here) {
+            next = here;
+            break;
+        }
+        last = Some(here);
+        if options.takes(&entry) {
+            give(context, &entry, &mut keys);
+        }
+    }
+    Ok(Value::Array(vec![Value::bulk(next.to_string()), Value::Array(keys)]))
+}
+
+pub(crate) fn keys(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Value, Value> {
+    let mut keys = Vec::new();
+    for (_, entry) in context.table().entries_from(0) {
+        if glob::matches(&arguments[1], entry.key) {
+            give(context, &entry, &mut keys);
+        }
+    }
+    Ok(Value::Array(keys))
+}
+
+pub(crate) fn randomkey(context: &mut Context<'_>, _: &[Bytes]) -> Result<Value, Value> {
+    let (table, now_ms) = (context.table(), context.now_ms);
+    let lives = |entry: &Entry<'_>| !entry.is_expired(now_ms);
+    for draw in 0..DRAWS {
+        match table.entry_at_rank(spread(context.seed.wrapping_add(draw))) {
+            Some(entry) if lives(&entry) => return Ok(Value::Bulk(entry.key_bytes())),
+            Some(_) => {}
+            None => return Ok(Value::Null),
+        }
+    }
+    // Nearly all have expired. That there is no other key holds once they are deleted.
+    let mut found = Vec::new();
+    for (_, entry) in table.entries_from(0) {
+        give(context, &entry, &mut found);
+        if let Some(key) = found.pop() {
+            return Ok(key);
+        }
+    }
+    Ok(Value::Null)
+}
+
+/// Gives the key out, unless it is past its expiry.
+fn give(context: &mut Context<'_>, entry: &Entry<'_>, keys: &mut Vec<Value>) {
+    if entry.is_expired(context.now_ms) {
+        context.found_expired(entry.key_bytes());
+    } else {
+        keys.push(Value::Bulk(entry.key_bytes()));
+    }
+}
+
+fn cursor_of(position: Position) -> u64 {
+    position >> LEFT_OUT
+}
+
+/// Where a scan goes on after a partition that ends with this slot; 0: it is over.
+fn cursor_after(last_slot: u16) -> u64 {
+    match last_slot + 1 {
+        SLOTS => 0,
+        slot => cursor_of_slot(slot),
+    }
+}
+
+/// Seeds that follow one another give ranks that do not (the mixing function of SplitMix64).
+fn spread(seed: u64) -> u64 {
+    let mixed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
+}

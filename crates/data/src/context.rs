@@ -1,0 +1,120 @@
+//! What a command works with while it is prepared or answered.
+
+use bytes::Bytes;
+use resp::Value;
+
+use crate::mutation::{Mutation, MutationBuilder, Operation};
+use crate::table::Table;
+use crate::view::{Found, Pending, View};
+
+/// The code of a command: looks at keys and adds changes. An `Err` is the error reply, and undoes the changes.
+pub(crate) type Handler = fn(&mut Context<'_>, &[Bytes]) -> Result<Value, Value>;
+
+/// A command under way: what it sees, and what it has changed so far.
+///
+/// A command does not see its own changes, so it looks at keys first. Keys past their expiry are absent for it, and are
+/// remembered, so that the mutation deletes them.
+pub(crate) struct Context<'a> {
+    view: &'a View<'a>,
+    /// The earlier writes of the same transaction.
+    own: Option<&'a Pending>,
+    /// Wall clock that decides what has expired and what relative expiries count from.
+    pub now_ms: u64,
+    /// For commands that ask for chance.
+    pub seed: u64,
+    /// The name of the command, for error texts.
+    pub name: &'static str,
+    changes: MutationBuilder,
+    expired: Vec<Bytes>,
+}
+
+impl<'a> Context<'a> {
+    pub fn new(
+        view: &'a View<'a>,
+        own: Option<&'a Pending>,
+        now_ms: u64,
+        seed: u64,
+        name: &'static str,
+    ) -> Self {
+        let (changes, expired) = (MutationBuilder::new(), Vec::new());
+        Context { view, own, now_ms, seed, name, changes, expired }
+    }
+
+    /// What `key` holds, whatever its type.
+    pub fn find(&mut self, key: &Bytes) -> Option<Found<'a>> {
+        let found = self.view.find(self.own, key)?;
+        if found.is_expired(self.now_ms) {
+            self.expired.push(key.clone());
+            return None;
+        }
+        Some(found)
+    }
+
+    /// The string in `key`. An `Err` is `WRONGTYPE`, once there are other types.
+    pub fn string(&mut self, key: &Bytes) -> Result<Option<Found<'a>>, Value> {
+        Ok(self.find(key))
+    }
+
+    /// The applied state, for commands that go through all keys. They do not see pending writes.
+    pub fn table(&self) -> &'a Table {
+        self.view.table
+    }
+
+    /// Is there any key, or may there be one?
+    pub fn may_hold_keys(&self) -> bool {
+        !self.view.table.is_empty() || self.view.pending.is_some_and(|pending| !pending.is_empty())
+    }
+
+    /// Notes a key that was found past its expiry.
+    pub fn found_expired(&mut self, key: Bytes) {
+        self.expired.push(key);
+    }
+
+    pub fn set(&mut self, key: &[u8], value: &[u8], expire_at_ms: Option<u64>) {
+        self.changes.push(&Operation::Set { key, value, expire_at_ms });
+    }
+
+    pub fn set_range(&mut self, key: &[u8], offset: u64, bytes: &[u8]) {
+        self.changes.push(&Operation::SetRange { key, offset, bytes });
+    }
+
+    pub fn delete(&mut self, key: &[u8]) {
+        self.changes.push(&Operation::Delete { key });
+    }
+
+    /// Sets the expiry of a key that is present (`mutation` says why it must be).
+    pub fn expire(&mut self, key: &[u8], expire_at_ms: Option<u64>) {
+        self.changes.push(&Operation::Expire { key, expire_at_ms });
+    }
+
+    pub fn flush(&mut self) {
+        self.changes.push(&Operation::Flush);
+    }
+
+    /// Runs the command: its reply, its changes (with the deletion of what it found expired first), and the expired
+    /// keys.
+    pub fn run(mut self, handler: Handler, arguments: &[Bytes]) -> (Value, Option<Mutation>, Vec<Bytes>) {
+        let result = handler(&mut self, arguments);
+        self.expired.sort_unstable();
+        self.expired.dedup();
+        let mut whole = delete_all(&self.expired);
+        let reply = match result {
+            Ok(reply) => {
+                if let Some(changes) = self.changes.finish() {
+                    if whole.is_empty() {
+                        return (reply, Some(changes), self.expired);
+                    }
+                    whole.append(&changes);
+                }
+                reply
+            }
+            Err(error) => error,
+        };
+        (reply, whole.finish(), self.expired)
+    }
+}
+
+/// The deletion of `keys`.
+pub(crate) fn delete_all(keys: &[Bytes]) -> MutationBuilder {
+    keys.iter().map(|key| Operation::Delete { key }).collect()
+}

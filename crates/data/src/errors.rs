@@ -1,0 +1,52 @@
+//! Error replies, word for word as Redis 7 gives them: clients match on them.
+
+use resp::Value;
+
+pub(crate) const SYNTAX: Value = text("ERR syntax error");
+pub(crate) const NOT_INTEGER: Value = text("ERR value is not an integer or out of range");
+pub(crate) const NOT_FLOAT: Value = text("ERR value is not a valid float");
+pub(crate) const OVERFLOW: Value = text("ERR increment or decrement would overflow");
+pub(crate) const DECREMENT_OVERFLOW: Value = text("ERR decrement would overflow");
+pub(crate) const NAN_OR_INFINITY: Value = text("ERR increment would produce NaN or Infinity");
+pub(crate) const TOO_LONG: Value = text("ERR string exceeds maximum allowed size (proto-max-bulk-len)");
+pub(crate) const OFFSET_RANGE: Value = text("ERR offset is out of range");
+pub(crate) const BIT_OFFSET: Value = text("ERR bit offset is not an integer or out of range");
+pub(crate) const BIT_VALUE: Value = text("ERR bit is not an integer or out of range");
+pub(crate) const BIT_ARGUMENT: Value = text("ERR The bit argument must be 1 or 0.");
+pub(crate) const NO_SUCH_KEY: Value = text("ERR no such key");
+pub(crate) const SAME_OBJECT: Value = text("ERR source and destination objects are the same");
+pub(crate) const DB_RANGE: Value = text("ERR DB index is out of range");
+pub(crate) const INVALID_CURSOR: Value = text("ERR invalid cursor");
+pub(crate) const CROSS_SLOT: Value = text("CROSSSLOT Keys in request don't hash to the same slot");
+pub(crate) const NO_KEYS: Value = text("ERR The command has no key arguments");
+
+const fn text(text: &'static str) -> Value {
+    Value::Error(std::borrow::Cow::Borrowed(text))
+}
+
+/// `EX 0` and the like.
+pub(crate) fn invalid_expire_time(command: &str) -> Value {
+    Value::error(format!("ERR invalid expire time in '{command}' command"))
+}
+
+/// A number of arguments that the command does not take.
+pub(crate) fn wrong_arity(command: &str) -> Value {
+    Value::error(format!("ERR wrong number of arguments for '{command}' command"))
+}
+
+/// A container such as `OBJECT` was asked for what it does not have.
+pub(crate) fn unknown_subcommand(subcommand: &[u8], container: &str) -> Value {
+    let (shown, container) = (shown(subcommand), container.to_ascii_uppercase());
+    Value::error(format!("ERR unknown subcommand '{shown}'. Try {container} HELP."))
+}
+
+/// An option of `EXPIRE` that does not exist.
+pub(crate) fn unsupported_option(option: &[u8]) -> Value {
+    Value::error(format!("ERR Unsupported option {}", shown(option)))
+}
+
+/// Bytes from a client as part of an error: short, and without line breaks.
+fn shown(bytes: &[u8]) -> String {
+    let cut = &bytes[..bytes.len().min(128)];
+    String::from_utf8_lossy(cut).replace(['\r', '\n'], " ")
+}

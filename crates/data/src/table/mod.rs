@@ -1,0 +1,216 @@
+//! The keys of one partition, in memory, in the order of their [`Position`].
+//!
+//! A [`BTreeMap`] of leaves: each holds the entries from its own position up to that of the next leaf, some hundreds,
+//! closely packed (`leaf`), long ones apart (`apart`). The first leaf begins at position 0 and always stands. The order depends
+//! on the keys alone, never on history, so a position is a cursor that stays right: everything before it has been seen.
+//!
+//! Keys past their expiry stay until a mutation deletes them: a table knows no clock, and replicas must agree on when
+//! a key went. [`View`](crate::View) hides them.
+//!
+//! Where to read next: `apply` (changes), `slice` (snapshots), `leaf`, and `entry` for the encoding of an entry.
+
+mod apart;
+mod apply;
+mod leaf;
+mod slice;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use xxhash_rust::xxh3::xxh3_64;
+
+pub use crate::entry::{Entry, ValueRef};
+use crate::slot::{SLOTS, key_slot};
+use leaf::Leaf;
+
+/// Where a key stands in the order of its table: 14 bits of slot, then 50 bits of hash. One number serves as cursor for
+/// `SCAN`, for snapshots and for range comparisons, and stays valid whatever is inserted or removed meanwhile.
+pub type Position = u64;
+
+/// The bits of a position that are hash.
+pub const HASH_BITS: u32 = 50;
+
+/// A digest of a whole state: the wrapping sum of the hashes of its entries, kept up to date by every change.
+pub type Digest = u128;
+
+/// A mutation or a slice that is not well formed: a bug or damage, never the client's doing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Malformed(pub &'static str);
+
+/// The position of `key`.
+pub fn position_of(key: &[u8]) -> Position {
+    first_position(key_slot(key)) | (xxh3_64(key) >> (u64::BITS - HASH_BITS))
+}
+
+/// The first position of `slot`.
+pub fn first_position(slot: u16) -> Position {
+    u64::from(slot) << HASH_BITS
+}
+
+/// The slot of a position.
+pub fn slot_of(position: Position) -> u16 {
+    (position >> HASH_BITS) as u16
+}
+
+/// The state of one partition.
+#[derive(Debug)]
+pub struct Table {
+    leaves: BTreeMap<Position, Leaf>,
+    /// When and where entries expire. Of entries that share both, one stands for all.
+    expiries: BTreeSet<(u64, Position)>,
+    /// The slots that the partition covers.
+    slots: (u16, u16),
+    len: usize,
+    bytes: u64,
+    digest: Digest,
+}
+
+impl Default for Table {
+    fn default() -> Self {
+        Table::with_slots(0, SLOTS - 1)
+    }
+}
+
+impl Table {
+    /// An empty table of a partition that covers all slots.
+    pub fn new() -> Self {
+        Table::default()
+    }
+
+    /// An empty table of a partition that covers the slots from `first` to `last`, both included. The range says where
+    /// a `SCAN` goes on after this partition; keys of other slots are not refused.
+    pub fn with_slots(first: u16, last: u16) -> Self {
+        Table {
+            leaves: BTreeMap::from([(0, Leaf::default())]),
+            expiries: BTreeSet::new(),
+            slots: (first, last),
+            len: 0,
+            bytes: 0,
+            digest: 0,
+        }
+    }
+
+    /// The first and the last slot that the partition covers.
+    pub fn slots(&self) -> (u16, u16) {
+        self.slots
+    }
+
+    /// The number of keys, those past their expiry included.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Is there no key?
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Bytes of keys and values held, for `INFO` and for sizing snapshots.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// The digest of the present state. Equal states have equal digests, however they came about.
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// The digest computed from every entry: for tests and for checking the running one.
+    pub fn recompute_digest(&self) -> Digest {
+        self.entries_from(0).fold(0, |sum: Digest, (_, entry)| sum.wrapping_add(entry.digest()))
+    }
+
+    /// The entry of `key`, past its expiry or not.
+    pub fn get(&self, key: &[u8]) -> Option<Entry<'_>> {
+        let position = position_of(key);
+        let leaf = self.leaf(position);
+        leaf.find(position, key).ok().map(|index| leaf.entry(index))
+    }
+
+    /// The memory that `key` and its value take, in bytes, roughly.
+    pub fn memory_bytes(&self, key: &[u8]) -> Option<usize> {
+        let position = position_of(key);
+        let leaf = self.leaf(position);
+        leaf.find(position, key).ok().map(|index| leaf.memory_bytes(index))
+    }
+
+    /// All entries at or after `position`, in order.
+    pub fn entries_from(&self, position: Position) -> impl Iterator<Item = (Position, Entry<'_>)> {
+        let first = self.leaf_start(position);
+        self.leaves.range(first..).flat_map(move |(_, leaf)| {
+            (leaf.lower_bound(position)..leaf.len())
+                .map(move |index| (leaf.positions()[index], leaf.entry(index)))
+        })
+    }
+
+    /// The number of keys in `slot`.
+    pub fn count_in_slot(&self, slot: u16) -> usize {
+        let (from, last) = (first_position(slot), first_position(slot) | ((1 << HASH_BITS) - 1));
+        let leaves = self.leaves.range(self.leaf_start(from)..=last);
+        leaves
+            .map(|(_, leaf)| {
+                let end = leaf.positions().partition_point(|&position| position <= last);
+                end - leaf.lower_bound(from)
+            })
+            .sum()
+    }
+
+    /// Up to `limit` keys of `slot`.
+    pub fn keys_in_slot(&self, slot: u16, limit: usize) -> Vec<Bytes> {
+        let entries = self.entries_from(first_position(slot));
+        let of_slot = entries.take_while(|(position, _)| slot_of(*position) == slot);
+        of_slot.take(limit).map(|(_, entry)| entry.key_bytes()).collect()
+    }
+
+    /// The entry that stands at `rank` modulo the number of keys, in order of position. Takes time in proportion to the
+    /// number of leaves.
+    pub fn entry_at_rank(&self, rank: u64) -> Option<Entry<'_>> {
+        let mut left = rank.checked_rem(self.len as u64)? as usize;
+        self.leaves.values().find_map(|leaf| {
+            if left < leaf.len() {
+                return Some(leaf.entry(left));
+            }
+            left -= leaf.len();
+            None
+        })
+    }
+
+    /// The earliest expiry of any key, in wall clock milliseconds.
+    pub fn next_expiry_ms(&self) -> Option<u64> {
+        self.expiries.first().map(|&(at_ms, _)| at_ms)
+    }
+
+    /// Up to `limit` keys whose expiry is at or before `now_ms`, earliest first.
+    pub fn expired(&self, now_ms: u64, limit: usize) -> Vec<Bytes> {
+        let due = self.expiries.range(..=(now_ms, Position::MAX));
+        due.flat_map(|&(at_ms, position)| self.entries_expiring(at_ms, position))
+            .take(limit)
+            .map(|entry| entry.key_bytes())
+            .collect()
+    }
+
+    /// The number of keys that have an expiry.
+    pub fn expiring(&self) -> usize {
+        self.expiries.len()
+    }
+
+    fn entries_expiring(&self, at_ms: u64, position: Position) -> impl Iterator<Item = Entry<'_>> {
+        self.entries_from(position)
+            .take_while(move |(other, _)| *other == position)
+            .map(|(_, entry)| entry)
+            .filter(move |entry| entry.expire_at_ms == Some(at_ms))
+    }
+
+    /// The position at which the leaf that covers `position` begins.
+    fn leaf_start(&self, position: Position) -> Position {
+        self.leaves.range(..=position).next_back().map_or(0, |(&start, _)| start)
+    }
+
+    fn leaf(&self, position: Position) -> &Leaf {
+        let (_, leaf) = self.leaves.range(..=position).next_back().expect("the first leaf begins at 0");
+        leaf
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,143 @@
+//! Writes that were prepared and not yet applied.
+
+use std::collections::VecDeque;
+use std::hash::{BuildHasherDefault, Hasher};
+
+use bytes::Bytes;
+use hashbrown::HashMap;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use crate::mutation::{Mutation, Operation};
+use crate::view::overlay::Overlay;
+
+/// Writes that were prepared and not yet applied, by the log position that carries them.
+///
+/// Remembering a mutation costs what the mutation weighs, whatever it is about; its keys and values are kept as slices
+/// of it, not copied.
+#[derive(Debug, Default)]
+pub struct Pending {
+    overlays: HashMap<Bytes, Overlay, BuildHasherDefault<KeyHasher>>,
+    /// The keys that were written, with the position, in order: what [`Pending::applied`] goes through.
+    written: VecDeque<(u64, Bytes)>,
+    /// Where the last pending flush stands. Overlays from before it are gone.
+    flushed: Option<u64>,
+    /// The position of the last mutation.
+    last: Option<u64>,
+}
+
+/// What a layer says about a key.
+pub(super) enum Layer<'a> {
+    /// Nothing: look below.
+    Untouched,
+    /// It was flushed away.
+    Flushed,
+    /// It was written.
+    Touched(&'a Overlay),
+}
+
+impl Pending {
+    /// Remembers `mutation`, which stands in the log at `position` (rising from call to call).
+    pub fn record(&mut self, position: u64, mutation: &Mutation) {
+        self.last = Some(position);
+        // A mutation that is not well formed is refused by `Table::apply`; what could be read of it does not matter.
+        for operation in mutation.operations().map_while(Result::ok) {
+            self.record_operation(position, &mutation.0, &operation);
+        }
+    }
+
+    /// Everything up to `position` has been applied to the table.
+    pub fn applied(&mut self, position: u64) {
+        if self.last.is_none_or(|last| last <= position) {
+            self.clear();
+            return;
+        }
+        if self.flushed.is_some_and(|at| at <= position) {
+            self.flushed = None;
+        }
+        while self.written.front().is_some_and(|(at, _)| *at <= position) {
+            let Some((_, key)) = self.written.pop_front() else { break };
+            let Some(overlay) = self.overlays.get_mut(&key) else { continue };
+            if overlay.last <= position {
+                self.overlays.remove(&key);
+            } else {
+                overlay.forget(position);
+            }
+        }
+    }
+
+    /// Nothing is under way any more (the leader stepped down).
+    pub fn clear(&mut self) {
+        self.overlays.clear();
+        self.written.clear();
+        self.flushed = None;
+        self.last = None;
+    }
+
+    /// The log position of the last pending write that touches `key` (a pending flush touches every key).
+    pub fn position_of(&self, key: &[u8]) -> Option<u64> {
+        // An overlay that outlived a flush was written after it.
+        self.overlays.get(key).map(|overlay| overlay.last).or(self.flushed)
+    }
+
+    /// The log position of the last pending write to any key.
+    pub fn last_position(&self) -> Option<u64> {
+        self.last
+    }
+
+    /// Is nothing under way?
+    pub fn is_empty(&self) -> bool {
+        self.last.is_none()
+    }
+
+    pub(super) fn layer(&self, key: &[u8]) -> Layer<'_> {
+        match self.overlays.get(key) {
+            Some(overlay) => Layer::Touched(overlay),
+            None if self.flushed.is_some() => Layer::Flushed,
+            None => Layer::Untouched,
+        }
+    }
+
+    fn record_operation(&mut self, position: u64, whole: &Bytes, operation: &Operation<'_>) {
+        match *operation {
+            Operation::Set { key, value, expire_at_ms } => {
+                self.overlay(position, whole, key).set(position, whole.slice_ref(value), expire_at_ms);
+            }
+            Operation::SetRange { key, offset, bytes } => {
+                self.overlay(position, whole, key).set_range(position, offset, whole.slice_ref(bytes));
+            }
+            Operation::Delete { key } => self.overlay(position, whole, key).delete(position),
+            Operation::Expire { key, expire_at_ms } => {
+                self.overlay(position, whole, key).expire(position, expire_at_ms);
+            }
+            Operation::Flush => {
+                self.overlays.clear();
+                self.written.clear();
+                self.flushed = Some(position);
+            }
+        }
+    }
+
+    fn overlay(&mut self, position: u64, whole: &Bytes, key: &[u8]) -> &mut Overlay {
+        let key = whole.slice_ref(key);
+        self.written.push_back((position, key.clone()));
+        let flushed = self.flushed;
+        self.overlays.entry(key).or_insert_with(|| match flushed {
+            Some(at) => Overlay::over_nothing(at),
+            None => Overlay::over_below(),
+        })
+    }
+}
+
+/// Hashes keys with a fixed seed: the pure crates draw no randomness.
+#[derive(Clone, Copy, Debug, Default)]
+struct KeyHasher(u64);
+
+impl Hasher for KeyHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = xxh3_64_with_seed(bytes, self.0);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
