@@ -32,12 +32,12 @@ pub fn parse_bytes(text: &str) -> Option<u64> {
 
 /// Writes a duration so that [`parse_duration`] reads it back (whole milliseconds).
 pub fn format_duration(duration: Duration) -> String {
-    let ms = duration.as_millis();
+    let ms = duration.as_millis() as u64;
     match ms {
         0 => "0".into(),
-        _ if ms % 3_600_000 == 0 => format!("{}h", ms / 3_600_000),
-        _ if ms % 60_000 == 0 => format!("{}m", ms / 60_000),
-        _ if ms % 1_000 == 0 => format!("{}s", ms / 1_000),
+        _ if ms.is_multiple_of(3_600_000) => format!("{}h", ms / 3_600_000),
+        _ if ms.is_multiple_of(60_000) => format!("{}m", ms / 60_000),
+        _ if ms.is_multiple_of(1_000) => format!("{}s", ms / 1_000),
         _ => format!("{ms}ms"),
     }
 }

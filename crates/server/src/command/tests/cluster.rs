@@ -80,10 +80,10 @@ fn nodes(text: &str) -> Vec<i64> {
         assert_eq!(fields[3], "-");
         for range in &fields[8..] {
             let (first, last) = range.split_once('-').unwrap_or((range, range));
-            for slot in first.parse::<usize>().expect("a slot")..=last.parse().expect("a slot") {
-                assert_eq!(map[slot], 0, "slot {slot} twice");
-                map[slot] = port;
-            }
+            let (first, last): (usize, usize) =
+                (first.parse().expect("a slot"), last.parse().expect("a slot"));
+            assert!(map[first..=last].iter().all(|owner| *owner == 0), "{range} overlaps another range");
+            map[first..=last].fill(port);
         }
     }
     assert_eq!(myself, 1);
