@@ -72,7 +72,7 @@ pub const FIELDS: &[Field] = &[
         secret: false,
     },
     Field {
-        path: "node",
+        path: "name",
         about: "The name of this node: one of the names under [[nodes]]. May be left out if [[nodes]] has one entry.",
         accepts: NAME,
         set: |draft, text| put(&mut draft.node, Some(name(text)?)),

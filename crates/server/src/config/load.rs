@@ -169,7 +169,7 @@ fn read_environment(
         } else if !OTHER_VARIABLES.contains(&name.as_str()) {
             // Not an error: container platforms put variables of their own beside ours (CONSORT_SERVICE_HOST).
             let names: Vec<String> = FIELDS.iter().map(Field::environment).collect();
-            let near = nearest(name, names.iter().map(String::as_str)).unwrap_or("CONSORT_NODE");
+            let near = nearest(name, names.iter().map(String::as_str)).unwrap_or("CONSORT_NAME");
             warnings.push(format!(
                 "environment variable {name} is no field and was ignored; the nearest is {near}"
             ));

@@ -3,7 +3,7 @@
 use crate::config::{Address, Config, ConfigError, Loaded, Sources, field::FIELDS, load};
 
 const THREE: &str = r#"
-node = "n2"
+name = "n2"
 #extra
 [[nodes]]
 name = "n1"
@@ -137,12 +137,12 @@ fn nodes_are_checked() {
         load(Sources { file: Some(("f", text)), ..Sources::default() }).expect_err("is wrong").to_string()
     };
     assert_eq!(
-        file(&THREE.replace("node = \"n2\"", "node = \"n4\"")),
-        "node is \"n4\"; accepted: one of the names under [[nodes]]: n1, n2, n3 (the nearest is n1)"
+        file(&THREE.replacen("name = \"n2\"", "name = \"n4\"", 1)),
+        "name is \"n4\"; accepted: one of the names under [[nodes]]: n1, n2, n3 (the nearest is n1)"
     );
     assert_eq!(
-        file(&THREE.replace("node = \"n2\"", "")),
-        "node is not set; accepted: one of the names under [[nodes]]: n1, n2, n3"
+        file(&THREE.replacen("name = \"n2\"", "", 1)),
+        "name is not set; accepted: one of the names under [[nodes]]: n1, n2, n3"
     );
     assert!(
         file(&THREE.replace("8003", "7001"))
@@ -162,7 +162,7 @@ fn nodes_are_checked() {
 
 #[test]
 fn nodes_in_one_line() {
-    let flags = pairs(&[("nodes", "a=h1:1/h1:2, b=[::1]:3/h2:4"), ("node", "b")]);
+    let flags = pairs(&[("nodes", "a=h1:1/h1:2, b=[::1]:3/h2:4"), ("name", "b")]);
     let config = load(Sources { file: None, environment: &[], flags: &flags }).expect("valid").config;
     assert_eq!(config.nodes[0].peer.to_string(), "h1:2");
     assert_eq!(config.listen_client.to_string(), "[::1]:3");

@@ -15,13 +15,13 @@ fn nodes(config: &Config, problems: &mut Vec<String>) {
     let names: Vec<&str> = config.nodes.iter().map(|node| node.name.as_str()).collect();
     if config.node.is_empty() {
         problems.push(format!(
-            "node is not set; accepted: one of the names under [[nodes]]: {}",
+            "name is not set; accepted: one of the names under [[nodes]]: {}",
             names.join(", ")
         ));
     } else if !names.contains(&config.node.as_str()) {
         let near = load::nearest(&config.node, names.iter().copied()).unwrap_or_default();
         problems.push(format!(
-            "node is \"{}\"; accepted: one of the names under [[nodes]]: {} (the nearest is {near})",
+            "name is \"{}\"; accepted: one of the names under [[nodes]]: {} (the nearest is {near})",
             config.node,
             names.join(", ")
         ));
