@@ -136,7 +136,7 @@ impl Identity {
             return differs("cluster", &self.cluster, &config.cluster);
         }
         if self.name != config.node {
-            return differs("node", &self.name, &config.node);
+            return differs("name", &self.name, &config.node);
         }
         if self.partitions != config.partitions {
             return differs("partitions", &self.partitions, &config.partitions);

@@ -37,7 +37,7 @@ pub fn three_nodes() -> Config {
             )
         })
         .collect::<String>();
-    let text = format!("node = \"n1\"\n{nodes}");
+    let text = format!("name = \"n1\"\n{nodes}");
     let sources = Sources { file: Some(("consort.toml", &text)), ..Sources::default() };
     load(sources).expect("the configuration is valid").config
 }

@@ -34,7 +34,7 @@ pub fn start(nursery: &Nursery, program: &Path, route: Route, keys: u32) -> Resu
         let file = folder.join("consort.toml");
         let data = folder.join("data");
         let text =
-            format!("cluster = \"bench\"\nnode = \"n{index}\"\ndata = {data:?}\nlog = \"warn\"\n{nodes}");
+            format!("cluster = \"bench\"\nname = \"n{index}\"\ndata = {data:?}\nlog = \"warn\"\n{nodes}");
         fs::write(&file, text).map_err(|error| format!("{}: {error}", file.display()))?;
         let mut command = Command::new(program);
         // What is measured is the default: settings of the shell that runs the measurement stay out of it.
