@@ -177,7 +177,8 @@ impl Dispatch {
             "reset" | "quit" => self.run_here(command, &arguments),
             _ if self.transaction.is_open() => self.queue(command, arguments),
             "idempotent" => self.on_idempotent(arguments),
-            _ if command.kind == Kind::Server => self.run_here(command, &arguments),
+            // A subcommand may be the server's where its container is not (`MEMORY DOCTOR` beside `MEMORY USAGE key`).
+            _ if command.resolve(&arguments).kind == Kind::Server => self.run_here(command, &arguments),
             _ => self.route(command, arguments, None),
         }
     }

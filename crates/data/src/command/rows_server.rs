@@ -58,14 +58,21 @@ pub(super) const ROWS: &[Command] = &[
             A::word("now", "NOW").optional(),
             A::word("force", "FORCE").optional(),
         ]),
-    Command::server("latency", -2).docs("server", "2.8.13", "O(1)", "Questions about delays."),
-    Command::server("slowlog", -2).docs("server", "2.2.12", "O(1)", "Questions about slow commands."),
-    Command::server("consort", -2).flags("admin noscript", "").docs(
-        "server",
-        "0.1.0",
-        "O(1)",
-        "Consort's own questions and orders: the state of the cluster, handing over, replacing a node.",
-    ),
+    Command::server("latency", -2)
+        .docs("server", "2.8.13", "O(1)", "Questions about delays.")
+        .subcommands(LATENCY),
+    Command::server("slowlog", -2)
+        .docs("server", "2.2.12", "O(1)", "Questions about slow commands.")
+        .subcommands(SLOWLOG),
+    Command::server("consort", -2)
+        .flags("admin noscript", "")
+        .docs(
+            "server",
+            "0.1.0",
+            "O(1)",
+            "Consort's own questions and orders: the state of the cluster, handing over, replacing a node.",
+        )
+        .subcommands(CONSORT),
     Command::read("memory", -2, inspect::memory)
         .docs("server", "4.0.0", "O(1)", "Questions about memory.")
         .subcommands(MEMORY),
@@ -80,6 +87,9 @@ const MEMORY: &[Command] = &[
             A::new("key", ArgumentKind::Key),
             A::new("count", ArgumentKind::Integer).token("SAMPLES").optional(),
         ]),
+    row("memory|doctor", 2, "", "", "4.0.0", "Says what takes memory."),
+    row("memory|purge", 2, "", "", "4.0.0", "Does nothing: the allocator gives memory back by itself."),
+    row("memory|stats", 2, "", "", "4.0.0", "Gives figures about memory."),
     Command::read("memory|help", 2, inspect::memory).flags(ALWAYS, "").docs(
         "server",
         "4.0.0",
@@ -98,6 +108,14 @@ const COMMAND: &[Command] = &[
         "connection",
         "2.8.13",
         "Gives the keys among the arguments of a command.",
+    ),
+    row(
+        "command|getkeysandflags",
+        -3,
+        ALWAYS,
+        "connection",
+        "7.0.0",
+        "Gives the keys among the arguments of a command, and what it does to them.",
     ),
     row("command|help", 2, ALWAYS, "connection", "5.0.0", "Lists the subcommands."),
     row("command|info", -2, ALWAYS, "connection", "2.8.13", "Describes commands."),
@@ -119,10 +137,32 @@ const CLUSTER: &[Command] = &[
     row("cluster|keyslot", 3, "stale", "", "3.0.0", "Gives the slot of a key."),
     row("cluster|links", 2, "stale", "", "7.0.0", "Gives the connections between nodes."),
     row("cluster|myid", 2, "stale", "", "3.0.0", "Gives the id of the node."),
+    row("cluster|myshardid", 2, "stale", "", "7.2.0", "Gives the id of the node's shard, which is its own."),
     row("cluster|nodes", 2, "stale", "", "3.0.0", "Describes the nodes, a line for each."),
     row("cluster|replicas", 3, "admin stale", "", "5.0.0", "Gives the replicas of a node."),
     row("cluster|shards", 2, "stale", "", "7.0.0", "Gives slots and nodes, by shard."),
+    row("cluster|slaves", 3, "admin stale", "", "3.0.0", "The old name of REPLICAS."),
     row("cluster|slots", 2, "stale", "", "3.0.0", "Gives slots and nodes, by range of slots."),
+];
+
+const LATENCY: &[Command] = &[
+    row("latency|help", 2, ALWAYS, "", "2.8.13", "Lists the subcommands."),
+    row("latency|latest", 2, ORDERED, "", "2.8.13", "Gives the latest delays, of which none are kept."),
+    row("latency|reset", -2, ORDERED, "", "2.8.13", "Forgets delays, of which none are kept."),
+];
+
+const SLOWLOG: &[Command] = &[
+    row("slowlog|get", -2, ORDERED, "", "2.2.12", "Gives slow commands, of which none are kept."),
+    row("slowlog|help", 2, ALWAYS, "", "6.2.0", "Lists the subcommands."),
+    row("slowlog|len", 2, ORDERED, "", "2.2.12", "Counts slow commands, of which none are kept."),
+    row("slowlog|reset", 2, ORDERED, "", "2.2.12", "Forgets slow commands, of which none are kept."),
+];
+
+const CONSORT: &[Command] = &[
+    row("consort|help", 2, ALWAYS, "", "0.1.0", "Lists the subcommands."),
+    row("consort|replace", 5, ORDERED, "", "0.1.0", "Puts a node in the place of another in a partition."),
+    row("consort|status", 2, ORDERED, "", "0.1.0", "Gives nodes, partitions and counters."),
+    row("consort|transfer", 4, ORDERED, "", "0.1.0", "Hands a partition's leadership to a node."),
 ];
 
 const fn row(

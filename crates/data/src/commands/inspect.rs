@@ -44,7 +44,15 @@ pub(crate) fn object(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<V
 pub(crate) fn memory(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Value, Value> {
     if is_word(&arguments[1], "HELP") {
         let usage = "Return the memory that the key and its value take, in bytes. SAMPLES is accepted and not needed.";
-        return Ok(help("MEMORY", &[("USAGE <key> [SAMPLES <count>]", usage)]));
+        let doctor = "Return a report of memory problems.";
+        let purge = "The allocator gives memory back by itself; nothing is done.";
+        let rows = [
+            ("DOCTOR", doctor),
+            ("PURGE", purge),
+            ("STATS", "Return what takes memory."),
+            ("USAGE <key> [SAMPLES <count>]", usage),
+        ];
+        return Ok(help("MEMORY", &rows));
     }
     let (Some(key), true) = (arguments.get(2), is_word(&arguments[1], "USAGE")) else {
         return Err(errors::unknown_subcommand(&arguments[1], context.name));

@@ -11,7 +11,7 @@ use crate::clients::Client;
 use crate::clock::wall_clock_ms;
 use crate::session::ReplyMode;
 
-const CLIENT: Container = Container {
+pub(super) const CLIENT: Container = Container {
     name: "client",
     subcommands: &[
         row("getname", 2, "GETNAME", "Return the name of the current connection.", getname),

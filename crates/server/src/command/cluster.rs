@@ -12,7 +12,7 @@ use crate::cluster::ClusterState;
 
 const BY_ITSELF: &str = "slots are placed and leaders elected by the cluster itself; see CONSORT HELP";
 
-const CLUSTER: Container = Container {
+pub(super) const CLUSTER: Container = Container {
     name: "cluster",
     subcommands: &[
         Subcommand {

@@ -11,7 +11,7 @@ use super::subcommand::{Container, Subcommand};
 use super::{Action, Call, Context, bulk, error, integer, lossy, map};
 use crate::cluster::{ClusterState, NodeView};
 
-const CONSORT: Container = Container {
+pub(super) const CONSORT: Container = Container {
     name: "consort",
     subcommands: &[
         Subcommand {

@@ -7,7 +7,7 @@ use super::process::process;
 use super::subcommand::{Container, Subcommand};
 use super::{Action, Call, integer, map, text};
 
-const MEMORY: Container = Container {
+pub(super) const MEMORY: Container = Container {
     name: "memory",
     subcommands: &[
         Subcommand {
@@ -56,7 +56,7 @@ fn memory_stats(call: &mut Call<'_>) -> Action {
     .into()
 }
 
-const SLOWLOG: Container = Container {
+pub(super) const SLOWLOG: Container = Container {
     name: "slowlog",
     subcommands: &[
         Subcommand {
@@ -90,7 +90,7 @@ pub(super) fn slowlog(call: &mut Call<'_>) -> Action {
 
 const NOT_RECORDED: &str = "latencies are not recorded";
 
-const LATENCY: Container = Container {
+pub(super) const LATENCY: Container = Container {
     name: "latency",
     subcommands: &[
         Subcommand {

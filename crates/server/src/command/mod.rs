@@ -25,10 +25,10 @@ use crate::stats::Stats;
 mod client;
 mod cluster;
 mod cluster_texts;
+mod command_table;
 mod connection;
 mod consort;
 mod diagnostics;
-mod glob;
 mod info;
 mod parameters;
 mod process;
@@ -146,6 +146,7 @@ const COMMANDS: &[(&str, fn(&mut Call<'_>) -> Action)] = &[
     ("auth", connection::auth),
     ("client", client::client),
     ("cluster", cluster::cluster),
+    ("command", command_table::command),
     ("config", parameters::config),
     ("consort", consort::consort),
     ("echo", connection::echo),
@@ -163,6 +164,19 @@ const COMMANDS: &[(&str, fn(&mut Call<'_>) -> Action)] = &[
     ("shutdown", connection::shutdown),
     ("slowlog", diagnostics::slowlog),
     ("time", connection::time),
+];
+
+/// Every command with subcommands here.
+#[cfg(test)]
+const CONTAINERS: &[&subcommand::Container] = &[
+    &client::CLIENT,
+    &cluster::CLUSTER,
+    &command_table::COMMAND,
+    &consort::CONSORT,
+    &diagnostics::LATENCY,
+    &diagnostics::MEMORY,
+    &diagnostics::SLOWLOG,
+    &parameters::CONFIG,
 ];
 
 /// Runs a command of kind `Server`. The arity has been checked. Authentication is checked by the caller with

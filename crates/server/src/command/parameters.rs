@@ -3,12 +3,12 @@
 
 use resp::Value;
 
-use super::glob::matches;
 use super::subcommand::{Container, Subcommand};
 use super::{Action, Call, Context, bulk, error, lossy, wrong_arity};
 use crate::config::units::parse_bytes;
 use crate::settings::Settings;
 use crate::stats::Counter;
+use data::glob::matches;
 
 /// A parameter.
 struct Parameter {
@@ -113,7 +113,7 @@ const PARAMETERS: &[Parameter] = &[
     },
 ];
 
-const CONFIG: Container = Container {
+pub(super) const CONFIG: Container = Container {
     name: "config",
     subcommands: &[
         Subcommand {

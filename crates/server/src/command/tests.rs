@@ -13,6 +13,7 @@ use crate::config::{Sources, load};
 use crate::session::{ReplyMode, Session};
 
 mod cluster;
+mod table;
 
 /// A node of three with one connection.
 pub(super) struct Bench {
@@ -197,7 +198,6 @@ fn names_hold_no_spaces_and_no_control_characters() {
 }
 
 #[test]
-#[ignore = "needs the command table"]
 fn client_list_shows_everybody_in_the_fields_of_redis() {
     let mut bench = Bench::new(&[]);
     let other = Bench::connect(&bench.context);

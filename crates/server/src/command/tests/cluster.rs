@@ -168,7 +168,6 @@ fn cluster_info_counts_slots_without_a_leader() {
 }
 
 #[test]
-#[ignore = "needs the command table"]
 fn questions_about_slots_and_nodes() {
     let mut bench = Bench::new(&[]);
     assert_eq!(bench.say("CLUSTER KEYSLOT {foo}bar"), Value::Integer(12182));
