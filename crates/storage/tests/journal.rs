@@ -147,6 +147,38 @@ fn a_forgotten_partition_loses_its_snapshot_only_after_the_log_says_so() {
     assert_eq!((meta(&found[0]), found[0].state.as_deref()), (None, Some(&b"b"[..])));
 }
 
+/// The segment with the Forget may be freed by the sync that makes it durable; by then the snapshot has to be gone.
+#[test]
+fn a_snapshot_does_not_outlive_the_record_that_forgets_it() {
+    let mut gone = 0;
+    for changes in 0..12 {
+        let disk = MemoryDisk::new();
+        let (mut journal, _) = open(&disk);
+        finish(&mut journal, 1, b"old");
+        write(&mut journal, 1, vec![append(1), Write::Trim { partition: P, index: 1 }]);
+        write(&mut journal, 2, vec![Write::Forget { partition: P }]);
+        let large =
+            Entry { index: 1, term: 1, kind: EntryKind::Normal, payload: Bytes::from(vec![1; 16 << 10]) };
+        write(&mut journal, 3, vec![Write::Append { partition: PartitionId(9), entry: large }]);
+        disk.stop_after(changes);
+        let done = journal.sync().is_ok();
+        for seed in 0..20 {
+            let copy = disk.copy();
+            copy.crash(seed);
+            let (_, found) = open(&copy);
+            let old = found.iter().find(|found| found.partition == P);
+            assert!(old.is_none_or(|old| !done && old.log_start == 1 && meta(old) == Some(b"old")));
+            gone += usize::from(old.is_none());
+        }
+        if done {
+            assert!(disk.list().unwrap().iter().all(|name| name != "wal-00000001"), "its segment is freed");
+            assert!(changes > 3 && gone > 20);
+            return;
+        }
+    }
+    panic!("a sync takes fewer changes");
+}
+
 #[test]
 fn nothing_goes_missing_unnoticed() {
     let disk = MemoryDisk::new();

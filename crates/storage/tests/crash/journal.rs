@@ -263,7 +263,7 @@ impl World {
 #[test]
 fn log_and_snapshots_fit_together_after_every_crash() {
     let (mut stopped, mut forgotten, mut finished) = (0, 0, 0);
-    for seed in 0..300 {
+    for seed in crate::seeds(300) {
         let mut world = World::new(seed);
         let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             for _ in 0..12 {

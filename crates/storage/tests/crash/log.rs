@@ -63,6 +63,7 @@ fn record(random: &mut Random, model: &Model) -> Record {
         40..48 => Record::State { partition, bytes: payload(random, 1, 2) },
         48 => Record::Reset { partition, position: random.below(1000) },
         49 if random.one_in(3) => Record::Forget { partition },
+        50 => Record::Trim { partition, position: random.below(start + 1) },
         _ => Record::Trim { partition, position: start + random.below(last - start + 2) },
     }
 }
@@ -196,7 +197,7 @@ impl World {
 #[test]
 fn what_was_synced_is_found_and_the_rest_is_a_prefix() {
     let mut total = Met::default();
-    for seed in 0..400 {
+    for seed in crate::seeds(400) {
         let mut world = World::new(seed);
         let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             for _ in 0..12 {
@@ -220,4 +221,58 @@ fn what_was_synced_is_found_and_the_rest_is_a_prefix() {
     println!("{total:?}");
     assert!(total.stopped_in_open > 100 && total.stopped_in_work > 500 && total.full > 100, "{total:?}");
     assert!(total.lost_batches > 500 && total.kept_unsynced > 500 && total.rewritten > 10_000, "{total:?}");
+}
+
+/// A little of everything: rolls, trims, recycles, moves what a slow partition holds.
+fn scenario(log: &mut Log<MemoryDisk>, synced: &mut u64) -> Result<(), ()> {
+    let entry = |position, length| Entry {
+        position,
+        epoch: 1,
+        kind: 0,
+        payload: vec![position as u8; length].into(),
+    };
+    log.append(&[Record::Append { partition: 2, entry: entry(1, 10) }]).map_err(drop)?;
+    for position in 1..=30 {
+        let append = Record::Append { partition: 1, entry: entry(position, 1000) };
+        log.append(&[append, Record::Trim { partition: 1, position: position - 1 }]).map_err(drop)?;
+        log.maintain().map_err(drop)?;
+        if position % 2 == 0 {
+            log.sync().map_err(drop)?;
+            *synced = position;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn it_may_stop_at_any_change() {
+    let options = Options { segment_bytes: 4096, rewrite_segments: 2, maintain_bytes: 4096 };
+    for changes in 0.. {
+        let disk = MemoryDisk::new();
+        disk.stop_after(changes);
+        let mut synced = 0;
+        let opened = Log::open(disk.clone(), options.clone());
+        let done = opened.is_ok_and(|(mut log, _)| scenario(&mut log, &mut synced).is_ok());
+        for seed in 0..12 {
+            let disk = disk.copy();
+            if seed < 8 {
+                disk.kill()
+            } else {
+                disk.crash(seed)
+            }
+            let (mut log, found) = Log::open(disk.clone(), options.clone()).unwrap();
+            let last = found.iter().find(|found| found.partition == 1).map_or(0, |found| found.start + 1);
+            assert!(last >= synced, "stopped after {changes}, seed {seed}");
+            log.append(&[Record::State { partition: 3, bytes: Bytes::from_static(b"after") }]).unwrap();
+            log.sync().unwrap();
+            disk.crash(seed);
+            let (_, after) = Log::open(disk, options.clone()).unwrap();
+            assert_eq!(after[..found.len()], found, "stopped after {changes}, seed {seed}");
+            assert_eq!(after[found.len()].state.as_deref(), Some(&b"after"[..]));
+        }
+        if done {
+            assert!(changes > 100, "{changes}");
+            break;
+        }
+    }
 }

@@ -11,6 +11,12 @@ mod snapshot;
 use bytes::Bytes;
 use storage::random::Random;
 
+/// The seeds of a loop; the environment variable `CRASH_SEEDS` asks for more of them than every test run can afford.
+fn seeds(usual: u64) -> std::ops::Range<u64> {
+    let asked = std::env::var("CRASH_SEEDS").ok().and_then(|count| count.parse().ok());
+    0..asked.unwrap_or(usual)
+}
+
 /// Bytes that tell where they belong.
 fn payload(random: &mut Random, position: u64, epoch: u64) -> Bytes {
     let length = match random.below(40) {

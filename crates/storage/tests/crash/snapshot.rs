@@ -146,7 +146,7 @@ fn read(disk: &MemoryDisk, finished: Finished) -> Content {
 #[test]
 fn the_last_finished_snapshot_is_found_whole() {
     let (mut interrupted, mut finished, mut full) = (0, 0, 0);
-    for seed in 0..300 {
+    for seed in crate::seeds(300) {
         let mut world = World {
             random: Random::new(seed),
             disk: MemoryDisk::new(),
