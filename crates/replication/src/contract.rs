@@ -1,7 +1,7 @@
 //! The contract between the core and whatever drives it: the server's driver or the simulator.
 //!
 //! ```text
-//! Input  : Request | Message | Persisted | Fetched | SnapshotWritten | Disk | Placement | Wake
+//! Input  : Request | Message | Persisted | Fetched | SnapshotWritten | SnapshotFailed | Disk | Placement | Wake
 //! Output : Send | Persist | Fetch | Snapshot | Reply | Event
 //! ```
 //!
@@ -42,6 +42,8 @@ pub enum Input {
     /// A piece of a snapshot file is written ([`SnapshotWrite::Chunk`]) or the whole file is durable
     /// ([`SnapshotWrite::Finish`]).
     SnapshotWritten { partition: PartitionId, snapshot: u64, sequence: u64 },
+    /// The file could not be finished for lack of space and is gone.
+    SnapshotFailed { partition: PartitionId, snapshot: u64 },
     /// The disk has run full (writes are refused, reads go on) or has space again.
     Disk { full: bool },
     /// The connection to a peer broke: a hint for failure detection, nothing more.
@@ -67,8 +69,11 @@ pub struct Request {
     pub call: Call,
     /// When the client must have an answer: later, a write that was proposed is unknown and anything else is refused.
     pub deadline: Time,
-    /// The same connection has writes under way: a read must go where they went, so that it sees them.
-    pub after_writes: bool,
+    /// The same connection has other requests for this partition under way, or more of them behind this one: they take
+    /// effect in the order in which they are given to the shard, so this one has to go to the leader. A connection
+    /// gives out a request that is not `ordered` only when it has nothing else under way in the partition, and nothing
+    /// more until that one is answered.
+    pub ordered: bool,
 }
 
 /// What a request asks for.

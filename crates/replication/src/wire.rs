@@ -29,11 +29,13 @@ pub enum Message {
     /// Node-level sign of life; keeps quiet groups quiet.
     Alive,
     /// A client's command for a partition that the receiver leads. Runs at most once: `receiver_incarnation` must be the
-    /// receiver's own, and `sequence` rises from one forward to the next of one sender incarnation.
+    /// receiver's own, and `sequence` rises from one forward to the next of one sender incarnation. Runs in order: a
+    /// receiver that has sent one back runs none of the same `generation` that come later.
     Forward {
         partition: PartitionId,
         receiver_incarnation: u64,
         sequence: u64,
+        generation: u64,
         deadline_ms: u32,
         call: Bytes,
     },
@@ -115,11 +117,12 @@ pub fn encode(message: &Message, out: &mut BytesMut) {
             }
         }
         Message::Alive => out.put_u8(tag::ALIVE),
-        Message::Forward { partition, receiver_incarnation, sequence, deadline_ms, call } => {
+        Message::Forward { partition, receiver_incarnation, sequence, generation, deadline_ms, call } => {
             out.put_u8(tag::FORWARD);
             put_number(out, u64::from(partition.0));
             out.put_u64_le(*receiver_incarnation);
             put_number(out, *sequence);
+            put_number(out, *generation);
             put_number(out, u64::from(*deadline_ms));
             put_bytes(out, call);
         }
@@ -185,6 +188,7 @@ pub fn decode(bytes: Bytes) -> Result<Message, Malformed> {
             partition: reader.partition()?,
             receiver_incarnation: reader.word()?,
             sequence: reader.number()?,
+            generation: reader.number()?,
             deadline_ms: reader.number_u32()?,
             call: reader.bytes()?,
         },

@@ -368,3 +368,45 @@ fn leadership_is_handed_over_and_every_request_is_served() {
     assert_eq!(cluster.ask(to, &["GET", "counter"]), bulk(&done.to_string()), "each that was done ran once");
     assert!(done >= 39, "a transfer refuses next to nothing: {done}");
 }
+
+/// Commands of one connection take effect in the order in which they were sent, whoever leads meanwhile, and a read
+/// sees what stands before it and nothing of what stands behind it.
+#[test]
+fn a_pipeline_keeps_its_order_while_the_leader_changes() {
+    for at in 1..=3 {
+        let mut cluster = Cluster::new(3);
+        cluster.leader();
+        let mut sent = Vec::new();
+        for number in 0..120 {
+            let words: &[&str] = if number % 2 == 0 { &["INCR", "counter"] } else { &["GET", "counter"] };
+            sent.push(cluster.send(NodeId(at), command(words, None), true));
+            if number % 30 == 29 {
+                let to = cluster.follower();
+                let order = Call::Admin(replication::contract::Admin::Transfer { to });
+                let leader = cluster.leader();
+                cluster.send(leader, order, false);
+            }
+            if number % 3 == 0 {
+                cluster.run_for(Duration::from_millis(1));
+            }
+        }
+        let (mut counted, mut done) = (0, 0);
+        for id in sent {
+            match cluster.wait(id) {
+                Reply::Done(Value::Integer(count)) => {
+                    assert!(count > counted, "{count} came after {counted}, through node {at}");
+                    counted = count;
+                    done += 1;
+                }
+                Reply::Done(Value::Bulk(seen)) => {
+                    assert_eq!(seen, counted.to_string().as_bytes(), "read through node {at}");
+                    done += 1;
+                }
+                Reply::Done(Value::Null) => assert_eq!(counted, 0),
+                Reply::Refused(_) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+        assert!(done >= 100, "{done} of 120 done through node {at}");
+    }
+}

@@ -1,8 +1,13 @@
-//! Requests that another node has to serve: sent there at most once, and their answers brought back.
+//! Requests that another node has to serve: sent there at most once, in order, and their answers brought back.
 //!
-//! A forward names the process it is meant for (its incarnation) and has a rising number, so that a copy of it, or one
-//! that was held up in the network, is never run later. Its sender does not send it again: an answer that does not come
-//! makes a write *unknown*. A node that answers "not the leader" has not run it, so it is tried elsewhere.
+//! **At most once.** A forward names the process it is meant for (its incarnation) and has a rising number, so that a copy
+//! of it, or one that was held up in the network, is never run later. Its sender does not send it again: an answer that
+//! does not come makes a write *unknown*. A node that answers "not the leader" has not run it, so it is tried elsewhere.
+//!
+//! **In order.** Requests of one partition are given to its leader in the order of their arrival. One that nobody serves
+//! yet waits, and later ones wait behind it; they go out again, in order, once no forward of the partition is under way
+//! any more. So that a node which sent one back does not serve the next one (it may have become leader in between),
+//! forwards carry a generation: of one generation, everything after the first that was sent back is sent back too.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -22,8 +27,8 @@ const REFUSED: u8 = 1;
 const UNKNOWN: u8 = 2;
 const NOT_LEADER: u8 = 3;
 
-/// How long a request waits before it is tried again where nobody was found to serve it.
-pub(super) const RETRY_AFTER: Duration = Duration::from_millis(20);
+/// How long requests wait before they are tried again where nobody was found to serve them.
+const RETRY_AFTER: Duration = Duration::from_millis(10);
 
 /// Requests on their way at other nodes, and requests that wait for someone to serve them.
 #[derive(Debug)]
@@ -31,8 +36,21 @@ pub(crate) struct Forwards {
     lane: u8,
     next: u64,
     sent: BTreeMap<u64, Sent>,
-    /// Nobody to serve them is known; tried again from then on.
-    pub waiting: Vec<(Time, PartitionId, Work)>,
+    streams: BTreeMap<PartitionId, Stream>,
+}
+
+/// The requests of one partition that go elsewhere.
+#[derive(Debug)]
+struct Stream {
+    generation: u64,
+    under_way: usize,
+    /// Waiting, by arrival.
+    queue: BTreeMap<u64, Work>,
+    retry_at: Time,
+    /// Something of this generation was sent back.
+    sent_back: bool,
+    /// Who leads, as the last one that sent something back said.
+    hint: Option<NodeId>,
 }
 
 #[derive(Debug)]
@@ -42,12 +60,53 @@ struct Sent {
     work: Work,
 }
 
-impl Forwards {
-    pub fn new(lane: u8) -> Forwards {
-        Forwards { lane, next: 1, sent: BTreeMap::new(), waiting: Vec::new() }
+impl Stream {
+    fn new() -> Stream {
+        Stream {
+            generation: 1,
+            under_way: 0,
+            queue: BTreeMap::new(),
+            retry_at: Time::default(),
+            sent_back: false,
+            hint: None,
+        }
     }
 
-    /// Sends `work` to `to`, or lets it wait if that node has not been heard of yet.
+    /// When what waits may be tried again.
+    fn due_at(&self) -> Time {
+        if self.queue.is_empty() || self.under_way > 0 { Time::NEVER } else { self.retry_at }
+    }
+}
+
+impl Forwards {
+    pub fn new(lane: u8) -> Forwards {
+        Forwards { lane, next: 1, sent: BTreeMap::new(), streams: BTreeMap::new() }
+    }
+
+    fn stream(&mut self, partition: PartitionId) -> &mut Stream {
+        self.streams.entry(partition).or_insert_with(Stream::new)
+    }
+
+    /// Do requests of this partition wait, so that others have to wait behind them?
+    pub fn has_waiting(&self, partition: PartitionId) -> bool {
+        self.streams.get(&partition).is_some_and(|stream| !stream.queue.is_empty())
+    }
+
+    /// Who leads the partition, as another node said last.
+    pub fn hint(&self, partition: PartitionId) -> Option<NodeId> {
+        self.streams.get(&partition)?.hint
+    }
+
+    /// Lets a request wait, in its place.
+    pub fn wait(&mut self, partition: PartitionId, work: Work, now: Time) {
+        let stream = self.stream(partition);
+        if stream.queue.is_empty() {
+            stream.retry_at = now + RETRY_AFTER;
+        }
+        stream.queue.insert(work.arrival, work);
+    }
+
+    /// Sends `work` to `to`, or lets it wait behind others, or until that node has been heard of.
     pub fn forward(
         &mut self,
         partition: PartitionId,
@@ -57,18 +116,25 @@ impl Forwards {
         now: Time,
         outbox: &mut Outbox,
     ) {
-        let Some(receiver_incarnation) = peers.incarnation(to) else {
-            return self.waiting.push((now + RETRY_AFTER, partition, work));
+        let Some(receiver_incarnation) = peers.incarnation(to).filter(|_| !self.has_waiting(partition))
+        else {
+            return self.wait(partition, work, now);
         };
         let sequence = (self.next << 8) | u64::from(self.lane);
         self.next += 1;
         let deadline_ms = work.deadline.since(now).as_millis().min(u128::from(u32::MAX)) as u32;
         let call = encode_call(&work.call);
-        outbox.send(to, Message::Forward { partition, receiver_incarnation, sequence, deadline_ms, call });
+        let stream = self.stream(partition);
+        stream.under_way += 1;
+        let generation = stream.generation;
+        outbox.send(
+            to,
+            Message::Forward { partition, receiver_incarnation, sequence, generation, deadline_ms, call },
+        );
         self.sent.insert(sequence, Sent { partition, to, work });
     }
 
-    /// An answer has come. What was not served goes back to be tried again, with the leader that the answer names.
+    /// An answer has come. What was not served waits to be tried again.
     pub fn on_forwarded(
         &mut self,
         from: NodeId,
@@ -77,11 +143,13 @@ impl Forwards {
         value: &Bytes,
         now: Time,
         outbox: &mut Outbox,
-    ) -> Option<(PartitionId, Work, NodeId)> {
+    ) {
         if self.sent.get(&sequence).is_none_or(|sent| sent.to != from) {
-            return None;
+            return;
         }
-        let Sent { partition, work, .. } = self.sent.remove(&sequence)?;
+        let Some(Sent { partition, work, .. }) = self.sent.remove(&sequence) else { return };
+        let stream = self.stream(partition);
+        stream.under_way -= 1;
         let text = || String::from_utf8_lossy(value).into_owned();
         let reply = match outcome {
             DONE => match decode_value(value) {
@@ -94,58 +162,72 @@ impl Forwards {
             NOT_LEADER => {
                 let hint =
                     <[u8; 8]>::try_from(&value[..]).ok().map(|bytes| NodeId(u64::from_le_bytes(bytes)));
-                match hint {
-                    Some(leader) if leader != from => return Some((partition, work, leader)),
-                    _ => self.waiting.push((now + RETRY_AFTER, partition, work)),
-                }
-                return None;
+                stream.hint = hint.filter(|&leader| leader != from);
+                stream.sent_back = true;
+                return self.wait(partition, work, now);
             }
             _ => Reply::Unknown(text()),
         };
         outbox.answers.push((work.requester, reply));
-        None
     }
 
-    /// The process that was asked is gone: writes are unknown; reads never happened and may be asked again.
-    pub fn lost(&mut self, node: NodeId, now: Time, outbox: &mut Outbox) {
-        for (_, sent) in self.sent.extract_if(.., |_, sent| sent.to == node) {
-            if is_read(&sent.work.call) {
-                self.waiting.push((now + RETRY_AFTER, sent.partition, sent.work));
+    /// The process that was asked is gone: writes are unknown, reads did not happen. Neither is tried again, since what
+    /// came after it on its connection may have been served.
+    pub fn lost(&mut self, node: NodeId, outbox: &mut Outbox) {
+        let lost: Vec<Sent> =
+            self.sent.extract_if(.., |_, sent| sent.to == node).map(|(_, sent)| sent).collect();
+        for Sent { partition, work, .. } in lost {
+            self.stream(partition).under_way -= 1;
+            let reply = if is_read(&work.call) {
+                Reply::Refused("TRYAGAIN the connection to the node that led the partition broke".into())
             } else {
                 let text = "the connection to the node that led the partition broke before it answered";
-                outbox.answers.push((sent.work.requester, Reply::Unknown(text.into())));
-            }
+                Reply::Unknown(text.into())
+            };
+            outbox.answers.push((work.requester, reply));
         }
     }
 
     /// Answers what is past its deadline.
     pub fn sweep(&mut self, now: Time, outbox: &mut Outbox) {
-        for (_, _, work) in self.waiting.extract_if(.., |(_, _, work)| work.deadline <= now) {
-            let text = "CLUSTERDOWN no leader of the partition could be reached in time, nothing was done";
-            outbox.answers.push((work.requester, Reply::Refused(text.into())));
+        for stream in self.streams.values_mut() {
+            for (_, work) in stream.queue.extract_if(.., |_, work| work.deadline <= now) {
+                let text =
+                    "CLUSTERDOWN no leader of the partition could be reached in time, nothing was done";
+                outbox.answers.push((work.requester, Reply::Refused(text.into())));
+            }
         }
-        for (_, sent) in self.sent.extract_if(.., |_, sent| sent.work.deadline <= now) {
-            let reply = if is_read(&sent.work.call) {
+        let late: Vec<Sent> =
+            self.sent.extract_if(.., |_, sent| sent.work.deadline <= now).map(|(_, sent)| sent).collect();
+        for Sent { partition, work, .. } in late {
+            self.stream(partition).under_way -= 1;
+            let reply = if is_read(&work.call) {
                 Reply::Refused("TIMEOUT the leader of the partition did not answer in time".into())
             } else {
                 Reply::Unknown("the leader of the partition did not answer in time".into())
             };
-            outbox.answers.push((sent.work.requester, reply));
+            outbox.answers.push((work.requester, reply));
         }
     }
 
-    /// The requests whose time to be tried again has come.
+    /// The requests whose time to be tried again has come, in order.
     pub fn due(&mut self, now: Time) -> Vec<(PartitionId, Work)> {
-        let due = self.waiting.extract_if(.., |(at, _, _)| *at <= now);
-        due.map(|(_, partition, work)| (partition, work)).collect()
+        let mut due = Vec::new();
+        for (&partition, stream) in &mut self.streams {
+            if stream.due_at() <= now {
+                stream.generation += u64::from(std::mem::take(&mut stream.sent_back));
+                due.extend(std::mem::take(&mut stream.queue).into_values().map(|work| (partition, work)));
+            }
+        }
+        due
     }
 
     pub fn is_empty(&self) -> bool {
-        self.sent.is_empty() && self.waiting.is_empty()
+        self.sent.is_empty() && self.streams.values().all(|stream| stream.queue.is_empty())
     }
 
     pub fn wake_at(&self) -> Time {
-        self.waiting.iter().map(|(at, _, _)| *at).min().unwrap_or(Time::NEVER)
+        self.streams.values().map(Stream::due_at).min().unwrap_or(Time::NEVER)
     }
 }
 
@@ -159,16 +241,14 @@ fn is_read(call: &Call) -> bool {
 
 /// The request in a forward; `None` if it cannot be read.
 pub(super) fn work_of_forward(
-    node: NodeId,
-    incarnation: u64,
-    sequence: u64,
+    requester: Requester,
     deadline_ms: u32,
     call: Bytes,
+    arrival: u64,
     now: Time,
 ) -> Option<Work> {
-    let requester = Requester::Remote { node, incarnation, sequence };
     let deadline = now + Duration::from_millis(u64::from(deadline_ms));
-    Some(Work { requester, call: decode_call(call)?, deadline, after_writes: true })
+    Some(Work { requester, call: decode_call(call)?, deadline, ordered: true, arrival })
 }
 
 /// Sends an answer to the node that forwarded the request.

@@ -26,7 +26,7 @@ use crate::time::{Now, Time};
 use crate::wire::Message;
 use crate::{NodeId, PartitionId, Placement};
 
-use self::forward::{Forwards, RETRY_AFTER};
+use self::forward::Forwards;
 use self::outbox::{Gate, Outbox, Requester, Work};
 use self::peers::{Heard, Peers};
 use self::strategy::Strategy;
@@ -124,6 +124,7 @@ pub struct Shard {
     forwards: Forwards,
     gate: Gate,
     outbox: Outbox,
+    arrivals: u64,
     next_sweep: Time,
     next_rebuild: Time,
 }
@@ -195,6 +196,7 @@ impl Shard {
             peers,
             gate: Gate::default(),
             outbox: Outbox::default(),
+            arrivals: 0,
             next_sweep: Time::NEVER,
             next_rebuild,
         };
@@ -226,6 +228,9 @@ impl Shard {
                     replica.snapshot_written(snapshot, sequence, now, outbox)
                 });
             }
+            Input::SnapshotFailed { partition, snapshot } => {
+                self.with(partition, |replica, _| replica.snapshot_failed(snapshot));
+            }
             Input::Disk { full } => self.each(|replica, _| replica.set_disk_full(full)),
             Input::PeerLost { node } => self.on_peer_lost(node, now),
             Input::Placement(placement) => self.set_placement(placement, now),
@@ -250,9 +255,18 @@ impl Shard {
     }
 
     fn on_request(&mut self, request: Request, now: Now) {
-        let Request { id, partition, call, deadline, after_writes } = request;
-        let work = Work { requester: Requester::Local(id), call, deadline, after_writes };
+        let Request { id, partition, call, deadline, ordered } = request;
+        let arrival = self.next_arrival();
+        let work = Work { requester: Requester::Local(id), call, deadline, ordered, arrival };
+        if self.forwards.has_waiting(partition) {
+            return self.forwards.wait(partition, work, now.time);
+        }
         self.dispatch(partition, work, now);
+    }
+
+    fn next_arrival(&mut self) -> u64 {
+        self.arrivals += 1;
+        self.arrivals
     }
 
     /// To the replica here, or to a node that has one.
@@ -260,8 +274,9 @@ impl Shard {
         if self.replicas.contains_key(&partition) {
             return self.with(partition, |replica, outbox| replica.handle(work, now, outbox));
         }
-        match self.placement.get(partition).and_then(|place| place.replicas.first().copied()) {
-            Some(to) if to != self.options.node => self.send_elsewhere(partition, work, Some(to), now),
+        let preferred = self.placement.get(partition).and_then(|place| place.replicas.first().copied());
+        match self.forwards.hint(partition).or(preferred) {
+            Some(to) if to != self.options.node => self.outbox.elsewhere.push((partition, work, Some(to))),
             _ => {
                 let text = format!("ERR there is no partition {} here", partition.0);
                 self.outbox.answers.push((work.requester, Reply::Refused(text)));
@@ -271,7 +286,8 @@ impl Shard {
 
     /// A request that the replica here could not serve: to the leader, if one is known.
     fn send_elsewhere(&mut self, partition: PartitionId, work: Work, leader: Option<NodeId>, now: Now) {
-        if let Requester::Remote { node, incarnation, sequence } = work.requester {
+        if let Requester::Remote { node, incarnation, sequence, generation } = work.requester {
+            self.peers.send_back(node, incarnation, sequence, partition, generation);
             return forward::answer_not_leader(node, incarnation, sequence, leader, &mut self.outbox);
         }
         self.next_sweep = self.next_sweep.min(now.time + SWEEP_INTERVAL);
@@ -279,13 +295,13 @@ impl Shard {
             Some(leader) if leader != self.options.node => {
                 self.forwards.forward(partition, work, leader, &self.peers, now.time, &mut self.outbox);
             }
-            _ => self.forwards.waiting.push((now.time + RETRY_AFTER, partition, work)),
+            _ => self.forwards.wait(partition, work, now.time),
         }
     }
 
     fn on_message(&mut self, from: NodeId, incarnation: u64, message: Message, now: Now) {
         if self.peers.hear(from, incarnation, now.time) == Heard::Restarted {
-            self.forwards.lost(from, now.time, &mut self.outbox);
+            self.forwards.lost(from, &mut self.outbox);
             self.each(|replica, _| replica.suspect(from, now));
         }
         match message {
@@ -298,29 +314,17 @@ impl Shard {
                 }
             }
             Message::Alive => {}
-            Message::Forward { partition, receiver_incarnation, sequence, deadline_ms, call } => {
-                if receiver_incarnation != self.options.incarnation
-                    || !self.peers.take_forward(from, incarnation, sequence)
+            Message::Forward { partition, receiver_incarnation, sequence, generation, deadline_ms, call } => {
+                if receiver_incarnation == self.options.incarnation
+                    && self.peers.take_forward(from, incarnation, sequence)
                 {
-                    return;
-                }
-                match forward::work_of_forward(from, incarnation, sequence, deadline_ms, call, now.time) {
-                    Some(work) => self.dispatch_forwarded(partition, work, now),
-                    None => {
-                        let text = "ERR the node that leads the partition does not know this command";
-                        let reply = Reply::Refused(text.into());
-                        forward::answer(from, incarnation, sequence, &reply, &mut self.outbox);
-                    }
+                    let requester = Requester::Remote { node: from, incarnation, sequence, generation };
+                    self.on_forward(partition, requester, deadline_ms, call, now);
                 }
             }
             Message::Forwarded { sequence, sender_incarnation, outcome, value } => {
-                if sender_incarnation != self.options.incarnation {
-                    return;
-                }
-                let outbox = &mut self.outbox;
-                let again = self.forwards.on_forwarded(from, sequence, outcome, &value, now.time, outbox);
-                if let Some((partition, work, leader)) = again {
-                    self.send_elsewhere(partition, work, Some(leader), now);
+                if sender_incarnation == self.options.incarnation {
+                    self.forwards.on_forwarded(from, sequence, outcome, &value, now.time, &mut self.outbox);
                 }
             }
             Message::SnapshotChunk(chunk) => {
@@ -341,12 +345,28 @@ impl Shard {
     }
 
     /// A request from another node is served here or sent back; it is not passed on a second time.
-    fn dispatch_forwarded(&mut self, partition: PartitionId, work: Work, now: Now) {
-        if self.replicas.contains_key(&partition) {
-            self.with(partition, |replica, outbox| replica.handle(work, now, outbox));
-        } else if let Requester::Remote { node, incarnation, sequence } = work.requester {
-            forward::answer_not_leader(node, incarnation, sequence, None, &mut self.outbox);
+    fn on_forward(
+        &mut self,
+        partition: PartitionId,
+        requester: Requester,
+        deadline_ms: u32,
+        call: Bytes,
+        now: Now,
+    ) {
+        let Requester::Remote { node, incarnation, sequence, generation } = requester else { return };
+        let arrival = self.next_arrival();
+        let Some(work) = forward::work_of_forward(requester, deadline_ms, call, arrival, now.time) else {
+            let text = "ERR the node that leads the partition does not know this command";
+            let reply = Reply::Refused(text.into());
+            return forward::answer(node, incarnation, sequence, &reply, &mut self.outbox);
+        };
+        if self.peers.was_sent_back(node, incarnation, sequence, partition, generation)
+            || !self.replicas.contains_key(&partition)
+        {
+            let leader = self.leader(partition);
+            return self.send_elsewhere(partition, work, leader, now);
         }
+        self.with(partition, |replica, outbox| replica.handle(work, now, outbox));
     }
 
     fn on_persisted(&mut self, number: u64, now: Now) {
@@ -360,7 +380,7 @@ impl Shard {
     }
 
     fn on_peer_lost(&mut self, node: NodeId, now: Now) {
-        self.forwards.lost(node, now.time, &mut self.outbox);
+        self.forwards.lost(node, &mut self.outbox);
         if self.peers.lost(node) {
             self.each(|replica, _| replica.suspect(node, now));
         }
@@ -382,13 +402,13 @@ impl Shard {
                 replica.wake(now, &|node| peers.is_alive(node, now.time), &mut self.outbox);
             }
         }
-        for (partition, work) in self.forwards.due(now.time) {
-            self.dispatch(partition, work, now);
-        }
         if self.next_sweep <= now.time {
             self.forwards.sweep(now.time, &mut self.outbox);
             let done = self.forwards.is_empty();
             self.next_sweep = if done { Time::NEVER } else { now.time + SWEEP_INTERVAL };
+        }
+        for (partition, work) in self.forwards.due(now.time) {
+            self.dispatch(partition, work, now);
         }
         if self.next_rebuild <= now.time {
             self.ask_to_be_let_in(now);
@@ -414,22 +434,19 @@ impl Shard {
         self.next_rebuild = if missing.is_empty() { Time::NEVER } else { now.time + REBUILD_INTERVAL };
     }
 
-    /// Hands out answers, and sends on what replicas could not serve.
+    /// Hands out answers, and sends on what replicas could not serve, in the order of arrival.
     fn settle(&mut self, now: Now, outputs: &mut Vec<Output>) {
-        loop {
-            for (partition, work, leader) in std::mem::take(&mut self.outbox.elsewhere) {
-                self.send_elsewhere(partition, work, leader, now);
-            }
-            for (requester, reply) in std::mem::take(&mut self.outbox.answers) {
-                match requester {
-                    Requester::Local(id) => outputs.push(Output::Reply { id, reply }),
-                    Requester::Remote { node, incarnation, sequence } => {
-                        forward::answer(node, incarnation, sequence, &reply, &mut self.outbox);
-                    }
+        let mut elsewhere = std::mem::take(&mut self.outbox.elsewhere);
+        elsewhere.sort_by_key(|(_, work, _)| work.arrival);
+        for (partition, work, leader) in elsewhere {
+            self.send_elsewhere(partition, work, leader, now);
+        }
+        for (requester, reply) in std::mem::take(&mut self.outbox.answers) {
+            match requester {
+                Requester::Local(id) => outputs.push(Output::Reply { id, reply }),
+                Requester::Remote { node, incarnation, sequence, .. } => {
+                    forward::answer(node, incarnation, sequence, &reply, &mut self.outbox);
                 }
-            }
-            if self.outbox.elsewhere.is_empty() && self.outbox.answers.is_empty() {
-                return;
             }
         }
     }

@@ -15,7 +15,7 @@ pub(crate) enum Requester {
     /// A connection of this node.
     Local(RequestId),
     /// Another node, which forwarded what one of its connections asked for.
-    Remote { node: NodeId, incarnation: u64, sequence: u64 },
+    Remote { node: NodeId, incarnation: u64, sequence: u64, generation: u64 },
 }
 
 /// A request while this shard has it.
@@ -24,7 +24,11 @@ pub(crate) struct Work {
     pub requester: Requester,
     pub call: Call,
     pub deadline: Time,
-    pub after_writes: bool,
+    /// It has to take effect in the order of its connection's requests: at the leader, and not be tried again behind
+    /// those that came later.
+    pub ordered: bool,
+    /// Its number among the requests of this shard.
+    pub arrival: u64,
 }
 
 /// Everything that a batch leads to.

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::NodeId;
 use crate::shard::outbox::Outbox;
 use crate::time::Time;
 use crate::wire::Message;
+use crate::{NodeId, PartitionId};
 
 /// How many lanes of former incarnations are remembered before they are dropped.
 const LANES_KEPT: usize = 1024;
@@ -28,6 +28,8 @@ struct Peer {
     /// The highest sequence taken from each lane of an incarnation. Former incarnations are kept, since what they sent
     /// may still be on its way.
     taken: BTreeMap<(u64, u8), u64>,
+    /// The latest generation of forwards that was sent back, likewise and by partition.
+    sent_back: BTreeMap<(u64, u8, PartitionId), u64>,
 }
 
 /// What a message says about its sender.
@@ -63,6 +65,7 @@ impl Peers {
         peer.incarnation = Some(incarnation);
         if peer.taken.len() > LANES_KEPT {
             peer.taken.retain(|&(of, _), _| of == incarnation);
+            peer.sent_back.retain(|&(of, ..), _| of == incarnation);
         }
         if restarted { Heard::Restarted } else { Heard::Same }
     }
@@ -79,6 +82,35 @@ impl Peers {
         let new = sequence > *taken;
         *taken = sequence.max(*taken);
         new
+    }
+
+    /// A forward of this generation is not served here.
+    pub fn send_back(
+        &mut self,
+        node: NodeId,
+        incarnation: u64,
+        sequence: u64,
+        partition: PartitionId,
+        generation: u64,
+    ) {
+        if let Some(peer) = self.peers.get_mut(&node) {
+            let latest = peer.sent_back.entry((incarnation, lane(sequence), partition)).or_default();
+            *latest = generation.max(*latest);
+        }
+    }
+
+    /// Was one of the same generation, which came before it, sent back? Then so must this one be.
+    pub fn was_sent_back(
+        &self,
+        node: NodeId,
+        incarnation: u64,
+        sequence: u64,
+        partition: PartitionId,
+        generation: u64,
+    ) -> bool {
+        let peer = self.peers.get(&node);
+        peer.and_then(|peer| peer.sent_back.get(&(incarnation, lane(sequence), partition)))
+            .is_some_and(|&latest| generation <= latest)
     }
 
     /// Has `node` shown a sign of life lately?

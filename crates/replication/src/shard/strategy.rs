@@ -77,6 +77,10 @@ impl Strategy {
         each!(self, replica => replica.snapshot_written(snapshot, sequence, now, outbox))
     }
 
+    pub fn snapshot_failed(&mut self, snapshot: u64) {
+        each!(self, replica => replica.snapshot_failed(snapshot))
+    }
+
     pub fn suspect(&mut self, node: NodeId, now: Now) {
         each!(self, replica => replica.suspect(node, now))
     }

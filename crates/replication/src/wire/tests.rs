@@ -122,11 +122,12 @@ fn message() -> impl Strategy<Value = Message> {
         (partition(), consensus()).prop_map(|(partition, message)| Message::Raft { partition, message }),
         prop::collection::vec((partition(), consensus()), 0..5).prop_map(Message::Many),
         Just(Message::Alive),
-        (partition(), any::<u64>(), number(), any::<u32>(), payload()).prop_map(
-            |(partition, receiver_incarnation, sequence, deadline_ms, call)| Message::Forward {
+        (partition(), any::<u64>(), number(), number(), any::<u32>(), payload()).prop_map(
+            |(partition, receiver_incarnation, sequence, generation, deadline_ms, call)| Message::Forward {
                 partition,
                 receiver_incarnation,
                 sequence,
+                generation,
                 deadline_ms,
                 call
             }
@@ -248,10 +249,11 @@ fn fixtures() -> Vec<(Message, &'static str)> {
                 partition: PartitionId(1),
                 receiver_incarnation: 0x0102_0304_0506_0708,
                 sequence: 9,
+                generation: 2,
                 deadline_ms: 1000,
                 call: Bytes::from_static(b"GET"),
             },
-            "010401080706050403020109e80703474554",
+            "01040108070605040302010902e80703474554",
         ),
         (
             Message::Forwarded {

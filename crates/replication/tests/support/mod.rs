@@ -161,11 +161,11 @@ impl Cluster {
     }
 
     /// Sends a request to a node; the answer is looked up with [`Cluster::reply`].
-    pub fn send(&mut self, to: NodeId, call: Call, after_writes: bool) -> RequestId {
+    pub fn send(&mut self, to: NodeId, call: Call, ordered: bool) -> RequestId {
         self.next_request += 1;
         let id = RequestId(self.next_request);
         let deadline = self.now.time + Duration::from_secs(3);
-        let request = Request { id, partition: PARTITION, call, deadline, after_writes };
+        let request = Request { id, partition: PARTITION, call, deadline, ordered };
         self.node(to).inputs.push_back(Input::Request(request));
         id
     }

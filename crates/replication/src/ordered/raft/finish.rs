@@ -55,7 +55,7 @@ impl Raft {
         self.replicate(now);
         let heartbeat = self.leading.as_ref().is_some_and(|leading| leading.heartbeat_due);
         self.broadcast_heartbeat(now);
-        self.go_on_with_transfer(heartbeat);
+        self.go_on_with_transfer(heartbeat, now);
         if let Some(leading) = &mut self.leading {
             leading.rounds.close();
         }

@@ -12,6 +12,8 @@ use crate::time::Time;
 #[derive(Debug)]
 pub(super) struct Transfer {
     pub to: NodeId,
+    /// Until then reads that need a round of this leader get it first.
+    pub patient_until: Time,
     pub gives_up_at: Time,
 }
 
@@ -31,9 +33,16 @@ impl Raft {
         if !is_voter {
             return Err(ProposeRefused::Invalid("leadership can only be handed to another voter"));
         }
-        leading.transfer = Some(Transfer { to, gives_up_at: now + self.options.election_timeout });
+        let timeout = self.options.election_timeout;
+        leading.transfer =
+            Some(Transfer { to, patient_until: now + timeout / 4, gives_up_at: now + timeout });
         self.wake_up(now);
         Ok(())
+    }
+
+    /// Is leadership being handed over, so that nothing is proposed?
+    pub fn is_transferring(&self) -> bool {
+        self.leading.as_ref().is_some_and(|leading| leading.transfer.is_some())
     }
 
     pub(super) fn give_up_transfer_if_due(&mut self, now: Time) {
@@ -44,15 +53,18 @@ impl Raft {
         }
     }
 
-    /// Tells the successor, once it holds everything; again with each heartbeat.
-    pub(super) fn go_on_with_transfer(&mut self, heartbeat: bool) {
+    /// Tells the successor, once it holds everything; again with each heartbeat. Everything has to be applied, and reads
+    /// under way confirmed, so that those who wait get their answers from this leader.
+    pub(super) fn go_on_with_transfer(&mut self, heartbeat: bool, now: Time) {
+        let reads = self.reads.any();
         let term = self.term();
         let last = self.log.last_index();
         let Some(leading) = &mut self.leading else { return };
         let Some(transfer) = &leading.transfer else { return };
         let caught_up =
             leading.progress.get(&transfer.to).is_some_and(|progress| progress.match_index == last);
-        if caught_up && (heartbeat || !leading.lease_given_up) {
+        let settled = self.log.applied() == last && (!reads || now >= transfer.patient_until);
+        if caught_up && settled && (heartbeat || !leading.lease_given_up) {
             leading.lease_given_up = true;
             self.outbox.send.push((transfer.to, Message::TimeoutNow { term }));
         }

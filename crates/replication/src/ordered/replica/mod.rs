@@ -69,7 +69,7 @@ pub(crate) struct Replica {
     proposals: VecDeque<write::Proposal>,
     /// Tokens of proposals under way.
     pending_tokens: BTreeMap<Bytes, u64>,
-    /// Came to a leader that has not yet applied all that former leaders committed.
+    /// Came to a leader that does not serve: it has not yet applied all that former leaders committed, or is handing over.
     parked: Vec<Work>,
     /// Reads since the last `finish`: they share one question to the consensus.
     open_reads: Vec<Waiting>,
@@ -202,9 +202,12 @@ impl Replica {
         self.slots.map_or_else(Table::new, |(first, last)| Table::with_slots(first, last))
     }
 
-    /// Is this replica the leader, with everything that former leaders committed applied?
+    /// Is this replica the leader, with everything that former leaders committed applied, and not about to hand over?
     fn is_serving(&self) -> bool {
-        self.raft.is_leader() && self.applied_term == self.raft.term() && self.applied >= self.exact_at
+        self.raft.is_leader()
+            && !self.raft.is_transferring()
+            && self.applied_term == self.raft.term()
+            && self.applied >= self.exact_at
     }
 
     /// The clock of commands: never behind what the log has seen.
@@ -242,7 +245,7 @@ impl Replica {
         self.expire_due(now);
         // Applying may lead to new proposals (requests that were parked, keys found expired), hence the second round.
         loop {
-            self.ask_reads(now);
+            self.ask_reads(now, outbox);
             let mut effects = std::mem::take(&mut self.effects);
             self.raft.finish(now.time, &mut effects);
             let more = self.take_effects(&mut effects, now, outbox);
@@ -298,15 +301,16 @@ impl Replica {
         for node in effects.needs_snapshot.drain(..) {
             self.start_transfer(node, now, outbox);
         }
+        let mut more = false;
         let applied_before = self.applied;
         for entry in effects.committed.drain(..) {
             self.apply(entry, outbox);
+            // After each entry: a read must not see the writes that came after it.
+            more |= self.wake_applied(now, outbox);
         }
-        let mut more = false;
         if self.applied > applied_before {
             self.raft.applied(self.applied);
             self.members_applied(now, outbox);
-            more |= self.wake_applied(now, outbox);
         }
         for (ticket, answer) in effects.reads.drain(..) {
             more |= self.read_settled(ticket, answer.ok(), now, outbox);
@@ -341,11 +345,13 @@ impl Replica {
         for work in self.parked.drain(..) {
             outbox.elsewhere.push((self.partition, work, leader));
         }
+        let mut lost = Vec::new();
         for waits in self.apply_waits.values_mut() {
             // What waits only for committed entries stays; what waited for proposals of ours may wait in vain.
-            for waiting in waits.extract_if(.., |waiting| !waiting.survives_leadership()) {
-                outbox.elsewhere.push((self.partition, waiting.work, leader));
-            }
+            lost.extend(waits.extract_if(.., |waiting| !waiting.survives_leadership()));
+        }
+        for waiting in lost {
+            self.give_up_wait(waiting.work, outbox);
         }
         self.apply_waits.retain(|_, waits| !waits.is_empty());
         if let Some(replacement) = self.replacement.take() {

@@ -1,6 +1,10 @@
 //! Reads: answered from the applied state of this replica, leader or not, once that state is known to hold everything
 //! that was committed when the read came (Ongaro's thesis, section 6.4: read-index, and leases to save the round).
 //!
+//! At the leader a read looks at the state at its own place in the order of requests - after the writes that its
+//! connection sent before it, before those that came after it - and is answered once it is certain that this node led
+//! when it came. A follower asks for an index, applies up to there, and looks.
+//!
 //! Keys that have expired count as absent only once their deletion is committed. A read that meets such a key at the
 //! leader proposes the deletion and is answered with it; a follower passes the read on to the leader.
 
@@ -17,100 +21,102 @@ use crate::time::Now;
 #[derive(Debug)]
 pub(crate) struct Waiting {
     pub work: Work,
-    /// The index that has to be applied beside the one that the consensus names.
+    /// The index that has to be applied.
     minimum: u64,
     stage: Stage,
 }
 
-#[derive(Debug, PartialEq)]
+#[derive(Debug)]
 enum Stage {
-    /// The consensus has confirmed an index; what remains is to apply it.
-    Confirmed,
-    /// As above, for a write that changes nothing: this is its answer, given that the proposals before it commit.
-    ConfirmedAnswer(Value),
-    /// An answer that holds once the consensus confirms that this node leads.
-    Answer(Value),
-    /// Neither.
+    /// A follower's read: the consensus is to name an index.
     Ask,
-    /// To be started again from the beginning, after the proposals that it waits for.
-    Again,
+    /// It has; once that is applied, the state may be looked at.
+    Look,
+    /// The leader's state at `minimum` is to be looked at, with the clock of when the read came.
+    LookAt { clock_ms: u64 },
+    /// This is the answer, if the consensus confirms that this node leads in `term`, and `minimum` is applied.
+    Confirm { reply: Value, term: u64 },
+    /// This is the answer once `minimum` is applied.
+    Wait { reply: Value },
 }
 
 impl Waiting {
-    /// Starts again once the index that it waits for is applied.
-    pub fn again(work: Work) -> Waiting {
-        Waiting { work, minimum: 0, stage: Stage::Again }
+    /// The answer is known and holds once the proposal at `index` is applied.
+    pub fn for_proposal(work: Work, reply: Value, index: u64) -> Waiting {
+        Waiting { work, minimum: index, stage: Stage::Wait { reply } }
     }
 
     /// Does it wait only for what is committed already?
     pub fn survives_leadership(&self) -> bool {
-        self.stage == Stage::Confirmed
+        matches!(self.stage, Stage::Look)
     }
 }
 
 impl Replica {
     /// Takes a read.
     pub(super) fn read(&mut self, work: Work, now: Now, outbox: &mut Outbox) {
-        // A read behind writes of its own connection, or one that another node passed on, must see the leader's
-        // proposals: it goes where they are.
-        if work.after_writes || matches!(work.requester, Requester::Remote { .. }) {
-            if !self.raft.is_leader() {
-                return outbox.elsewhere.push((self.partition, work, self.raft.leader()));
-            }
-            if !self.is_serving() {
-                return self.parked.push(work);
-            }
-            if let Some(index) = self.pending_position(&work.call) {
-                return self.apply_waits.entry(index).or_default().push(Waiting::again(work));
-            }
+        let ordered = work.ordered || matches!(work.requester, Requester::Remote { .. });
+        if ordered && !self.raft.is_leader() {
+            return outbox.elsewhere.push((self.partition, work, self.raft.leader()));
         }
-        if self.may_answer(now) {
-            return self.answer(work, now, outbox);
+        if !self.raft.is_leader() {
+            return self.open_reads.push(Waiting { work, minimum: 0, stage: Stage::Ask });
         }
-        self.open_reads.push(Waiting { work, minimum: 0, stage: Stage::Ask });
+        if !self.is_serving() {
+            return self.parked.push(work);
+        }
+        let clock_ms = self.clock_ms(now);
+        let mut minimum = self.raft.commit();
+        if ordered {
+            minimum = minimum.max(self.pending_position(&work.call));
+        }
+        if minimum <= self.applied {
+            self.look_at(work, clock_ms, now, outbox);
+        } else {
+            self.wait_applied(Waiting { work, minimum, stage: Stage::LookAt { clock_ms } });
+        }
     }
 
-    /// Does the applied state hold all that is committed anywhere, without asking anyone?
-    fn may_answer(&self, now: Now) -> bool {
-        self.is_serving() && self.applied >= self.raft.commit() && self.raft.has_lease(now.time)
+    pub(super) fn wait_applied(&mut self, waiting: Waiting) {
+        self.apply_waits.entry(waiting.minimum).or_default().push(waiting);
     }
 
     /// The last proposal that touches what `call` reads.
-    fn pending_position(&self, call: &Call) -> Option<u64> {
+    fn pending_position(&self, call: &Call) -> u64 {
         if self.pending.is_empty() {
-            return None;
+            return 0;
         }
-        match call {
+        let position = match call {
             Call::Command { command, arguments, .. } => match data::route::keys_of(command, arguments) {
                 Ok(keys) if !keys.is_empty() => {
                     keys.iter().filter_map(|&key| self.pending.position_of(&arguments[key])).max()
                 }
                 // It reads the whole partition.
-                _ => {
-                    self.proposals.back().map(|proposal| proposal.index).filter(|&index| index > self.applied)
-                }
+                _ => self.proposals.back().map(|proposal| proposal.index),
             },
             Call::Fingerprint { keys } => keys.iter().filter_map(|key| self.pending.position_of(key)).max(),
             Call::Transaction { .. } | Call::Admin(_) => None,
-        }
+        };
+        position.unwrap_or(0)
     }
 
-    /// A write that changes nothing was prepared against proposals that are not committed: its answer holds once they
-    /// are, and once it is certain that this node still leads.
-    pub(super) fn answer_after_pending(&mut self, work: Work, reply: Value, now: Now, outbox: &mut Outbox) {
-        let minimum = if self.pending.is_empty() { 0 } else { self.raft.last_index() };
+    /// Gives `reply` once it is certain that this node (still) leads and `minimum` is applied.
+    pub(super) fn confirm(&mut self, work: Work, reply: Value, minimum: u64, now: Now, outbox: &mut Outbox) {
         if !self.raft.has_lease(now.time) {
-            self.open_reads.push(Waiting { work, minimum, stage: Stage::Answer(reply) });
+            let stage = Stage::Confirm { reply, term: self.raft.term() };
+            self.open_reads.push(Waiting { work, minimum, stage });
         } else if minimum <= self.applied {
             outbox.answers.push((work.requester, Reply::Done(reply)));
         } else {
-            let waiting = Waiting { work, minimum, stage: Stage::ConfirmedAnswer(reply) };
-            self.apply_waits.entry(minimum).or_default().push(waiting);
+            self.wait_applied(Waiting { work, minimum, stage: Stage::Wait { reply } });
         }
     }
 
     /// Puts the one question of all reads since the last batch to the consensus.
-    pub(super) fn ask_reads(&mut self, now: Now) {
+    pub(super) fn ask_reads(&mut self, now: Now, outbox: &mut Outbox) {
+        for waiting in std::mem::take(&mut self.open_reads) {
+            self.keep_if_leading(waiting, outbox, |replica, waiting| replica.open_reads.push(waiting));
+        }
         if self.open_reads.is_empty() {
             return;
         }
@@ -118,6 +124,32 @@ impl Replica {
         self.next_ticket += 1;
         self.asked_reads.insert(ticket, std::mem::take(&mut self.open_reads));
         self.raft.read(ticket, now.time);
+    }
+
+    /// What was looked up by a leader says nothing once that leader's term is over.
+    fn keep_if_leading(
+        &mut self,
+        waiting: Waiting,
+        outbox: &mut Outbox,
+        keep: impl FnOnce(&mut Self, Waiting),
+    ) {
+        match waiting.stage {
+            Stage::Confirm { term, .. } if !self.raft.is_leader() || term != self.raft.term() => {
+                self.give_up_wait(waiting.work, outbox);
+            }
+            _ => keep(self, waiting),
+        }
+    }
+
+    /// Leadership is lost before the answer was certain. Nothing was done; but what came later on the same connection
+    /// may have been, so only a request that stands alone is tried again.
+    pub(super) fn give_up_wait(&mut self, work: Work, outbox: &mut Outbox) {
+        if work.ordered || matches!(work.requester, Requester::Remote { .. }) {
+            let text = "TRYAGAIN the leader changed before the answer was certain, nothing was done";
+            outbox.answers.push((work.requester, Reply::Refused(text.into())));
+        } else {
+            outbox.elsewhere.push((self.partition, work, self.raft.leader()));
+        }
     }
 
     /// The consensus has answered: the index to be applied first, or that it cannot be told here.
@@ -130,23 +162,24 @@ impl Replica {
     ) -> bool {
         let waits = self.asked_reads.remove(&ticket).unwrap_or_default();
         let mut more = false;
-        for mut waiting in waits {
+        for waiting in waits {
             let Some(index) = index else {
-                outbox.elsewhere.push((self.partition, waiting.work, None));
+                self.give_up_wait(waiting.work, outbox);
                 continue;
             };
-            let minimum = waiting.minimum.max(index).max(self.exact_at);
-            waiting.stage = match waiting.stage {
-                Stage::Answer(reply) => Stage::ConfirmedAnswer(reply),
-                Stage::Ask => Stage::Confirmed,
-                other => other,
-            };
-            if minimum <= self.applied {
-                more |= self.go_on(waiting, now, outbox);
-            } else {
-                self.apply_waits.entry(minimum).or_default().push(waiting);
-            }
+            self.keep_if_leading(waiting, outbox, |replica, mut waiting| {
+                match waiting.stage {
+                    Stage::Ask => {
+                        waiting.minimum = index.max(replica.exact_at);
+                        waiting.stage = Stage::Look;
+                    }
+                    Stage::Confirm { reply, .. } => waiting.stage = Stage::Wait { reply },
+                    _ => {}
+                }
+                replica.wait_applied(waiting);
+            });
         }
+        more |= self.wake_applied(now, outbox);
         more
     }
 
@@ -166,46 +199,56 @@ impl Replica {
 
     fn go_on(&mut self, waiting: Waiting, now: Now, outbox: &mut Outbox) -> bool {
         match waiting.stage {
-            Stage::Confirmed => {
-                self.answer(waiting.work, now, outbox);
+            Stage::Look => {
+                self.look(waiting.work, now, outbox);
                 true
             }
-            Stage::ConfirmedAnswer(reply) => {
+            Stage::LookAt { clock_ms } => {
+                self.look_at(waiting.work, clock_ms, now, outbox);
+                true
+            }
+            Stage::Wait { reply } => {
                 outbox.answers.push((waiting.work.requester, Reply::Done(reply)));
                 false
             }
-            Stage::Again | Stage::Ask | Stage::Answer(_) => {
-                self.handle(waiting.work, now, outbox);
-                true
-            }
+            Stage::Ask | Stage::Confirm { .. } => unreachable!("those wait for the consensus"),
         }
     }
 
-    /// Answers from the applied state.
-    fn answer(&mut self, work: Work, now: Now, outbox: &mut Outbox) {
+    /// A read whose index the consensus has named.
+    fn look(&mut self, work: Work, now: Now, outbox: &mut Outbox) {
         let clock_ms = self.clock_ms(now);
-        let answer = self.look(&work.call, clock_ms);
+        let answer = self.answer(&work.call, clock_ms);
         if answer.expired.is_empty() {
             return outbox.answers.push((work.requester, Reply::Done(answer.reply)));
         }
-        if self.disk_full {
-            // Nothing can be deleted now. A key is there until it is.
-            let answer = self.look(&work.call, 0);
-            return outbox.answers.push((work.requester, Reply::Done(answer.reply)));
-        }
-        if !self.is_serving() {
-            let work = Work { after_writes: true, ..work };
-            return outbox.elsewhere.push((self.partition, work, self.raft.leader()));
-        }
-        // A proposal under way for such a key decides first.
-        if let Some(index) = answer.expired.iter().filter_map(|key| self.pending.position_of(key)).max() {
-            return self.apply_waits.entry(index).or_default().push(Waiting::again(work));
-        }
-        let mutation = answer.expire();
-        self.propose(work, answer.reply, mutation, None, clock_ms, now, outbox);
+        // Only the leader may say that a key is gone.
+        self.read(Work { ordered: true, ..work }, now, outbox);
     }
 
-    fn look(&self, call: &Call, clock_ms: u64) -> Answer {
+    /// Looks at the leader's present state.
+    fn look_at(&mut self, work: Work, clock_ms: u64, now: Now, outbox: &mut Outbox) {
+        let answer = self.answer(&work.call, clock_ms);
+        if answer.expired.is_empty() {
+            return self.confirm(work, answer.reply, 0, now, outbox);
+        }
+        if self.disk_full {
+            // Nothing can be deleted now. A key is there until it is.
+            let answer = self.answer(&work.call, 0);
+            return self.confirm(work, answer.reply, 0, now, outbox);
+        }
+        match answer.expired.iter().filter_map(|key| self.pending.position_of(key)).max() {
+            None => {
+                let mutation = answer.expire();
+                self.propose(work, answer.reply, mutation, None, clock_ms, now, outbox);
+            }
+            // Writes that came after this read were prepared when the key had expired already: with them it is gone.
+            Some(index) if work.ordered => self.confirm(work, answer.reply, index, now, outbox),
+            Some(_) => self.read(Work { ordered: true, ..work }, now, outbox),
+        }
+    }
+
+    fn answer(&self, call: &Call, clock_ms: u64) -> Answer {
         let view = View { table: &self.table, pending: None, now_ms: clock_ms };
         match call {
             Call::Command { command, arguments, .. } => {

@@ -160,6 +160,17 @@ impl Replica {
         self.compact();
     }
 
+    /// There was no room for a snapshot file, and what was written of it is gone. It is begun again when the log has
+    /// grown as much again, or the leader offers it again.
+    pub fn snapshot_failed(&mut self, snapshot: u64) {
+        if self.taking.as_ref().is_some_and(|taking| taking.id == snapshot) {
+            self.taking = None;
+        }
+        if self.incoming.as_ref().is_some_and(|incoming| incoming.is_file(snapshot)) {
+            self.incoming = None;
+        }
+    }
+
     /// Lets the log go up to the newest durable snapshot, but not what a transfer under way needs, nor what a
     /// follower that answers is about to be sent.
     pub(super) fn compact(&mut self) {

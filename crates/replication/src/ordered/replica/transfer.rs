@@ -62,6 +62,13 @@ impl Transfer {
     }
 }
 
+impl Incoming {
+    /// Is it being written to this file?
+    pub fn is_file(&self, snapshot: u64) -> bool {
+        self.file == snapshot
+    }
+}
+
 impl Replica {
     /// A follower is too far behind for the log.
     pub(super) fn start_transfer(&mut self, to: NodeId, now: Now, outbox: &mut Outbox) {

@@ -49,7 +49,9 @@ impl Replica {
             return None;
         }
         if let Some(&index) = self.pending_tokens.get(token) {
-            self.apply_waits.entry(index).or_default().push(Waiting::again(work));
+            let place = self.proposals.partition_point(|proposal| proposal.index < index);
+            let reply = self.proposals[place].reply.clone();
+            self.wait_applied(Waiting::for_proposal(work, reply, index));
             return None;
         }
         Some(work)
@@ -67,7 +69,10 @@ impl Replica {
         };
         match (prepared.mutation, token) {
             // Nothing changes, so nothing need be logged; but what it says must be as certain as a read.
-            (None, None) => self.answer_after_pending(work, prepared.reply, now, outbox),
+            (None, None) => {
+                let minimum = if self.pending.is_empty() { 0 } else { self.raft.last_index() };
+                self.confirm(work, prepared.reply, minimum, now, outbox);
+            }
             (mutation, token) => {
                 self.propose(work, prepared.reply, mutation, token, stamp.time_ms, now, outbox)
             }
