@@ -162,6 +162,17 @@ pub enum SnapshotWrite {
     Abort { partition: PartitionId, snapshot: u64 },
 }
 
+impl SnapshotWrite {
+    /// The file that it is about: partition and number.
+    pub fn file(&self) -> (PartitionId, u64) {
+        match *self {
+            SnapshotWrite::Chunk { partition, snapshot, .. }
+            | SnapshotWrite::Finish { partition, snapshot, .. }
+            | SnapshotWrite::Abort { partition, snapshot } => (partition, snapshot),
+        }
+    }
+}
+
 /// Things worth telling.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {

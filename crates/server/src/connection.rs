@@ -160,7 +160,7 @@ impl Connection {
         }
         while self.dispatch.takes_more() {
             match self.decoder.decode(&mut self.input) {
-                Ok(Some(arguments)) => self.dispatch.run(arguments),
+                Ok(Some(arguments)) => self.dispatch.run(arguments, !self.input.is_empty()),
                 Ok(None) => break,
                 Err(error) => {
                     self.dispatch.context().stats.protocol_errors.add(1);

@@ -219,14 +219,17 @@ impl Log {
                 let entries = entries.unwrap_or_else(|error| self.die(&error));
                 Some(Input::Fetched { partition, from, entries })
             }
-            Some(Job::Snapshot(write)) => match self.journal.snapshot(write) {
-                Ok(input) => input,
-                Err(SnapshotError::Full) => {
-                    self.tell_full(true);
-                    None
+            Some(Job::Snapshot(write)) => {
+                let (partition, snapshot) = write.file();
+                match self.journal.snapshot(write) {
+                    Ok(input) => input,
+                    Err(SnapshotError::Full) => {
+                        self.tell_full(true);
+                        Some(Input::SnapshotFailed { partition, snapshot })
+                    }
+                    Err(error) => self.die(&error),
                 }
-                Err(error) => self.die(&error),
-            },
+            }
             Some(Job::Persist(_)) | None => None,
         };
         if let Some(input) = input {

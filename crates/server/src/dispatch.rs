@@ -48,6 +48,10 @@ pub struct Dispatch {
     pipeline: Shared,
     transaction: Transaction,
     hold: Option<Hold>,
+    /// More commands stand in the input behind the one that runs.
+    more_behind: bool,
+    /// A read is under way that any replica may answer: what comes next must not overtake it.
+    alone: bool,
     closing: bool,
     in_flight_limit: usize,
     /// For commands that ask for chance.
@@ -67,6 +71,8 @@ impl Dispatch {
             pipeline,
             transaction: Transaction::default(),
             hold: None,
+            more_behind: false,
+            alone: false,
             closing: false,
             in_flight_limit,
             seed: random::number(),
@@ -115,7 +121,8 @@ impl Dispatch {
             }
             self.let_go();
         }
-        in_flight < self.in_flight_limit && bytes < IN_FLIGHT_BYTES
+        self.alone &= in_flight > 0;
+        !self.alone && in_flight < self.in_flight_limit && bytes < IN_FLIGHT_BYTES
     }
 
     /// Everything before the holding command is answered.
@@ -148,9 +155,10 @@ impl Dispatch {
         self.session.client.output_bytes.store(waiting, Relaxed);
     }
 
-    /// Runs a command.
-    pub fn run(&mut self, arguments: Vec<Bytes>) {
+    /// Runs a command; are there `more_behind` it?
+    pub fn run(&mut self, arguments: Vec<Bytes>, more_behind: bool) {
         self.commands += 1;
+        self.more_behind = more_behind;
         let Some(name) = arguments.first() else { return };
         let Some(command) = Command::lookup(name) else {
             return self.fail(unknown_command(&arguments));
@@ -371,13 +379,21 @@ impl Dispatch {
         self.worker.placement.get(next).map_or(0, |placed| placed.first_slot)
     }
 
+    /// Does a command have to keep its place among others of this connection? A read that stands alone may be answered
+    /// by any replica; nothing more is taken until it is.
+    fn is_ordered(&mut self, is_write: bool) -> bool {
+        let ordered = is_write || self.more_behind || self.pipeline.borrow().in_flight() > 0;
+        self.alone = !ordered;
+        ordered
+    }
+
     fn ask_one(&mut self, partition: PartitionId, call: Call, finish: Finish, is_write: bool, bytes: usize) {
         if !self.worker.has_room(1) {
             return self.fail(BUSY);
         }
-        let after_writes = self.pipeline.borrow().writes_in_flight() > 0;
+        let ordered = self.is_ordered(is_write);
         let asker = self.take_place(finish, 1, is_write, bytes)(0);
-        self.worker.ask(partition, call, self.worker.deadline(), after_writes, asker);
+        self.worker.ask(partition, call, self.worker.deadline(), ordered, asker);
     }
 
     fn ask_many(
@@ -391,12 +407,12 @@ impl Dispatch {
         if !self.worker.has_room(calls.len()) {
             return self.fail(BUSY);
         }
-        let after_writes = self.pipeline.borrow().writes_in_flight() > 0;
+        let ordered = self.is_ordered(is_write);
         let deadline = self.worker.deadline();
         let asker = self.take_place(finish, calls.len(), is_write, bytes);
         for (part, (partition, arguments)) in calls.into_iter().enumerate() {
             let call = Call::Command { command, arguments, token: None };
-            self.worker.ask(partition, call, deadline, after_writes, asker(part as u32));
+            self.worker.ask(partition, call, deadline, ordered, asker(part as u32));
         }
     }
 

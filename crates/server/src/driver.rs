@@ -146,10 +146,10 @@ impl Worker {
     }
 
     /// Asks a partition; the reply goes to `asker` with a later batch.
-    pub fn ask(&self, partition: PartitionId, call: Call, deadline: Time, after_writes: bool, asker: Asker) {
+    pub fn ask(&self, partition: PartitionId, call: Call, deadline: Time, ordered: bool, asker: Asker) {
         let mut state = self.state.borrow_mut();
         let id = RequestId(state.askers.insert(ReplyTo::Connection(asker)));
-        let request = Request { id, partition, call, deadline, after_writes };
+        let request = Request { id, partition, call, deadline, ordered };
         let owner = self.node.owner(partition);
         if owner == self.index {
             state.inputs.push(Input::Request(request));

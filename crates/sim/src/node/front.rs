@@ -127,7 +127,7 @@ impl Front {
 
     fn submit(&mut self, connection: u64, slot: Slot, parts: Vec<Part>, now: Now, produced: &mut Produced) {
         let Some(open) = self.connections.get_mut(&connection) else { return };
-        let after_writes = open.slots.iter().any(|slot| slot.writes && slot.answer.is_none());
+        let ordered = slot.writes || !open.buffer.is_empty() || open.slots.iter().any(|slot| slot.answer.is_none());
         let number = open.first + open.slots.len() as u64;
         open.slots.push_back(slot);
         let deadline = now.time + REQUEST_TIMEOUT;
@@ -136,7 +136,7 @@ impl Front {
             let id = RequestId(self.next_request);
             self.pending.insert(id, Pending { connection, slot: number, part: index, deadline });
             let Part { partition, call } = part;
-            produced.requests.push(Request { id, partition, call, deadline, after_writes });
+            produced.requests.push(Request { id, partition, call, deadline, ordered });
         }
     }
 
@@ -146,7 +146,7 @@ impl Front {
         let id = RequestId(self.next_request);
         let deadline = now.time + REQUEST_TIMEOUT;
         self.pending.insert(id, Pending { connection: u64::MAX, slot: 0, part: 0, deadline });
-        Request { id, partition, call, deadline, after_writes: false }
+        Request { id, partition, call, deadline, ordered: false }
     }
 
     /// The shard answered.
