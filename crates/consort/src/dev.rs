@@ -77,6 +77,12 @@ pub async fn run(options: Options) -> Result<ExitCode, String> {
         screen.show(&layout, &watch);
     }
     screen.print(&["stopping: leadership is handed over, logs are flushed".into()]);
+    for (node, seen) in layout.nodes.iter().zip(watch.nodes()) {
+        if seen.state == watch::State::Elsewhere {
+            let pid = seen.pid.unwrap_or_default();
+            screen.print(&[format!("{} was started elsewhere and goes on: kill {pid} stops it", node.name)]);
+        }
+    }
     layout.remove_nodes_json();
     let stubborn = children.stop().await;
     for name in &stubborn {
