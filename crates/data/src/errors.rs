@@ -16,6 +16,8 @@ pub(crate) const BIT_ARGUMENT: Value = text("ERR The bit argument must be 1 or 0
 pub(crate) const NO_SUCH_KEY: Value = text("ERR no such key");
 pub(crate) const SAME_OBJECT: Value = text("ERR source and destination objects are the same");
 pub(crate) const DB_RANGE: Value = text("ERR DB index is out of range");
+pub(crate) const INT_RANGE: Value =
+    text("ERR value is out of range, value must between -2147483648 and 2147483647");
 pub(crate) const INVALID_CURSOR: Value = text("ERR invalid cursor");
 pub(crate) const CROSS_SLOT: Value = text("CROSSSLOT Keys in request don't hash to the same slot");
 pub(crate) const NO_KEYS: Value = text("ERR The command has no key arguments");
@@ -45,8 +47,9 @@ pub(crate) fn unsupported_option(option: &[u8]) -> Value {
     Value::error(format!("ERR Unsupported option {}", shown(option)))
 }
 
-/// Bytes from a client as part of an error: short, and without line breaks.
+/// Bytes from a client as part of an error: short, up to the first NUL as Redis has it, and without line breaks.
 fn shown(bytes: &[u8]) -> String {
     let cut = &bytes[..bytes.len().min(128)];
+    let cut = cut.split(|&byte| byte == 0).next().unwrap_or_default();
     String::from_utf8_lossy(cut).replace(['\r', '\n'], " ")
 }

@@ -34,12 +34,13 @@ impl Decimal {
     /// What an absent key counts as.
     pub const ZERO: Decimal = Decimal { exact: Some(0), near: 0.0 };
 
-    /// `12`, `-1.5`, `3e5`, `inf`; no blanks, no NaN, no hexadecimal.
+    /// `12`, `-1.5`, `3e5`, `inf`; no blanks, no NaN, no hexadecimal, nothing beyond the range of 64-bit floating point.
     pub fn parse(bytes: &[u8]) -> Option<Decimal> {
         let text = std::str::from_utf8(bytes).ok()?;
         // `parse` takes what strtod takes, but for hexadecimal, and NaN is none.
         let near: f64 = text.parse().ok()?;
-        if near.is_nan() {
+        let spelled_out = text.trim_start_matches(['+', '-']).starts_with(['i', 'I']);
+        if near.is_nan() || (near.is_infinite() && !spelled_out) {
             return None;
         }
         Some(Decimal { exact: if near.is_finite() { parse_exact(text) } else { None }, near })
@@ -138,7 +139,7 @@ mod tests {
         }
         assert_eq!(sum("1.7e308", "1.7e308"), None);
         assert_eq!(sum("inf", "1"), None);
-        for text in ["", " 1", "1 ", "nan", "abc", "1e", "0x10", "--1", "."] {
+        for text in ["", " 1", "1 ", "nan", "abc", "1e", "1e400", "0x10", "--1", "."] {
             assert!(Decimal::parse(text.as_bytes()).is_none(), "{text}");
         }
     }

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use resp::Value;
 
-use super::{clamp_range, integer, is_word};
+use super::{clamp_range, integer, is_upside_down, is_word};
 use crate::context::Context;
 use crate::errors;
 use crate::mutation::MAX_STRING_BYTES;
@@ -36,15 +36,15 @@ pub(crate) fn bitcount(context: &mut Context<'_>, arguments: &[Bytes]) -> Result
     let Some(found) = context.string(&arguments[1])? else { return Ok(Value::Integer(0)) };
     let bits = match &arguments[2..] {
         [] => Bits::whole(&found),
-        [_] => return Err(errors::SYNTAX),
-        [start, end, unit @ ..] => {
+        [start, end, unit @ ..] if unit.len() <= 1 => {
             let (start, end) = (integer(start)?, integer(end)?);
             // Redis finds nothing in an upside-down range before it looks at the unit.
-            if start < 0 && end < 0 && start > end {
+            if is_upside_down(start, end) {
                 return Ok(Value::Integer(0));
             }
             Bits::range(&found, start, Some(end), unit_bits(unit)?)
         }
+        _ => return Err(errors::SYNTAX),
     };
     Ok(Value::Integer(bits.map_or(0, |bits| bits.count() as i64)))
 }
@@ -62,10 +62,11 @@ pub(crate) fn bitpos(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<V
     let (bits, end_given) = match &arguments[3..] {
         [] => (Bits::whole(&found), false),
         [start] => (Bits::range(&found, integer(start)?, None, 8), false),
-        [start, end, unit @ ..] => {
+        [start, end, unit @ ..] if unit.len() <= 1 => {
             let (start, unit) = (integer(start)?, unit_bits(unit)?);
             (Bits::range(&found, start, Some(integer(end)?), unit), true)
         }
+        _ => return Err(errors::SYNTAX),
     };
     Ok(Value::Integer(match bits {
         None => -1,

@@ -21,7 +21,7 @@ enum Expiry<'a> {
 }
 
 /// How a number says when a key ends.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Unit {
     milliseconds: i64,
     from_now: bool,
@@ -76,7 +76,11 @@ impl<'a> Options<'a> {
         let units = [("EX", EX), ("PX", PX), ("EXAT", EXAT), ("PXAT", PXAT)];
         let unit = units.iter().find(|(name, _)| is_word(word, name)).map(|(_, unit)| *unit);
         self.expiry = match (self.expiry, unit) {
+            // One unit may be given twice: the last number counts.
             (Expiry::Unsaid, Some(unit)) => Expiry::Given(unit, rest.next().ok_or(errors::SYNTAX)?),
+            (Expiry::Given(before, _), Some(unit)) if before == unit => {
+                Expiry::Given(unit, rest.next().ok_or(errors::SYNTAX)?)
+            }
             (Expiry::Unsaid | Expiry::Keep, None) if of == Of::Set && is_word(word, "KEEPTTL") => {
                 Expiry::Keep
             }

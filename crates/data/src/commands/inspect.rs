@@ -57,14 +57,11 @@ pub(crate) fn memory(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<V
     let (Some(key), true) = (arguments.get(2), is_word(&arguments[1], "USAGE")) else {
         return Err(errors::unknown_subcommand(&arguments[1], context.name));
     };
-    match &arguments[3..] {
-        [] => {}
-        [samples, count] if is_word(samples, "SAMPLES") => {
-            if integer(count)? < 0 {
-                return Err(errors::SYNTAX);
-            }
+    for option in arguments[3..].chunks(2) {
+        match option {
+            [samples, count] if is_word(samples, "SAMPLES") && integer(count)? >= 0 => {}
+            _ => return Err(errors::SYNTAX),
         }
-        _ => return Err(errors::SYNTAX),
     }
     let Some(found) = context.find(key) else { return Ok(Value::Null) };
     // A key that is only in pending writes has no place in the table yet: then what it will hold.

@@ -58,8 +58,7 @@ pub(crate) fn copy(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Val
         match () {
             () if is_word(option, "REPLACE") => replace = true,
             () if is_word(option, "DB") => match options.next() {
-                Some(number) if integer(number)? == 0 => {}
-                Some(_) => return Err(errors::DB_RANGE),
+                Some(number) => check_database(number)?,
                 None => return Err(errors::SYNTAX),
             },
             () => return Err(errors::SYNTAX),
@@ -74,6 +73,15 @@ pub(crate) fn copy(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Val
     }
     context.set(to, &found.bytes(), found.expire_at_ms);
     Ok(Value::Integer(1))
+}
+
+/// There is one database, number 0.
+fn check_database(number: &[u8]) -> Result<(), Value> {
+    match i32::try_from(integer(number)?) {
+        Ok(0) => Ok(()),
+        Ok(_) => Err(errors::DB_RANGE),
+        Err(_) => Err(errors::INT_RANGE),
+    }
 }
 
 /// Counts keys that are past their expiry and still there, as Redis does.

@@ -2,11 +2,14 @@
 //! whatever depends on time, chance or the value before, adds absolute changes, and gives the reply.
 //!
 //! Differences from Redis that are meant:
-//! - `INCRBYFLOAT` adds in decimal, exactly, where Redis rounds in 80-bit floating point (see `number`).
+//! - `INCRBYFLOAT` adds in decimal, exactly, where Redis rounds in 80-bit floating point (see `number`); it takes neither
+//!   hexadecimal nor numbers beyond 64-bit floating point.
+//! - There is one database: `COPY ... DB n` takes only 0.
 //! - `OBJECT ENCODING` tells what Redis would make of the value if it were set anew; Redis also remembers how the value came about.
 //!   `OBJECT REFCOUNT` is 1, `OBJECT IDLETIME` 0: neither is kept.
 //! - A key ends at its expiry, where Redis lets it live for the rest of that millisecond; `SET` with an expiry in the past
 //!   deletes the key at once.
+//! - Error texts repeat at most 128 bytes of what the client sent.
 //! - The glob matcher takes time in proportion to key times pattern, and knows no pattern that makes it slower.
 //! - Cursors of `SCAN` differ, and `RANDOMKEY` picks differently.
 
@@ -42,12 +45,15 @@ fn bulk_or_null(found: Option<&Found<'_>>) -> Value {
     found.map_or(Value::Null, |found| Value::Bulk(found.to_bytes()))
 }
 
+/// Are both counted from the end, in the wrong order? Most commands then find nothing, even where both stand before the
+/// first element.
+fn is_upside_down(start: i64, end: i64) -> bool {
+    start < 0 && end < 0 && start > end
+}
+
 /// The indices from `start` to `end`, both included and negative ones counted from the end, of something of this
 /// length; `None` if there are none.
 fn clamp_range(start: i64, end: i64, length: u64) -> Option<(u64, u64)> {
-    if start < 0 && end < 0 && start > end {
-        return None;
-    }
     let length = length as i64;
     let from_start = |index: i64| if index < 0 { index.saturating_add(length) } else { index }.max(0);
     let (start, end) = (from_start(start), from_start(end).min(length - 1));

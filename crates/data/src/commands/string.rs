@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use resp::Value;
 
-use super::{bulk_or_null, clamp_range, integer};
+use super::{bulk_or_null, clamp_range, integer, is_upside_down};
 use crate::context::Context;
 use crate::errors;
 use crate::mutation::MAX_STRING_BYTES;
@@ -55,9 +55,10 @@ pub(crate) fn strlen(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<V
 pub(crate) fn getrange(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Value, Value> {
     let (start, end) = (integer(&arguments[2])?, integer(&arguments[3])?);
     let Some(found) = context.string(&arguments[1])? else { return Ok(Value::bulk(Bytes::new())) };
+    let upside_down = is_upside_down(start, end);
     Ok(match clamp_range(start, end, found.len()) {
-        Some((start, end)) => Value::bulk(found.read(start..end + 1).into_owned()),
-        None => Value::bulk(Bytes::new()),
+        Some((start, end)) if !upside_down => Value::bulk(found.read(start..end + 1).into_owned()),
+        _ => Value::bulk(Bytes::new()),
     })
 }
 

@@ -96,6 +96,12 @@ impl Overlay {
         }
     }
 
+    /// The number of patches held.
+    #[cfg(test)]
+    pub fn patch_count(&self) -> usize {
+        self.patches.len()
+    }
+
     /// The key with these writes over what `below` finds.
     pub fn over<'a>(&'a self, below: impl FnOnce() -> Option<Found<'a>>) -> Option<Found<'a>> {
         let base = match &self.base {

@@ -1,1 +1,397 @@
+//! Views with pending writes show what the table will be once these are applied.
 
+use bytes::Bytes;
+use proptest::prelude::*;
+use resp::Value;
+
+use super::*;
+use crate::mutation::{Mutation, MutationBuilder, Operation};
+use crate::{Command, Prepared, Stamp, answer, fingerprint, prepare, prepare_transaction};
+
+const KEYS: [&str; 4] = ["a", "b", "{a}", "long"];
+
+/// An operation on one of the few keys. Expire is made only for keys that are there, so it comes after a Set.
+fn operations() -> impl Strategy<Value = Vec<(u8, u8, u64, Vec<u8>)>> {
+    let value = prop_oneof![
+        3 => proptest::collection::vec(any::<u8>(), 0..8),
+        1 => (any::<u8>(), 4000..9000usize).prop_map(|(byte, length)| vec![byte; length]),
+    ];
+    proptest::collection::vec((0..20u8, 0..KEYS.len() as u8, 0..5000u64, value), 1..60)
+}
+
+fn mutation(
+    (kind, key, number, bytes): &(u8, u8, u64, Vec<u8>),
+    present: impl Fn(&str) -> bool,
+) -> Option<Mutation> {
+    let name = KEYS[usize::from(*key)];
+    let (key, expire_at_ms) = (name.as_bytes(), (number % 3 != 0).then_some(*number));
+    let operation = match kind {
+        0..5 => Operation::Set { key, value: bytes, expire_at_ms },
+        5..12 => Operation::SetRange { key, offset: *number, bytes },
+        12..15 => Operation::Delete { key },
+        15..19 if present(name) => Operation::Expire { key, expire_at_ms },
+        15..19 => return None,
+        _ => Operation::Flush,
+    };
+    MutationBuilder::from_iter([operation]).finish()
+}
+
+fn state(found: Option<Found<'_>>) -> Option<(Bytes, Option<u64>)> {
+    found.map(|found| {
+        assert_eq!(found.len(), found.bytes().len() as u64);
+        (found.to_bytes(), found.expire_at_ms)
+    })
+}
+
+proptest! {
+    /// Two layers over a table that lags behind, at every lag, against a table to which all is applied.
+    #[test]
+    fn layers_show_the_state_to_come(operations in operations(), applied in 0..60usize, own_from in 0..60usize) {
+        let (mut full, mut lagging) = (Table::new(), Table::new());
+        let (mut pending, mut own) = (Pending::default(), Pending::default());
+        let mut log = Vec::new();
+        for operation in &operations {
+            let Some(mutation) = mutation(operation, |key| full.get(key.as_bytes()).is_some()) else { continue };
+            full.apply(&mutation).expect("well formed");
+            log.push(mutation);
+        }
+        for (index, mutation) in log.iter().enumerate() {
+            let layer = if index < own_from { &mut pending } else { &mut own };
+            layer.record(index as u64 + 1, mutation);
+        }
+        let applied = applied.min(own_from).min(log.len());
+        for told in [false, true] {
+            // The table runs ahead of what the layer has been told, first.
+            for (index, mutation) in log[..applied].iter().enumerate() {
+                if told {
+                    pending.applied(index as u64 + 1);
+                } else {
+                    lagging.apply(mutation).expect("well formed");
+                }
+            }
+            let view = View { table: &lagging, pending: Some(&pending), now_ms: 0 };
+            let whole = View { table: &full, pending: None, now_ms: 0 };
+            for key in KEYS {
+                let found = view.find(Some(&own), key.as_bytes());
+                if let Some(found) = &found {
+                    let part = found.read(10..5000);
+                    let bytes = found.bytes();
+                    prop_assert_eq!(&part[..], &bytes[bytes.len().min(10)..bytes.len().min(5000)]);
+                }
+                prop_assert_eq!(state(found), state(whole.find(None, key.as_bytes())), "{}", key);
+            }
+        }
+        prop_assert_eq!(pending.is_empty(), applied >= own_from.min(log.len()));
+    }
+}
+
+fn set(key: &str, value: &str) -> Mutation {
+    let operation = Operation::Set { key: key.as_bytes(), value: value.as_bytes(), expire_at_ms: None };
+    MutationBuilder::from_iter([operation]).finish().expect("an operation")
+}
+
+fn flush() -> Mutation {
+    MutationBuilder::from_iter([Operation::Flush]).finish().expect("an operation")
+}
+
+#[test]
+fn positions_of_pending_writes() {
+    let mut pending = Pending::default();
+    assert!(pending.is_empty());
+    pending.record(5, &set("a", "1"));
+    pending.record(7, &set("a", "2"));
+    pending.record(8, &set("b", "2"));
+    assert_eq!(
+        [pending.position_of(b"a"), pending.position_of(b"b"), pending.position_of(b"c")],
+        [Some(7), Some(8), None]
+    );
+    pending.record(9, &flush());
+    assert_eq!(
+        [pending.position_of(b"a"), pending.position_of(b"c")],
+        [Some(9), Some(9)],
+        "a flush touches all"
+    );
+    pending.record(10, &set("a", "3"));
+    assert_eq!([pending.position_of(b"a"), pending.position_of(b"c")], [Some(10), Some(9)]);
+    pending.applied(9);
+    assert_eq!([pending.position_of(b"a"), pending.position_of(b"c")], [Some(10), None]);
+    assert!(!pending.is_empty());
+    pending.applied(10);
+    assert!(pending.is_empty());
+    pending.record(11, &set("a", "4"));
+    pending.clear();
+    assert!(pending.is_empty() && pending.position_of(b"a").is_none());
+}
+
+/// A key that is written all the time must not gather what was applied long ago.
+#[test]
+fn a_busy_key_keeps_only_what_is_under_way() {
+    let table = Table::new();
+    let mut pending = Pending::default();
+    for position in 1..1000u64 {
+        let operation = Operation::SetRange { key: b"k", offset: position, bytes: b"x" };
+        pending.record(position, &MutationBuilder::from_iter([operation]).finish().expect("an operation"));
+        pending.applied(position.saturating_sub(3));
+    }
+    let Layer::Touched(overlay) = pending.layer(b"k") else { panic!("it is under way") };
+    assert_eq!(overlay.patch_count(), 3);
+    let view = View { table: &table, pending: Some(&pending), now_ms: 0 };
+    assert!(view.find(None, b"k").is_some());
+}
+
+fn arguments(words: &str) -> Vec<Bytes> {
+    words.split_ascii_whitespace().map(|word| Bytes::copy_from_slice(word.as_bytes())).collect()
+}
+
+fn row(arguments: &[Bytes]) -> &'static Command {
+    Command::lookup(&arguments[0]).expect("a command")
+}
+
+/// A table whose clock stands at `now_ms`, to which commands are applied at once.
+struct Store {
+    table: Table,
+    now_ms: u64,
+}
+
+impl Store {
+    fn new() -> Self {
+        Store { table: Table::new(), now_ms: 1_000_000 }
+    }
+
+    fn view(&self) -> View<'_> {
+        View { table: &self.table, pending: None, now_ms: self.now_ms }
+    }
+
+    fn prepare(&self, words: &str) -> Prepared {
+        let arguments = arguments(words);
+        let stamp = Stamp { time_ms: self.now_ms, ..Stamp::default() };
+        prepare(row(&arguments), &arguments, &self.view(), &stamp)
+    }
+
+    fn run(&mut self, words: &str) -> Value {
+        let prepared = self.prepare(words);
+        if let Some(mutation) = &prepared.mutation {
+            self.table.apply(mutation).expect("well formed");
+        }
+        prepared.reply
+    }
+
+    fn execute(&mut self, commands: &[&str], watches: &[crate::Watch]) -> Prepared {
+        let commands: Vec<_> = commands.iter().map(|words| arguments(words)).map(|a| (row(&a), a)).collect();
+        let stamp = Stamp { time_ms: self.now_ms, ..Stamp::default() };
+        let prepared = prepare_transaction(&commands, watches, &self.view(), &stamp);
+        if let Some(mutation) = &prepared.mutation {
+            self.table.apply(mutation).expect("well formed");
+        }
+        prepared
+    }
+}
+
+#[test]
+fn commands_that_change_nothing_give_no_mutation() {
+    let mut store = Store::new();
+    store.run("SET k 5");
+    store.run("SETBIT bits 3 1");
+    store.run("PEXPIREAT bits 9000000");
+    for words in [
+        "SETNX k x",
+        "SET k x NX",
+        "SET absent x XX",
+        "DEL absent",
+        "EXPIRE absent 5",
+        "PERSIST k",
+        "SETBIT bits 3 1",
+        "SETRANGE absent 0",
+        "RENAME k k",
+        "COPY absent k",
+        "INCRBY k x",
+        "GETEX k",
+        "PEXPIREAT bits 9000000",
+        "GETDEL absent",
+        "MSETNX k 1 other 2",
+        "GETEX bits PXAT 9000000",
+    ] {
+        let words = if words.starts_with("SETRANGE") {
+            arguments(words).into_iter().chain([Bytes::new()]).collect()
+        } else {
+            arguments(words)
+        };
+        let stamp = Stamp { time_ms: store.now_ms, ..Stamp::default() };
+        let prepared = prepare(row(&words), &words, &store.view(), &stamp);
+        assert_eq!(prepared.mutation, None, "{words:?}");
+    }
+    let mut empty = Store::new();
+    assert_eq!(empty.prepare("FLUSHALL").mutation, None);
+    assert_eq!(empty.run("FLUSHALL"), Value::OK);
+}
+
+#[test]
+fn a_write_deletes_what_it_finds_expired() {
+    let mut store = Store::new();
+    store.run("SET k v PX 100");
+    assert_eq!(store.table.next_expiry_ms(), Some(1_000_100));
+    store.now_ms += 100;
+    assert_eq!(store.table.len(), 1, "the table keeps it");
+    let prepared = store.prepare("DEL k");
+    assert_eq!(prepared.reply, Value::Integer(0), "it counts as absent");
+    let mutation = prepared.mutation.expect("and goes nevertheless");
+    let operations: Vec<_> = mutation.operations().collect();
+    assert_eq!(operations, [Ok(Operation::Delete { key: b"k" })]);
+    assert_eq!(store.run("INCR k"), Value::Integer(1), "and starts anew");
+    assert_eq!(store.run("TTL k"), Value::Integer(-1));
+}
+
+#[test]
+fn a_read_tells_what_it_found_expired() {
+    let mut store = Store::new();
+    store.run("MSET a 1 b 2 c 3");
+    store.run("PEXPIRE a 5");
+    store.now_ms += 5;
+    let arguments = arguments("MGET a b a");
+    let told = answer(row(&arguments), &arguments, &store.view(), 0);
+    assert_eq!(told.reply, Value::Array(vec![Value::Null, Value::bulk("2"), Value::Null]));
+    assert_eq!(told.expired, ["a"]);
+    store.table.apply(&told.expire().expect("a mutation")).expect("well formed");
+    assert_eq!(store.table.len(), 2);
+    assert_eq!(answer(row(&arguments), &arguments, &store.view(), 0).expire(), None);
+}
+
+#[test]
+fn scans_and_keys_hide_the_expired() {
+    let mut store = Store::new();
+    store.run("MSET a 1 b 2");
+    store.run("PEXPIRE a 5");
+    store.now_ms += 5;
+    for words in ["KEYS *", "SCAN 0", "RANDOMKEY"] {
+        let arguments = arguments(words);
+        let told = answer(row(&arguments), &arguments, &store.view(), 3);
+        let shown = format!("{:?}", told.reply);
+        assert!(shown.contains("b\"b\"") && !shown.contains("b\"a\""), "{words}: {shown}");
+    }
+}
+
+#[test]
+fn a_scan_gives_every_key_once_across_partitions() {
+    let slots = [(0, 5000), (5001, 5001), (5002, 16383)];
+    let mut tables = slots.map(|(first, last)| Table::with_slots(first, last));
+    for number in 0..3000 {
+        let key = format!("key:{number}");
+        let slot = crate::slot::key_slot(key.as_bytes());
+        let index = slots.iter().position(|(first, last)| (*first..=*last).contains(&slot)).expect("covered");
+        tables[index].apply(&set(&key, "v")).expect("well formed");
+    }
+    let (mut cursor, mut keys, mut calls) = ("0".to_owned(), Vec::new(), 0);
+    loop {
+        let arguments = arguments(&format!("SCAN {cursor} COUNT 50"));
+        let Ok(crate::Route::Slot(slot)) = crate::route(row(&arguments), &arguments, &|_| 0, 0) else {
+            panic!("a slot")
+        };
+        let index = slots.iter().position(|(first, last)| (*first..=*last).contains(&slot)).expect("covered");
+        let view = View { table: &tables[index], pending: None, now_ms: 0 };
+        let Value::Array(mut reply) = answer(row(&arguments), &arguments, &view, 0).reply else {
+            panic!("an array")
+        };
+        let (Some(Value::Array(found)), Some(Value::Bulk(next))) = (reply.pop(), reply.pop()) else {
+            panic!("two")
+        };
+        keys.extend(found.into_iter().map(|key| format!("{key:?}")));
+        cursor = String::from_utf8_lossy(&next).into_owned();
+        calls += 1;
+        if cursor == "0" {
+            break;
+        }
+    }
+    assert!((60..70).contains(&calls), "{calls} calls");
+    assert_eq!(keys.len(), 3000);
+    keys.sort();
+    keys.dedup();
+    assert_eq!(keys.len(), 3000);
+}
+
+#[test]
+fn a_transaction_sees_its_own_writes() {
+    let mut store = Store::new();
+    store.run("SET k 1");
+    let prepared = store.execute(
+        &["INCR k", "APPEND k 0", "GET k", "SETRANGE k 9 x", "STRLEN k", "DEL k", "EXISTS k", "INCR k"],
+        &[],
+    );
+    let expected = [
+        Value::Integer(2),
+        Value::Integer(2),
+        Value::bulk("20"),
+        Value::Integer(10),
+        Value::Integer(10),
+        Value::Integer(1),
+        Value::Integer(0),
+        Value::Integer(1),
+    ];
+    assert_eq!(prepared.reply, Value::Array(expected.to_vec()));
+    assert_eq!(store.run("GET k"), Value::bulk("1"));
+}
+
+#[test]
+fn a_failing_command_of_a_transaction_stands_alone() {
+    let mut store = Store::new();
+    let prepared = store.execute(&["SET k x", "INCR k", "DBSIZE", "SCAN 0", "PING", "APPEND k y"], &[]);
+    let Value::Array(replies) = prepared.reply else { panic!("an array") };
+    let failed: Vec<_> = replies.iter().map(Value::is_error).collect();
+    assert_eq!(failed, [false, true, true, true, true, false]);
+    assert_eq!(store.run("GET k"), Value::bulk("xy"));
+    assert_eq!(store.execute(&["GET k"], &[]).mutation, None);
+}
+
+#[test]
+fn a_watched_key_that_changed_stops_the_transaction() {
+    let mut store = Store::new();
+    let watch = |store: &Store| {
+        let watch = |key: &'static str| crate::Watch {
+            key: Bytes::from_static(key.as_bytes()),
+            fingerprint: fingerprint(key.as_bytes(), &store.view()),
+        };
+        vec![watch("k"), watch("absent")]
+    };
+    store.run("SET k 1");
+    let watches = watch(&store);
+    assert_eq!(watches[1].fingerprint, 0);
+    assert_ne!(watches[0].fingerprint, 0);
+    assert_eq!(store.execute(&["INCR k"], &watches).reply, Value::Array(vec![Value::Integer(2)]));
+    let stale = store.execute(&["INCR k"], &watches);
+    assert_eq!((stale.reply, stale.mutation), (Value::NullArray, None));
+    let watches = watch(&store);
+    store.run("PEXPIRE k 10");
+    assert_eq!(store.execute(&["INCR k"], &watches).reply, Value::NullArray, "an expiry is a change");
+    let watches = watch(&store);
+    store.run("SET absent x");
+    assert_eq!(store.execute(&["INCR k"], &watches).reply, Value::NullArray, "so is a key that came");
+    let watches = watch(&store);
+    store.now_ms += 10;
+    assert_eq!(store.execute(&["INCR k"], &watches).reply, Value::NullArray, "and one that expired");
+}
+
+#[test]
+fn counters_keep_expiry_and_hold_the_sum() {
+    let mut store = Store::new();
+    store.run("SET k 41 PXAT 5000000");
+    let prepared = store.prepare("INCR k");
+    let mutation = prepared.mutation.expect("a change");
+    for _ in 0..3 {
+        store.table.apply(&mutation).expect("well formed");
+    }
+    assert_eq!(store.run("GET k"), Value::bulk("42"), "applied again it is still the sum");
+    assert_eq!(store.run("PEXPIRETIME k"), Value::Integer(5_000_000));
+}
+
+#[test]
+fn encodings_as_redis_would_choose_them() {
+    let mut store = Store::new();
+    let long = "x".repeat(45);
+    for (value, encoding) in
+        [("12", "int"), ("012", "embstr"), ("hello", "embstr"), (&long[..44], "embstr"), (&long, "raw")]
+    {
+        store.run(&format!("SET k {value}"));
+        assert_eq!(store.run("OBJECT ENCODING k"), Value::bulk(encoding.to_owned()), "{value}");
+    }
+    assert_eq!(store.run("OBJECT ENCODING absent"), Value::Null);
+    assert!(matches!(store.run("MEMORY USAGE k"), Value::Integer(60..100)));
+}
