@@ -11,7 +11,6 @@ use std::task::Waker;
 
 use bytes::BytesMut;
 use data::route::Gather;
-use data::slot::SLOTS;
 use replication::contract::Reply;
 use resp::{Protocol, Value};
 
@@ -264,7 +263,7 @@ fn finish_one(finish: Finish, reply: Value, fingerprints: &mut Option<Value>) ->
         (Finish::Scan { next_slot }, Value::Array(mut parts)) if next_slot != 0 => {
             if let Some(Value::Bulk(cursor)) = parts.first_mut() {
                 if cursor.as_ref() == b"0" {
-                    *cursor = cursor_of(next_slot).to_string().into();
+                    *cursor = data::route::scan_cursor(next_slot).to_string().into();
                 }
             }
             Value::Array(parts)
@@ -281,12 +280,6 @@ fn finish_one(finish: Finish, reply: Value, fingerprints: &mut Option<Value>) ->
         }
         (_, reply) => reply,
     }
-}
-
-/// The cursor that begins at a slot: positions are 14 bits of slot and then 50 bits of hash ([`data::Position`]).
-fn cursor_of(slot: u16) -> u64 {
-    debug_assert!(slot < SLOTS, "a slot is below {SLOTS}");
-    u64::from(slot) << 50
 }
 
 #[cfg(test)]
@@ -395,7 +388,9 @@ mod tests {
         assert_eq!(text(&mut pipeline), "*2\r\n$2\r\n77\r\n*0\r\n");
         let end = pipeline.wait(LOUD, Finish::Scan { next_slot: 3 }, 1, false, 0);
         pipeline.complete(end, 0, page("0"));
-        assert_eq!(text(&mut pipeline), format!("*2\r\n$16\r\n{}\r\n*0\r\n", 3u64 << 50));
+        let cursor = data::route::scan_cursor(3).to_string();
+        let expected = format!("*2\r\n${}\r\n{cursor}\r\n*0\r\n", cursor.len());
+        assert_eq!(text(&mut pipeline), expected);
         let last = pipeline.wait(LOUD, Finish::Scan { next_slot: 0 }, 1, false, 0);
         pipeline.complete(last, 0, page("0"));
         assert_eq!(text(&mut pipeline), "*2\r\n$1\r\n0\r\n*0\r\n");
