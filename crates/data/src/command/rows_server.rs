@@ -152,10 +152,31 @@ const LATENCY: &[Command] = &[
 ];
 
 const SLOWLOG: &[Command] = &[
-    row("slowlog|get", -2, ORDERED, "", "2.2.12", "Gives slow commands, of which none are kept."),
+    row(
+        "slowlog|get",
+        -2,
+        "admin loading stale",
+        "",
+        "2.2.12",
+        "Gives slow commands, of which none are kept.",
+    ),
     row("slowlog|help", 2, ALWAYS, "", "6.2.0", "Lists the subcommands."),
-    row("slowlog|len", 2, ORDERED, "", "2.2.12", "Counts slow commands, of which none are kept."),
-    row("slowlog|reset", 2, ORDERED, "", "2.2.12", "Forgets slow commands, of which none are kept."),
+    row(
+        "slowlog|len",
+        2,
+        "admin loading stale",
+        "",
+        "2.2.12",
+        "Counts slow commands, of which none are kept.",
+    ),
+    row(
+        "slowlog|reset",
+        2,
+        "admin loading stale",
+        "",
+        "2.2.12",
+        "Forgets slow commands, of which none are kept.",
+    ),
 ];
 
 const CONSORT: &[Command] = &[
