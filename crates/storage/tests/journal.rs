@@ -1,7 +1,7 @@
 //! The journal: batches and snapshots together.
 
-use bytes::Bytes;
-use data::Table;
+use bytes::{Bytes, BytesMut};
+use data::{MutationBuilder, Operation, Table};
 use replication::PartitionId;
 use replication::contract::{Batch, Input, SnapshotWrite, Write};
 use replication::ordered::raft::{Entry, EntryKind};
@@ -72,6 +72,48 @@ fn batches_and_snapshots_are_found_again() {
     assert_eq!(found[0].state.as_deref(), Some(&b"s"[..]));
     assert_eq!(found[0].entries, [entry(3, b"payload"), entry(4, b"payload")]);
     assert_eq!(journal.fetch(P, 3, 4, 1000).unwrap(), found[0].entries);
+}
+
+#[test]
+fn a_table_is_loaded_from_its_slices() {
+    let mut table = Table::new();
+    for number in 0..500u32 {
+        let key = format!("key {number}").into_bytes();
+        let mut mutation = MutationBuilder::new();
+        mutation.push(&Operation::Set { key: &key, value: &number.to_le_bytes(), expire_at_ms: None });
+        table.apply(&mutation.finish().unwrap()).unwrap();
+    }
+    let disk = MemoryDisk::new();
+    let (mut journal, _) = open(&disk);
+    let (mut from, mut sequence) = (Some(0), 0);
+    while let Some(position) = from {
+        let mut slice = BytesMut::new();
+        from = table.slice(position, 1000, &mut slice);
+        let chunk = SnapshotWrite::Chunk { partition: P, snapshot: 1, sequence, bytes: slice.freeze() };
+        assert!(journal.snapshot(chunk).unwrap().is_some());
+        sequence += 1;
+    }
+    assert!(sequence > 5);
+    let finish = SnapshotWrite::Finish { partition: P, snapshot: 1, sequence, meta: Bytes::new() };
+    journal.snapshot(finish).unwrap();
+    disk.crash(1);
+    let (_, found) = open(&disk);
+    let (_, loaded) = found[0].snapshot.as_ref().unwrap();
+    assert_eq!((loaded.len(), loaded.digest()), (500, table.digest()));
+}
+
+#[test]
+fn a_chunk_that_is_no_slice_is_reported() {
+    let disk = MemoryDisk::new();
+    let (mut journal, _) = open(&disk);
+    let bytes = Bytes::from_static(&[0xff; 30]);
+    journal.snapshot(SnapshotWrite::Chunk { partition: P, snapshot: 1, sequence: 0, bytes }).unwrap();
+    journal
+        .snapshot(SnapshotWrite::Finish { partition: P, snapshot: 1, sequence: 1, meta: Bytes::new() })
+        .unwrap();
+    disk.kill();
+    let error = try_open(&disk).unwrap_err().to_string();
+    assert!(error.starts_with("snap-00000005-0000000000000001 is damaged at offset 64"), "{error}");
 }
 
 #[test]
