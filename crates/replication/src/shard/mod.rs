@@ -152,6 +152,8 @@ pub struct PartitionStatus {
     pub log_start: u64,
     /// Keys held.
     pub keys: u64,
+    /// Keys among them that have an expiry.
+    pub expiring: u64,
     /// Bytes of keys and values.
     pub bytes: u64,
     /// The digest at `applied`.

@@ -31,6 +31,7 @@ pub(crate) fn status(partition: u32, leader: Option<u64>) -> PartitionStatus {
         last_index: 11,
         log_start: 0,
         keys: 5,
+        expiring: 1,
         bytes: 500,
         digest: 77,
         digest_mismatches: 0,

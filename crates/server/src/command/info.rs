@@ -207,9 +207,11 @@ fn cluster(lines: &mut Lines, _: &Context, _: &ClusterState) {
 
 /// What this node holds, as leader or follower.
 fn keyspace(lines: &mut Lines, _: &Context, state: &ClusterState) {
-    let keys: u64 = state.statuses().map(|status| status.keys).sum();
+    let (keys, expires) = state
+        .statuses()
+        .fold((0, 0), |(keys, expires), status| (keys + status.keys, expires + status.expiring));
     if keys > 0 {
-        lines.add("db0", format!("keys={keys},expires=0,avg_ttl=0"));
+        lines.add("db0", format!("keys={keys},expires={expires},avg_ttl=0"));
     }
 }
 

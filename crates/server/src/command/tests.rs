@@ -334,7 +334,7 @@ fn info_has_the_fields_that_clients_read() {
     assert_eq!(value("cluster_enabled"), "1");
     assert_eq!(value("aof_enabled"), "1");
     assert_eq!(value("errorstat_ERR"), "count=1");
-    assert_eq!(value("db0"), "keys=10,expires=0,avg_ttl=0");
+    assert_eq!(value("db0"), "keys=10,expires=2,avg_ttl=0");
     assert_eq!(value("partitions_led"), "1");
     assert_eq!(value("partitions_without_leader"), "1");
     assert_eq!(value("tokens_remembered"), "4");

@@ -322,6 +322,68 @@ pub(super) fn print(config: &Config, explained: bool, secrets: bool) -> String {
     out
 }
 
+/// `docs/configuration.md`, whole. A test compares the file with this.
+#[cfg(test)]
+pub(super) fn reference(defaults: &Config) -> String {
+    let mut out = String::from(INTRODUCTION);
+    for field in FIELDS {
+        let default = match (field.get)(defaults).as_str() {
+            "\"\"" => "empty".to_string(),
+            _ if DEPENDING.contains(&field.path) => "see above".to_string(),
+            value => format!("`{value}`"),
+        };
+        let (path, about, accepts) = (field.path, field.about, field.accepts);
+        let _ = write!(
+            out,
+            "\n### `{path}`\n\n{about}\n\nAccepted: {accepts}. Default: {default}. Environment: `{}`.\n",
+            field.environment()
+        );
+    }
+    out
+}
+
+/// Fields whose default follows from other fields.
+#[cfg(test)]
+const DEPENDING: [&str; 4] = ["name", "replication_factor", "listen.client", "listen.peer"];
+
+#[cfg(test)]
+const INTRODUCTION: &str = "\
+# Configuration
+
+<!-- Made from the table of fields in crates/server/src/config/field.rs. After a change there run
+     CONSORT_WRITE_DOCS=1 cargo test -p server reference -->
+
+A node is told what to do by a TOML file (`--config FILE`), by environment variables over that, and by flags
+(`--set FIELD=VALUE`, `--name`, `--data`) over both. `consort config` with the same sources prints what they come to,
+`consort config --explain` with the meaning of each field.
+
+A wrong value stops the start with a message that names the field, the value and what is accepted; all problems are told at
+once. An unknown field is an error too and the nearest one is named; an unknown `CONSORT_` variable is only a warning, since
+container platforms set such variables by themselves.
+
+Durations are written `300ms`, `5s`, `10m`, `1h`; sizes `4KiB`, `64MiB`, `1GiB` or in bytes.
+
+## Nodes
+
+Every node's file lists all nodes:
+
+    [[nodes]]
+    name = \"a\"
+    client = \"192.0.2.1:6379\"      # told to cluster clients as it stands here: they must be able to reach it
+    peer = \"192.0.2.1:7379\"
+
+In the environment and in flags the list is one line: `CONSORT_NODES=a=192.0.2.1:6379/192.0.2.1:7379,b=...`. Without a list
+the node is a cluster of one, on ports 7000 and 17000 of the loopback interface.
+
+## Changing a running node
+
+`CONFIG SET` changes `maxclients`, `timeout`, `proto-max-bulk-len`, `client-output-buffer-limit`, `requirepass` and
+`request-timeout` until the node stops. Everything else needs a restart; `cluster`, `name`, `partitions`,
+`replication_factor` and `workers` are fixed when the data folder is made.
+
+## Fields
+";
+
 /// The text as comment lines of at most 100 characters.
 fn wrapped(text: &str) -> String {
     let mut out = String::from("#");

@@ -188,3 +188,15 @@ fn every_field_says_what_follows_from_it_and_reads_its_own_print() {
         assert!(!(field.get)(&config).is_empty(), "{}", field.path);
     }
 }
+
+#[test]
+fn the_reference_in_the_docs_is_up_to_date() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/configuration.md");
+    let defaults = load(Sources::default()).expect("valid").config;
+    let reference = crate::config::field::reference(&defaults);
+    if std::env::var_os("CONSORT_WRITE_DOCS").is_some() {
+        std::fs::write(path, &reference).expect("can be written");
+    }
+    let written = std::fs::read_to_string(path).unwrap_or_default();
+    assert!(written == reference, "write it again with CONSORT_WRITE_DOCS=1 cargo test -p server reference");
+}

@@ -418,6 +418,7 @@ impl Replica {
             last_index: self.raft.last_index(),
             log_start: self.raft.log_start(),
             keys: self.table.len() as u64,
+            expiring: self.table.expiring() as u64,
             bytes: self.table.bytes(),
             digest: self.table.digest(),
             digest_mismatches: self.digests.mismatches,
