@@ -355,6 +355,12 @@ impl Worker {
 }
 
 fn keys_in_slot(shard: &Shard, partition: PartitionId, question: KeysInSlot) -> Value {
-    let _ = (shard.table(partition), question);
-    Value::error("ERR this build cannot look into a slot")
+    let table = shard.table(partition);
+    match question.limit {
+        None => Value::Integer(table.map_or(0, |table| table.count_in_slot(question.slot) as i64)),
+        Some(limit) => {
+            let keys = table.map(|table| table.keys_in_slot(question.slot, limit)).unwrap_or_default();
+            Value::Array(keys.into_iter().map(Value::Bulk).collect())
+        }
+    }
 }

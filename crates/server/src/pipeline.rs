@@ -81,7 +81,6 @@ pub struct Pipeline {
     output: BytesMut,
     in_flight: usize,
     in_flight_bytes: usize,
-    writes_in_flight: usize,
     fingerprints: Option<Value>,
     waker: Option<Waker>,
     abandoned: bool,
@@ -124,7 +123,6 @@ impl Pipeline {
         };
         self.in_flight += 1;
         self.in_flight_bytes += bytes;
-        self.writes_in_flight += usize::from(is_write);
         let place = self.first + self.entries.len() as u64;
         self.entries.push_back(Entry { manner, is_write, bytes, state });
         place
@@ -161,7 +159,6 @@ impl Pipeline {
         }
         self.in_flight -= 1;
         self.in_flight_bytes -= entry.bytes;
-        self.writes_in_flight -= usize::from(entry.is_write);
         if index == 0 {
             self.advance();
         }
@@ -202,11 +199,6 @@ impl Pipeline {
     /// Bytes of those commands.
     pub fn in_flight_bytes(&self) -> usize {
         self.in_flight_bytes
-    }
-
-    /// Writes whose replies have not come.
-    pub fn writes_in_flight(&self) -> usize {
-        self.writes_in_flight
     }
 
     /// Has every command been answered into the output?
@@ -304,17 +296,14 @@ mod tests {
         let second = pipeline.wait(LOUD, Finish::Plain, 1, false, 10);
         pipeline.ready(LOUD, Value::Integer(3));
         let fourth = pipeline.wait(LOUD, Finish::Plain, 1, false, 10);
-        assert_eq!((pipeline.in_flight(), pipeline.writes_in_flight()), (3, 1));
+        assert_eq!((pipeline.in_flight(), pipeline.in_flight_bytes()), (3, 30));
         pipeline.complete(second, 0, done(2));
         assert_eq!(text(&mut pipeline), "", "the first is missing");
         pipeline.complete(first, 0, done(1));
         assert_eq!(text(&mut pipeline), ":1\r\n:2\r\n:3\r\n");
         pipeline.complete(fourth, 0, done(4));
         assert_eq!(text(&mut pipeline), ":4\r\n");
-        assert_eq!(
-            (pipeline.in_flight(), pipeline.in_flight_bytes(), pipeline.writes_in_flight()),
-            (0, 0, 0)
-        );
+        assert_eq!((pipeline.in_flight(), pipeline.in_flight_bytes()), (0, 0));
         assert!(pipeline.is_empty());
     }
 
