@@ -369,6 +369,18 @@ fn leadership_is_handed_over_and_every_request_is_served() {
     assert!(done >= 39, "a transfer refuses next to nothing: {done}");
 }
 
+/// A request for a leader that is gone waits for the next one; it is not sent into the void and then called unknown.
+#[test]
+fn requests_wait_for_the_next_leader() {
+    let mut cluster = Cluster::new(3);
+    let follower = cluster.follower();
+    assert_eq!(cluster.ask(follower, &["INCR", "counter"]), integer(1));
+    let leader = cluster.leader();
+    cluster.kill(leader);
+    cluster.run_for(Duration::from_millis(5));
+    assert_eq!(cluster.ask(follower, &["INCR", "counter"]), integer(2));
+}
+
 /// Commands of one connection take effect in the order in which they were sent, whoever leads meanwhile, and a read
 /// sees what stands before it and nothing of what stands behind it.
 #[test]

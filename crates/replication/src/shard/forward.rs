@@ -106,7 +106,7 @@ impl Forwards {
         stream.queue.insert(work.arrival, work);
     }
 
-    /// Sends `work` to `to`, or lets it wait behind others, or until that node has been heard of.
+    /// Sends `work` to `to`, or lets it wait: behind others, or until that node is heard of, or another one leads.
     pub fn forward(
         &mut self,
         partition: PartitionId,
@@ -116,7 +116,7 @@ impl Forwards {
         now: Time,
         outbox: &mut Outbox,
     ) {
-        let Some(receiver_incarnation) = peers.incarnation(to).filter(|_| !self.has_waiting(partition))
+        let Some(receiver_incarnation) = peers.reachable(to).filter(|_| !self.has_waiting(partition))
         else {
             return self.wait(partition, work, now);
         };

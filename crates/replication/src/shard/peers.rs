@@ -70,9 +70,10 @@ impl Peers {
         if restarted { Heard::Restarted } else { Heard::Same }
     }
 
-    /// The present process of `node`, if it has been heard of.
-    pub fn incarnation(&self, node: NodeId) -> Option<u64> {
-        self.peers.get(&node)?.incarnation
+    /// The present process of `node`, if it has been heard of and is not believed to be gone: what is sent to it may
+    /// get an answer.
+    pub fn reachable(&self, node: NodeId) -> Option<u64> {
+        self.peers.get(&node).filter(|peer| !peer.suspected)?.incarnation
     }
 
     /// Is this forward new? One that came before, or was overtaken by a later one, is not run (again).
