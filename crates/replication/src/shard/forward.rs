@@ -116,8 +116,7 @@ impl Forwards {
         now: Time,
         outbox: &mut Outbox,
     ) {
-        let Some(receiver_incarnation) = peers.reachable(to).filter(|_| !self.has_waiting(partition))
-        else {
+        let Some(receiver_incarnation) = peers.reachable(to).filter(|_| !self.has_waiting(partition)) else {
             return self.wait(partition, work, now);
         };
         let sequence = (self.next << 8) | u64::from(self.lane);

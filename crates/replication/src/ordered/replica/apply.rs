@@ -86,15 +86,32 @@ impl Replica {
             self.raise(mismatch, outbox);
         }
         if self.raft.is_leader() {
-            for node in self.others() {
-                outbox.send(node, crate::wire::Message::Digest { partition: self.partition, index, digest });
-            }
+            self.tell_digest(index, digest, outbox);
         }
+    }
+
+    fn tell_digest(&self, index: u64, digest: u128, outbox: &mut Outbox) {
+        for node in self.others() {
+            outbox.send(node, crate::wire::Message::Digest { partition: self.partition, index, digest });
+        }
+    }
+
+    /// A group that falls quiet has its states compared once more, since nothing will for a while.
+    pub(super) fn compare_when_quiet(&mut self, outbox: &mut Outbox) {
+        let quiet = self.raft.is_quiet();
+        if quiet && !self.was_quiet && self.raft.is_leader() && self.applied >= self.exact_at {
+            self.tell_digest(self.applied, self.table.digest(), outbox);
+        }
+        self.was_quiet = quiet;
     }
 
     /// The leader tells the digest of its state.
     pub fn on_digest(&mut self, from: crate::NodeId, index: u64, digest: u128, outbox: &mut Outbox) {
-        if let Some(mismatch) = self.digests.hear(index, digest, from, self.applied) {
+        if self.applied < self.exact_at {
+            return;
+        }
+        let present = (self.applied, self.table.digest());
+        if let Some(mismatch) = self.digests.hear(index, digest, from, present) {
             self.raise(mismatch, outbox);
         }
     }

@@ -51,13 +51,15 @@ impl Digests {
         }
     }
 
-    /// A peer says that its state at `index` has this digest; `applied` is how far we are.
-    pub fn hear(&mut self, index: u64, theirs: u128, peer: NodeId, applied: u64) -> Option<Mismatch> {
+    /// A peer says that its state at `index` has this digest; `present` is our state: how far it is, and its digest.
+    pub fn hear(&mut self, index: u64, theirs: u128, peer: NodeId, present: (u64, u128)) -> Option<Mismatch> {
+        let (applied, digest) = present;
         if index > applied {
             self.expected = Some((index, theirs, peer));
             return None;
         }
-        let ours = self.own.iter().find(|(known, _)| *known == index)?.1;
+        let known = self.own.iter().find(|(known, _)| *known == index).map(|(_, digest)| *digest);
+        let ours = known.or((index == applied).then_some(digest))?;
         self.compare(index, ours, theirs, peer)
     }
 
@@ -85,12 +87,15 @@ mod tests {
         let peer = NodeId(2);
         let mut digests = Digests::default();
         assert_eq!(digests.record(256, 7), None);
-        assert_eq!(digests.hear(256, 7, peer, 300), None);
+        assert_eq!(digests.hear(256, 7, peer, (300, 1)), None);
         let mismatch = Mismatch { index: 256, ours: 7, theirs: 8, peer };
-        assert_eq!(digests.hear(256, 8, peer, 300), Some(mismatch));
-        assert_eq!(digests.hear(301, 9, peer, 300), None);
+        assert_eq!(digests.hear(256, 8, peer, (300, 1)), Some(mismatch));
+        assert_eq!(digests.hear(290, 5, peer, (300, 1)), None, "not known any more");
+        assert_eq!(digests.hear(300, 1, peer, (300, 1)), None);
+        assert_eq!(digests.hear(300, 2, peer, (300, 1)).map(|mismatch| mismatch.ours), Some(1));
+        assert_eq!(digests.hear(301, 9, peer, (300, 1)), None);
         assert!(digests.wants(301));
         assert_eq!(digests.record(301, 10), Some(Mismatch { index: 301, ours: 10, theirs: 9, peer }));
-        assert_eq!(digests.mismatches, 2);
+        assert_eq!(digests.mismatches, 3);
     }
 }

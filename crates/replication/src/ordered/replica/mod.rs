@@ -89,6 +89,7 @@ pub(crate) struct Replica {
     replacement: Option<members::Replacement>,
     preferred: Option<NodeId>,
     was_leader: bool,
+    was_quiet: bool,
     leading_since: Time,
     disk_full: bool,
     seed: u64,
@@ -146,6 +147,7 @@ impl Replica {
             replacement: None,
             preferred,
             was_leader: false,
+            was_quiet: false,
             leading_since: Time::default(),
             disk_full: false,
             seed,
@@ -254,6 +256,7 @@ impl Replica {
                 break;
             }
         }
+        self.compare_when_quiet(outbox);
         self.take_snapshot(outbox);
         self.announce_lease(now, outbox);
     }
