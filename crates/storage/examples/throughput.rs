@@ -1,7 +1,8 @@
 //! How fast the log is on a real disk: `cargo run --release -p storage --example throughput [FOLDER]`.
 //!
-//! Prints synced batches a second and MB/s for several batch sizes, the time to recover a million small entries, and the speed of
-//! a snapshot. Numbers say something about one machine's disk; compare them with others of the same machine.
+//! Prints synced batches a second and MB/s for several batch sizes, the time to recover a million small entries,
+//! and the speed of a snapshot. Numbers say something about one machine's disk; compare them with others of the
+//! same machine.
 
 #![allow(clippy::disallowed_methods)] // it measures time
 

@@ -26,8 +26,8 @@ impl fmt::Display for Damage {
     }
 }
 
-/// The disk refused something that it must not refuse. What is durable is no longer known, so the process has to stop;
-/// recovery at its next start finds out.
+/// The disk refused something that it must not refuse. What is durable is no longer known, so the process has to
+/// stop; recovery at its next start finds out.
 #[derive(Debug)]
 pub struct Failure {
     /// What was tried, as in "cannot ...".

@@ -1,12 +1,13 @@
-//! The one place that carries out what a shard wants done to the disk: its [`Batch`]es, [`SnapshotWrite`]s and fetches.
-//! The server's log thread and the simulator both run this.
+//! The one place that carries out what a shard wants done to the disk: its [`Batch`]es, [`SnapshotWrite`]s and
+//! fetches. The server's log thread and the simulator both run this.
 //!
-//! **What it promises.** What [`Journal::open`] returns is what the batches and finished snapshots up to some point add up to, at least
-//! up to the last [`Journal::sync`] (and the last `Finish` that was acknowledged), and it is durable. Everything is done in the order
-//! of the calls: a snapshot that is finished before the batch that trims the log is durable before it.
+//! **What it promises.** What [`Journal::open`] returns is what the batches and finished snapshots up to some
+//! point add up to, at least up to the last [`Journal::sync`] (and the last `Finish` that was acknowledged), and
+//! it is durable. Everything is done in the order of the calls: a snapshot that is finished before the batch that
+//! trims the log is durable before it.
 //!
-//! A partition that is forgotten loses its snapshot only after the log says so durably, and before anything else is
-//! written about it; so what is found at start never mixes a partition's former life with its present one.
+//! A partition that is forgotten loses its snapshot only after the log says so durably, and before anything else
+//! is written about it; so what is found at start never mixes a partition's former life with its present one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -91,11 +92,14 @@ impl<D: Disk> Journal<D> {
         Ok((journal, found.into_values().collect()))
     }
 
-    /// Writes a batch: after a crash all of it is found or nothing (in two parts, if it forgets a partition and goes on writing
-    /// about it). Durable after the next [`Journal::sync`].
+    /// Writes a batch: after a crash all of it is found or nothing (in two parts, if it forgets a partition and
+    /// goes on writing about it). Durable after the next [`Journal::sync`].
     ///
     /// # Errors
-    /// [`AppendError::Full`]: nothing was written, it may be tried again. Anything else: the process has to stop.
+    /// [`AppendError::Full`]: nothing was written. The driver keeps the batch (and those behind it), tells the
+    /// shard by [`Input::Disk`], and tries it again once [`Journal::try_reclaim`] finds room. If it looks at
+    /// [`Journal::is_full`] after each batch and says so in time, it seldom comes to that. Anything else: the
+    /// process has to stop.
     pub fn append(&mut self, batch: Batch) -> Result<(), AppendError> {
         let records: Vec<Record> = batch.writes.into_iter().map(record).collect();
         if records.iter().any(|record| self.forgetting.contains(&record.partition())) {
@@ -150,8 +154,8 @@ impl<D: Disk> Journal<D> {
         Ok(self.last_batch)
     }
 
-    /// Reads entries back, for [`Input::Fetched`]: from `from` on, up to and including `to`, until their payloads reach
-    /// `max_bytes`; at least one, unless they are gone from the log.
+    /// Reads entries back, for [`Input::Fetched`]: from `from` on, up to and including `to`, until their payloads
+    /// reach `max_bytes`; at least one, unless they are gone from the log.
     ///
     /// # Errors
     /// A record cannot be read, or is not as it was written. The process has to stop.
@@ -166,11 +170,12 @@ impl<D: Disk> Journal<D> {
         entries.into_iter().map(|entry| raft_entry(partition.0, entry).map_err(ReadError::from)).collect()
     }
 
-    /// Writes a piece of a snapshot. Returns the input that tells the shard, if the piece is done; nothing for an abort,
-    /// or if the file was given up meanwhile.
+    /// Writes a piece of a snapshot. Returns the input that tells the shard, if the piece is done; nothing for an
+    /// abort, or if the file was given up meanwhile.
     ///
     /// # Errors
-    /// [`SnapshotError::Full`]: the unfinished file is gone, and further pieces of it are dropped. Otherwise the process has to stop.
+    /// [`SnapshotError::Full`]: the unfinished file is gone, and further pieces of it are dropped. Otherwise the
+    /// process has to stop.
     pub fn snapshot(&mut self, write: SnapshotWrite) -> Result<Option<Input>, SnapshotError> {
         let (partition, snapshot, sequence, written) = match write {
             SnapshotWrite::Chunk { partition, snapshot, sequence, bytes } => (
@@ -196,7 +201,8 @@ impl<D: Disk> Journal<D> {
         Ok(written.then_some(Input::SnapshotWritten { partition, snapshot, sequence }))
     }
 
-    /// Sees to it that a snapshot of this partition which is finished now is not taken for one from before it was forgotten.
+    /// Sees to it that a snapshot of this partition which is finished now is not taken for one from before it was
+    /// forgotten.
     fn remember(&mut self, partition: u32) -> Result<(), SnapshotError> {
         if self.forgetting.contains(&partition) {
             self.sync().map_err(SnapshotError::Failed)?;
@@ -238,8 +244,8 @@ impl<D: Disk> Journal<D> {
     }
 }
 
-/// Removes log and snapshots, so that the node can be rebuilt from its peers. If it is interrupted, [`Journal::open`] refuses the
-/// folder until it is called again: half a log must not pass for a log.
+/// Removes log and snapshots, so that the node can be rebuilt from its peers. If it is interrupted,
+/// [`Journal::open`] refuses the folder until it is called again: half a log must not pass for a log.
 ///
 /// # Errors
 /// The disk refused.

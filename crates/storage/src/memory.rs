@@ -1,12 +1,12 @@
-//! A disk in memory, with a page cache that a crash loses and faults that can be switched on. Deterministic: what a crash
-//! keeps follows from its seed. Tests here and the simulator run on it.
+//! A disk in memory, with a page cache that a crash loses and faults that can be switched on. Deterministic: what
+//! a crash keeps follows from its seed. Tests here and the simulator run on it.
 //!
-//! The model. A write changes the cache; [`File::sync`] makes a file's bytes and length durable, [`Disk::sync_folder`] the
-//! creations, removals and renames. At a [crash](MemoryDisk::crash) each sector that was written and not synced is kept
-//! or goes back to what it was, independently of the others, so writes tear and overtake one another; so does each
-//! folder operation (one that would need a lost one is lost too). A file's name is not made durable by syncing the file.
-//! A failed sync throws the written sectors away but leaves them in the cache, as Linux does: a later sync that succeeds
-//! says nothing about them.
+//! The model. A write changes the cache; [`File::sync`] makes a file's bytes and length durable,
+//! [`Disk::sync_folder`] the creations, removals and renames. At a [crash](MemoryDisk::crash) each sector that was
+//! written and not synced is kept or goes back to what it was, independently of the others, so writes tear and
+//! overtake one another; so does each folder operation (one that would need a lost one is lost too). A file's name
+//! is not made durable by syncing the file. A failed sync throws the written sectors away but leaves them in the
+//! cache, as Linux does: a later sync that succeeds says nothing about them.
 //!
 //! Handles from before a crash are dead: every call on them fails.
 
@@ -229,8 +229,8 @@ impl MemoryDisk {
         self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    /// The machine loses power: of what was not synced, `seed` decides what is kept. Faults are switched off, except for
-    /// [`MemoryDisk::lie_about_sync`] and the room that is left; handles die.
+    /// The machine loses power: of what was not synced, `seed` decides what is kept. Faults are switched off,
+    /// except for [`MemoryDisk::lie_about_sync`] and the room that is left; handles die.
     pub fn crash(&self, seed: u64) {
         let mut inner = self.lock();
         let inner = &mut *inner;
@@ -249,7 +249,8 @@ impl MemoryDisk {
         self.end_life(inner);
     }
 
-    /// The process dies, the machine does not: the cache survives, handles die. Faults are switched off as by a crash.
+    /// The process dies, the machine does not: the cache survives, handles die. Faults are switched off as by a
+    /// crash.
     pub fn kill(&self) {
         let mut inner = self.lock();
         self.end_life(&mut inner);
@@ -282,8 +283,8 @@ impl MemoryDisk {
         self.lock().faults.sync_lies = lie;
     }
 
-    /// After this many more changes (writes, syncs, folder operations) every further one fails, until the next crash: a
-    /// process that stops in the middle of something.
+    /// After this many more changes (writes, syncs, folder operations) every further one fails, until the next
+    /// crash: a process that stops in the middle of something.
     pub fn stop_after(&self, changes: u64) {
         self.lock().faults.stop_after = Some(changes);
     }

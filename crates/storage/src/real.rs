@@ -1,7 +1,7 @@
 //! A folder of the operating system as a [`Disk`].
 //!
-//! One process at a time: opening takes an exclusive lock on the file `lock` in the folder and holds it as long as the
-//! [`RealDisk`] lives. The kernel lets go of it when the process ends, however it ends.
+//! One process at a time: opening takes an exclusive lock on the file `lock` in the folder and holds it as long as
+//! the [`RealDisk`] lives. The kernel lets go of it when the process ends, however it ends.
 
 use std::fs;
 use std::io;
@@ -162,8 +162,8 @@ fn lock_exclusively(file: &fs::File) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// `fallocate(2)` rather than `posix_fallocate(3)`, which where the file system cannot do it writes a byte to every block
-/// behind our back; measured, synced writes into reserved blocks are 1.3 to 2 times faster.
+/// `fallocate(2)` rather than `posix_fallocate(3)`, which where the file system cannot do it writes a byte to
+/// every block behind our back; measured, synced writes into reserved blocks are 1.3 to 2 times faster.
 #[cfg(target_os = "linux")]
 fn reserve(file: &fs::File, length: u64) -> io::Result<()> {
     let length = libc::off_t::try_from(length).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;

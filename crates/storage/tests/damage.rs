@@ -1,4 +1,5 @@
-//! Damage to what was synced is reported with file and offset, or was of no consequence; it never changes what is found.
+//! Damage to what was synced is reported with file and offset, or was of no consequence; it never changes what is
+//! found.
 
 use bytes::Bytes;
 use storage::log::{Entry, Options, PartitionLog};

@@ -1,4 +1,5 @@
-//! Files that earlier versions wrote are kept, and read for ever: `tests/fixtures/version-1` is a folder as version 1 left it.
+//! Files that earlier versions wrote are kept, and read for ever: `tests/fixtures/version-1` is a folder as
+//! version 1 left it.
 //!
 //! When a format changes its version rises, a new folder is added beside the old ones, and the old ones stay.
 
@@ -68,7 +69,8 @@ fn files(disk: &MemoryDisk) -> Vec<(String, Vec<u8>)> {
     names.map(|name| (name.clone(), disk.content(&name).unwrap())).collect()
 }
 
-/// Run this (and look at the difference) only for a new version: `cargo test -p storage --test fixtures -- --ignored`.
+/// Run this (and look at the difference) only for a new version: `cargo test -p storage --test fixtures --
+/// --ignored`.
 #[test]
 #[ignore = "writes the fixtures"]
 fn write_fixtures() {
@@ -116,19 +118,31 @@ fn version_1_is_read() {
     assert_eq!(chunks, [&b"first chunk"[..], b"", b"third chunk"]);
 }
 
+/// A log segment up to its last group. What lies beyond depends on which file was recycled and is no part of the
+/// format.
+fn groups(bytes: &[u8]) -> &[u8] {
+    let number = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
+    let (mut end, mut sequence) = (512, number(16));
+    while end + 40 <= bytes.len() && bytes[end..].starts_with(b"GRP\x9c") && number(end + 8) == sequence {
+        end += 40 + number(end + 32) as usize;
+        sequence += 1;
+    }
+    &bytes[..end]
+}
+
 #[test]
 fn what_is_written_today_is_what_version_1_wrote() {
     assert_eq!((log::VERSION, snapshot::VERSION), (1, 1));
-    // Whole files, but for what lies beyond the end of a log: that is no part of the format.
     let (then, now) = (files(&fixture()), files(&write_all()));
     assert_eq!(then.len(), now.len());
-    for (then, now) in then.iter().zip(&now) {
-        assert_eq!(then.0, now.0);
-        let same = then.1.iter().zip(&now.1).take_while(|(then, now)| then == now).count();
+    for ((name, then), (now_name, now)) in then.iter().zip(&now) {
+        assert_eq!(name, now_name);
+        let part = |bytes| if name.starts_with("wal-") { groups(bytes) } else { bytes };
+        let (then, now) = (part(then), part(now));
+        let same = then.iter().zip(now).take_while(|(then, now)| then == now).count();
         assert!(
-            then.1 == now.1,
-            "{} differs from byte {same} on: a changed format needs a new version",
-            then.0
+            then.len() > 100 && then == now,
+            "{name} differs from byte {same} on: a new format is a new version"
         );
     }
 }

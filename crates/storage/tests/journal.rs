@@ -189,7 +189,8 @@ fn a_forgotten_partition_loses_its_snapshot_only_after_the_log_says_so() {
     assert_eq!((meta(&found[0]), found[0].state.as_deref()), (None, Some(&b"b"[..])));
 }
 
-/// The segment with the Forget may be freed by the sync that makes it durable; by then the snapshot has to be gone.
+/// The segment with the Forget may be freed by the sync that makes it durable; by then the snapshot has to be
+/// gone.
 #[test]
 fn a_snapshot_does_not_outlive_the_record_that_forgets_it() {
     let mut gone = 0;

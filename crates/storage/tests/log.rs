@@ -213,6 +213,23 @@ fn a_full_disk_takes_small_records_and_recovers() {
 }
 
 #[test]
+fn a_large_batch_waits_for_room_of_its_size() {
+    let disk = MemoryDisk::new();
+    let (mut log, _) = open(&disk);
+    disk.limit_room(Some(60_000));
+    let large = append(1, 1, 1, &[1; 100_000]);
+    assert!(matches!(log.append(std::slice::from_ref(&large)), Err(AppendError::Full)));
+    assert!(log.is_full(), "although there is a spare for small batches");
+    assert!(!log.try_reclaim().unwrap());
+    log.append(&[state(1, b"small")]).unwrap();
+    disk.limit_room(Some(110_000));
+    assert!(log.try_reclaim().unwrap() && !log.is_full());
+    disk.limit_room(Some(0));
+    log.append(std::slice::from_ref(&large)).unwrap();
+    assert_eq!(reopen(&disk).1[0].entries.len(), 1);
+}
+
+#[test]
 fn trimming_makes_room_on_a_full_disk() {
     let disk = MemoryDisk::new();
     let (mut log, _) = open(&disk);
@@ -264,8 +281,8 @@ fn a_second_opening_finds_what_the_first_found() {
     }
 }
 
-/// Three batches, of which a crash loses the first two and keeps the third: the third must not come back when others are
-/// written in the place of the first two.
+/// Three batches, of which a crash loses the first two and keeps the third: the third must not come back when
+/// others are written in the place of the first two.
 #[test]
 fn what_a_crash_left_behind_the_end_stays_dead() {
     const HEADS: usize = 40 + 32;

@@ -8,9 +8,9 @@
 //! mark     as a group without records, with its own magic
 //! ```
 //!
-//! The checksum of a group header, mark or record begins from a number that follows from the segment's id and the offset
-//! there, so that bytes from a recycled segment's former life, or from another place, never pass for what should be here.
-//! A record's checksum covers its header and payload, a group's covers its header alone.
+//! The checksum of a group header, mark or record begins from a number that follows from the segment's id and the
+//! offset there, so that bytes from a recycled segment's former life, or from another place, never pass for what
+//! should be here. A record's checksum covers its header and payload, a group's covers its header alone.
 
 use bytes::Bytes;
 
@@ -174,8 +174,8 @@ pub(super) fn record_bytes(payload: usize) -> u64 {
     RECORD_HEADER_BYTES as u64 + (payload as u64).next_multiple_of(ALIGNMENT)
 }
 
-/// A checksum that holds only at this place. For one offset it differs between any two segments: the multiplier is odd
-/// and CRC-32 maps different beginnings to different ends.
+/// A checksum that holds only at this place. For one offset it differs between any two segments: the multiplier is
+/// odd and CRC-32 maps different beginnings to different ends.
 fn checksum(segment: u32, offset: u64, bytes: &[u8]) -> u32 {
     let place = segment.wrapping_mul(0x9e37_79b1) ^ (offset / ALIGNMENT) as u32;
     let mut hasher = crc32fast::Hasher::new_with_initial(place);
@@ -285,8 +285,8 @@ pub(super) fn payload_bytes(bytes: &[u8]) -> usize {
     u32_at(bytes, 4) as usize
 }
 
-/// Reads the record that should be at the beginning of `bytes`; returns its header and the length of its payload, which
-/// follows the [`RECORD_HEADER_BYTES`].
+/// Reads the record that should be at the beginning of `bytes`; returns its header and the length of its payload,
+/// which follows the [`RECORD_HEADER_BYTES`].
 pub(super) fn decode_record(bytes: &[u8], location: Location) -> Result<(RecordHeader, usize), &'static str> {
     if bytes.len() < RECORD_HEADER_BYTES {
         return Err("the record is cut off");
@@ -313,8 +313,8 @@ pub(super) fn decode_record(bytes: &[u8], location: Location) -> Result<(RecordH
 /// Calls `each` for every record of a group's body, with its place and the offset of its payload in `body`.
 ///
 /// # Errors
-/// The first record that is not as it was written: its offset in the segment and what is wrong. `each` has been called
-/// for those before it.
+/// The first record that is not as it was written: its offset in the segment and what is wrong. `each` has been
+/// called for those before it.
 pub(super) fn decode_group(
     group: &GroupHeader,
     body: &[u8],

@@ -1,7 +1,8 @@
 //! Where each live record is, and how many live records each segment holds.
 //!
-//! A record is live if recovery needs it: an entry that has been neither dropped nor replaced, a partition's latest
-//! state, and the latest record that says where its log begins. The index is changed only after the records are written.
+//! A record is live if recovery needs it: an entry that has been neither dropped nor replaced, a partition's
+//! latest state, and the latest record that says where its log begins. The index is changed only after the records
+//! are written.
 
 use std::collections::{BTreeMap, VecDeque};
 

@@ -1,31 +1,35 @@
 //! The write-ahead log: one per shard, shared by its partitions.
 //!
-//! **What it promises.** Each [`Log::append`] is one *group*, which recovery finds whole or not at all, and in the order
-//! of writing: if a group is recovered, so are all before it. After [`Log::sync`] has returned, every group appended
-//! before is recovered. Nothing that was synced is dropped in silence: if it cannot be read, [`Log::open`] or
-//! [`Log::read`] says which file is damaged and where.
+//! **What it promises.** Each [`Log::append`] is one *group*, which recovery finds whole or not at all, and in the
+//! order of writing: if a group is recovered, so are all before it. After [`Log::sync`] has returned, every group
+//! appended before is recovered. Nothing that was synced is dropped in silence: if it cannot be read,
+//! [`Log::open`] or [`Log::read`] says which file is damaged and where.
 //!
-//! **How a torn tail is told from damage.** Groups that were not synced may be on disk in part and in any order. So where
-//! the newest segment stops making sense the question is: had the group that should be here been synced? Every group
-//! header carries the sequence number up to which all was durable when it was written, and after each sync a *mark* with
-//! that number is written (not synced itself) a sector beyond the tail. Recovery looks through the whole rest of the
-//! segment for headers and marks. If one says that the missing group was durable, it is damage; otherwise it is what a crash leaves,
-//! and is cut. In older segments all groups were durable before the next segment began, so there anything invalid is damage.
-//! What remains undetectable is damage to the last synced group together with everything after it, at the same time.
+//! **How a torn tail is told from damage.** Groups that were not synced may be on disk in part and in any order.
+//! So where the newest segment stops making sense the question is: had the group that should be here been synced?
+//! Every group header carries the sequence number up to which all was durable when it was written, and after each
+//! sync a *mark* with that number is written (not synced itself) a sector beyond the tail. Recovery looks through
+//! the whole rest of the segment for headers and marks. If one says that the missing group was durable, it is
+//! damage; otherwise it is what a crash leaves, and is cut. In older segments all groups were durable before the
+//! next segment began, so there anything invalid is damage. What remains undetectable is damage to the last synced
+//! group together with everything after it, at the same time.
 //!
-//! **Why bytes beyond the tail cannot come back to life.** A recycled segment's have another segment id in their checksums.
-//! Groups that survived a crash behind one that did not belong to an earlier *life*: each opening writes a group of its
-//! own with the next life's number before anything else, and lives never decrease along the log.
+//! **Why bytes beyond the tail cannot come back to life.** A recycled segment's have another segment id in their
+//! checksums. Groups that survived a crash behind one that did not belong to an earlier *life*: each opening
+//! writes a group of its own with the next life's number before anything else, and lives never decrease along the
+//! log.
 //!
-//! **Why what was recovered is durable.** A killed process leaves its writes in the page cache, and after a failed sync
-//! the cache may hold what the disk does not, marked as clean. So opening writes whatever is not proved durable again, and syncs.
+//! **Why what was recovered is durable.** A killed process leaves its writes in the page cache, and after a failed
+//! sync the cache may hold what the disk does not, marked as clean. So opening writes whatever is not proved
+//! durable again, and syncs.
 //!
-//! **Why segments go oldest first.** Replaying the log from any segment on gives the right state only if no record is
-//! missing in between. So only the oldest segment is ever freed, once nothing in it is live and what took its place is
-//! durable; if few live records (of partitions that seldom write) hold it back, they are written again at the head
-//! (`rewrite`).
+//! **Why segments go oldest first.** Replaying the log from any segment on gives the right state only if no record
+//! is missing in between. So only the oldest segment is ever freed, once nothing in it is live and what took its
+//! place is durable; if few live records (of partitions that seldom write) hold it back, they are written again at
+//! the head (`rewrite`).
 //!
-//! Where to read next: `format` (the bytes), `segments` (the files), `index` (what is live), `recovery`, `rewrite`, `read`.
+//! Where to read next: `format` (the bytes), `segments` (the files), `index` (what is live), `recovery`,
+//! `rewrite`, `read`.
 
 mod format;
 mod index;
@@ -57,14 +61,14 @@ const SECTOR_BYTES: u64 = 512;
 /// The numbers of a log.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The length of a segment. One more than needed is kept as a reserve, so a log takes at least twice this on disk.
-    /// A batch that is larger gets a segment of its own.
+    /// The length of a segment. One more than needed is kept as a reserve, so a log takes at least twice this on
+    /// disk. A batch that is larger gets a segment of its own.
     pub segment_bytes: u64,
     /// Records are moved out of the oldest segment once the log has this many segments and less than half of it is
     /// live. So a log takes about twice its live bytes, and a byte is rewritten about once at the most.
     pub rewrite_segments: usize,
-    /// How much [`Log::maintain`] reads from old segments, and zeroes of new ones, in one call, if not more was appended
-    /// since the last.
+    /// How much [`Log::maintain`] reads from old segments, and zeroes of new ones, in one call, if not more was
+    /// appended since the last.
     pub maintain_bytes: u64,
 }
 
@@ -112,7 +116,8 @@ pub struct Log<D: Disk> {
 }
 
 impl<D: Disk> Log<D> {
-    /// Writes records as one group: recovery finds all of them or none. They are durable after the next [`Log::sync`].
+    /// Writes records as one group: recovery finds all of them or none. They are durable after the next
+    /// [`Log::sync`].
     ///
     /// # Errors
     /// [`AppendError::Full`]: nothing has changed. Anything else: the process has to stop.
@@ -148,7 +153,8 @@ impl<D: Disk> Log<D> {
         }
         assert_eq!(self.group.buffer.len() as u64, size);
         self.group.finish(self.sequence, self.durable, self.life);
-        // If the disk is full after all, what was written of the group is never valid: its successor starts at the same place.
+        // If the disk is full after all, what was written of the group is never valid: its successor starts at the
+        // same place.
         if let Err(failure) = self.segments.write_group(&self.group.buffer, self.group.records()) {
             return Err(self.poison_unless_full(failure.into()));
         }
@@ -194,8 +200,9 @@ impl<D: Disk> Log<D> {
         Ok(())
     }
 
-    /// Is the disk full: is there no spare segment, and no room to make one? Callers should then write only what is small and
-    /// needed; for that the newest segment serves as the reserve.
+    /// Is the disk full: is there no spare segment and no room to make one, or was a batch refused for which there
+    /// was no room? Callers should then write only what is small and needed; for that the newest segment serves as
+    /// the reserve.
     pub fn is_full(&self) -> bool {
         self.segments.is_full()
     }
@@ -225,8 +232,8 @@ impl<D: Disk> Log<D> {
         Ok(())
     }
 
-    /// Says beyond the tail what is durable, for [recovery](self). Not durable itself: a killed process leaves it behind, and
-    /// mostly also a machine that loses power some time after its last write.
+    /// Says beyond the tail what is durable, for [recovery](self). Not durable itself: a killed process leaves it
+    /// behind, and mostly also a machine that loses power some time after its last write.
     fn write_mark(&mut self) -> Result<(), Failure> {
         let newest = self.segments.newest();
         let offset = newest.tail.next_multiple_of(SECTOR_BYTES);

@@ -17,8 +17,8 @@ struct Window {
 }
 
 impl<D: Disk> Log<D> {
-    /// Entries from position `from` on, up to and including `to`, until their payloads reach `max_bytes`; at least one. None if
-    /// `from` is not in the log.
+    /// Entries from position `from` on, up to and including `to`, until their payloads reach `max_bytes`; at least
+    /// one. None if `from` is not in the log.
     ///
     /// # Errors
     /// A record cannot be read, or is not as it was written.

@@ -1,4 +1,5 @@
-//! Opening a log: finding its end, replaying it, making what was found durable. [The log's page](super) has the reasons.
+//! Opening a log: finding its end, replaying it, making what was found durable. [The log's page](super) has the
+//! reasons.
 
 use std::collections::VecDeque;
 
@@ -206,8 +207,8 @@ impl<D: Disk> Log<D> {
         Ok((log, partitions))
     }
 
-    /// Writes the group that tells this life from earlier ones, and makes it and all before it durable. In a segment without
-    /// room for it nothing more can be written anyway.
+    /// Writes the group that tells this life from earlier ones, and makes it and all before it durable. In a
+    /// segment without room for it nothing more can be written anyway.
     fn begin_life(&mut self) -> Result<(), OpenError> {
         if self.segments.list().is_empty() {
             let full = || Failure {
@@ -236,7 +237,8 @@ impl<D: Disk> Log<D> {
     }
 }
 
-/// Opens all segments and reads their headers. Returns them, oldest first, with the number of each one's first group.
+/// Opens all segments and reads their headers. Returns them, oldest first, with the number of each one's first
+/// group.
 fn open_segments<D: Disk>(
     disk: &D,
     names: &[String],

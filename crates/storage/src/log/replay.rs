@@ -1,7 +1,7 @@
 //! What the records of a log add up to, read from the oldest to the newest.
 //!
-//! The oldest records may be gone, because everything live in them was moved towards the head. So an entry may be met
-//! before those that precede it; at the end, though, none may be missing.
+//! The oldest records may be gone, because everything live in them was moved towards the head. So an entry may be
+//! met before those that precede it; at the end, though, none may be missing.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 

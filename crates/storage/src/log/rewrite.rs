@@ -1,12 +1,14 @@
 //! Moving live records out of the oldest segment, so that it can be freed.
 //!
-//! The log is a ring that is cleaned from its tail. Cleaning starts once less than half of the log is live; going once
-//! around then frees at least as much as it writes, so the log stays below about twice its live bytes and each byte is
-//! written about once more at the most. (How much of a segment is live is reckoned by records, not bytes.)
+//! The log is a ring that is cleaned from its tail. Cleaning starts once less than half of the log is live; going
+//! once around then frees at least as much as it writes, so the log stays below about twice its live bytes and
+//! each byte is written about once more at the most. (How much of a segment is live is reckoned by records, not
+//! bytes.)
 //!
-//! An entry moves as a `Rewrite` record, which at replay takes its place without dropping those after it. A state moves as
-//! it is; what says where a partition's log begins moves as a trim to there. At replay these come later than what they stand
-//! for, which does no harm: they are decided and written in one step, so they are true at their place in the log.
+//! An entry moves as a `Rewrite` record, which at replay takes its place without dropping those after it. A state
+//! moves as it is; what says where a partition's log begins moves as a trim to there. At replay these come later
+//! than what they stand for, which does no harm: they are decided and written in one step, so they are true at
+//! their place in the log.
 
 use std::ops::Range;
 
@@ -29,8 +31,9 @@ struct LiveGroup {
 }
 
 impl<D: Disk> Log<D> {
-    /// A bit of housekeeping, to be called after appends and before the sync that makes both durable: moves live records out of the
-    /// oldest segment if that is worth it, and prepares the next segment. Returns how many bytes of records it wrote.
+    /// A bit of housekeeping, to be called after appends and before the sync that makes both durable: moves live
+    /// records out of the oldest segment if that is worth it, and prepares the next segment. Returns how many
+    /// bytes of records it wrote.
     ///
     /// # Errors
     /// As for [`Log::append`]. A full disk is no error here.
@@ -53,6 +56,7 @@ impl<D: Disk> Log<D> {
                 Err(AppendError::Full) => {
                     // These are still where they were: begin again with this segment.
                     self.rewrite = Cursor::default();
+                    self.segments.overlook_refusal();
                     break;
                 }
                 Err(error) => return Err(error),

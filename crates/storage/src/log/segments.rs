@@ -1,12 +1,13 @@
 //! The files of the log: the segments in use, oldest first, of which the newest is written, and the spares.
 //!
-//! `wal-<id>` is a segment in use, `free-<n>` a spare: of the right length, with room on the disk for all of it. A new
-//! segment is a spare that gets a header (synced), then its new name (folder synced), and only then groups. The oldest
-//! segment, once nothing in it is needed, becomes a spare by a rename that is made durable at once. So whatever is named
-//! `wal-` has a valid header, their ids are consecutive, and a segment's groups before its successor's are all durable.
+//! `wal-<id>` is a segment in use, `free-<n>` a spare: of the right length, with room on the disk for all of it. A
+//! new segment is a spare that gets a header (synced), then its new name (folder synced), and only then groups.
+//! The oldest segment, once nothing in it is needed, becomes a spare by a rename that is made durable at once. So
+//! whatever is named `wal-` has a valid header, their ids are consecutive, and a segment's groups before its
+//! successor's are all durable.
 //!
-//! Writing into blocks that have been written before spares the file system a change of its own books with each sync.
-//! Recycled segments are such; a fresh spare is filled with zeros bit by bit ([`Segments::prepare_spare`]).
+//! Writing into blocks that have been written before spares the file system a change of its own books with each
+//! sync. Recycled segments are such; a fresh spare is filled with zeros bit by bit ([`Segments::prepare_spare`]).
 
 use std::collections::VecDeque;
 use std::io;
@@ -46,6 +47,10 @@ pub(crate) fn is_log_file(name: &str) -> bool {
     id_of(name).is_some() || spare_number(name).is_some()
 }
 
+fn is_full(failure: &Failure) -> bool {
+    failure.error.kind() == io::ErrorKind::StorageFull
+}
+
 /// A segment in use.
 #[derive(Debug)]
 pub(super) struct Segment<F> {
@@ -69,6 +74,8 @@ impl<F> Segment<F> {
 struct Spare<F> {
     name: String,
     file: F,
+    /// The file's length: that of a segment, or more for a large batch that was refused before.
+    length: u64,
     /// Bytes written before, by an earlier life or by zeroing.
     written: u64,
 }
@@ -81,11 +88,15 @@ pub(super) struct Segments<D: Disk> {
     list: VecDeque<Segment<D::File>>,
     spares: Vec<Spare<D::File>>,
     next_spare: u64,
+    /// The last spare could not be made.
     full: bool,
+    /// The length of the segment that could not be made for a batch; 0 if none was refused.
+    refused: u64,
 }
 
 impl<D: Disk> Segments<D> {
-    /// Takes over the segments that recovery found, and the spares among `names`. Spares of another length are removed.
+    /// Takes over the segments that recovery found, and the spares among `names`. Spares of another length are
+    /// removed.
     pub fn new(
         disk: D,
         options: &Options,
@@ -93,15 +104,22 @@ impl<D: Disk> Segments<D> {
         names: &[String],
     ) -> Result<Segments<D>, Failure> {
         let segment_bytes = options.segment_bytes;
-        let mut segments =
-            Segments { disk, segment_bytes, list, spares: Vec::new(), next_spare: 0, full: false };
+        let mut segments = Segments {
+            disk,
+            segment_bytes,
+            list,
+            spares: Vec::new(),
+            next_spare: 0,
+            full: false,
+            refused: 0,
+        };
         for name in names {
             let Some(number) = spare_number(name) else { continue };
             segments.next_spare = segments.next_spare.max(number + 1);
             let file = segments.disk.open(name, false).map_err(Failure::of("open", name))?;
             let length = file.length().map_err(Failure::of("measure", name))?;
             if length == segment_bytes && segments.spares.len() < MAX_SPARES {
-                segments.spares.push(Spare { name: name.clone(), file, written: segment_bytes });
+                segments.spares.push(Spare { name: name.clone(), file, length, written: length });
             } else {
                 segments.disk.remove(name).map_err(Failure::of("remove", name))?;
             }
@@ -129,22 +147,22 @@ impl<D: Disk> Segments<D> {
         self.list.back().map_or(0, |newest| newest.length - newest.tail)
     }
 
-    /// Is there no spare and no room for one?
+    /// Is there no spare and no room for one, or was a batch refused for which there was no room?
     pub fn is_full(&self) -> bool {
-        self.full && self.spares.is_empty()
+        self.refused > 0 || (self.full && self.spares.is_empty())
+    }
+
+    /// Housekeeping was refused: that is no batch anyone waits for.
+    pub fn overlook_refusal(&mut self) {
+        self.refused = 0;
     }
 
     /// Begins a new segment with room for `bytes`. What is in the present one becomes durable first.
     pub fn roll(&mut self, bytes: u64, first_sequence: u64) -> Result<(), AppendError> {
-        let needed = (FIRST_GROUP + bytes).next_multiple_of(LARGE_UNIT);
-        let spare = if needed <= self.segment_bytes {
-            match self.spares.pop() {
-                Some(spare) => spare,
-                None => self.make_spare(self.segment_bytes)?,
-            }
-        } else {
-            self.make_spare(needed)?
-        };
+        let needed = (FIRST_GROUP + bytes).next_multiple_of(LARGE_UNIT).max(self.segment_bytes);
+        let spare = self.take_spare(needed).inspect_err(|failure| {
+            self.refused = if is_full(failure) { needed } else { 0 };
+        })?;
         if !self.list.is_empty() {
             self.sync_newest().map_err(AppendError::Failed)?;
         }
@@ -152,7 +170,6 @@ impl<D: Disk> Segments<D> {
             .list
             .back()
             .map_or(1, |newest| newest.id.checked_add(1).expect("segment ids last for 2^58 bytes"));
-        let length = needed.max(self.segment_bytes);
         let header = format::encode_segment_header(id, first_sequence);
         if let Err(error) = spare.file.write_at(0, &header) {
             let failure = Failure::of("write", &spare.name)(error);
@@ -166,7 +183,13 @@ impl<D: Disk> Segments<D> {
             .map_err(Failure::of("rename", &spare.name))
             .map_err(AppendError::Failed)?;
         self.sync_folder().map_err(AppendError::Failed)?;
-        self.list.push_back(Segment { id, file: spare.file, length, tail: FIRST_GROUP, records: 0 });
+        self.list.push_back(Segment {
+            id,
+            file: spare.file,
+            length: spare.length,
+            tail: FIRST_GROUP,
+            records: 0,
+        });
         Ok(())
     }
 
@@ -189,7 +212,8 @@ impl<D: Disk> Segments<D> {
         self.disk.sync_folder().map_err(Failure::of("sync", "folder"))
     }
 
-    /// The oldest segment becomes a spare, durably (otherwise a crash could bring it back without one that was freed after it).
+    /// The oldest segment becomes a spare, durably (otherwise a crash could bring it back without one that was
+    /// freed after it).
     pub fn release_oldest(&mut self) -> Result<(), Failure> {
         let oldest = self.list.pop_front().expect("not the newest");
         let old_name = oldest.name();
@@ -197,7 +221,8 @@ impl<D: Disk> Segments<D> {
             let name = self.spare_name();
             self.disk.rename(&old_name, &name).map_err(Failure::of("rename", &old_name))?;
             self.sync_folder()?;
-            self.spares.push(Spare { name, file: oldest.file, written: self.segment_bytes });
+            let length = oldest.length;
+            self.spares.push(Spare { name, file: oldest.file, length, written: length });
         } else {
             self.disk.remove(&old_name).map_err(Failure::of("remove", &old_name))?;
             self.sync_folder()?;
@@ -205,12 +230,14 @@ impl<D: Disk> Segments<D> {
         Ok(())
     }
 
-    /// Sees to it that there is a spare, if the disk has room for one.
+    /// Sees to it that there is a spare, and one large enough for the batch that was refused, if the disk has
+    /// room.
     pub fn ensure_spare(&mut self) -> Result<(), Failure> {
-        if self.spares.is_empty() {
-            match self.make_spare(self.segment_bytes) {
+        let wanted = self.refused.max(self.segment_bytes);
+        if !self.spares.iter().any(|spare| spare.length >= wanted) {
+            match self.make_spare(wanted) {
                 Ok(spare) => self.spares.push(spare),
-                Err(failure) if failure.error.kind() == io::ErrorKind::StorageFull => {
+                Err(failure) if is_full(&failure) => {
                     self.full = true;
                     return Ok(());
                 }
@@ -218,21 +245,23 @@ impl<D: Disk> Segments<D> {
             }
         }
         self.full = false;
+        self.refused = 0;
         Ok(())
     }
 
     /// Writes up to about `bytes` zeros into a spare that has never been written.
     pub fn prepare_spare(&mut self, bytes: u64) -> Result<(), Failure> {
-        let Some(spare) = self.spares.iter_mut().find(|spare| spare.written < self.segment_bytes) else {
+        let Some(spare) = self.spares.iter_mut().find(|spare| spare.written < spare.length) else {
             return Ok(());
         };
-        let end = self.segment_bytes.min(spare.written.saturating_add(bytes));
+        let end = spare.length.min(spare.written.saturating_add(bytes));
         while spare.written < end {
             let length = (end - spare.written).min(ZEROS.len() as u64);
             match spare.file.write_at(spare.written, &ZEROS[..length as usize]) {
-                // The room was reserved, but some file systems take new blocks at each write. This only saves time.
+                // The room was reserved, but some file systems take new blocks at each write. This only saves
+                // time.
                 Err(error) if error.kind() == io::ErrorKind::StorageFull => {
-                    spare.written = self.segment_bytes;
+                    spare.written = spare.length;
                     return Ok(());
                 }
                 result => result.map_err(Failure::of("write", &spare.name))?,
@@ -251,12 +280,21 @@ impl<D: Disk> Segments<D> {
         format!("{SPARE_PREFIX}{:x}", self.next_spare - 1)
     }
 
+    /// The smallest spare of at least this length, or a new one.
+    fn take_spare(&mut self, length: u64) -> Result<Spare<D::File>, Failure> {
+        let fitting = self.spares.iter().enumerate().filter(|(_, spare)| spare.length >= length);
+        match fitting.min_by_key(|(_, spare)| spare.length) {
+            Some((place, _)) => Ok(self.spares.swap_remove(place)),
+            None => self.make_spare(length),
+        }
+    }
+
     /// Makes a file of this length with room for all of it; leaves nothing behind if there is none.
     fn make_spare(&mut self, length: u64) -> Result<Spare<D::File>, Failure> {
         let name = self.spare_name();
         let made = self.disk.open(&name, true).and_then(|file| file.allocate(length).map(|()| file));
         match made {
-            Ok(file) => Ok(Spare { name, file, written: 0 }),
+            Ok(file) => Ok(Spare { name, file, length, written: 0 }),
             Err(error) => {
                 // If it cannot be removed now it is at the next start.
                 let _ = self.disk.remove(&name);

@@ -7,8 +7,9 @@
 //! footer  order 8, total crc 4, zeros 4; then the meta
 //! ```
 //!
-//! A frame's checksum covers everything after it and begins from the header's, so that frames of another file do not pass
-//! for this one's. The total is the checksum of all frames' checksums; the order is the one in the file's name.
+//! A frame's checksum covers everything after it and begins from the header's, so that frames of another file do
+//! not pass for this one's. The total is the checksum of all frames' checksums; the order is the one in the file's
+//! name.
 
 pub(super) const HEADER_BYTES: usize = 64;
 pub(super) const FRAME_BYTES: usize = 24;
@@ -62,7 +63,8 @@ pub(super) fn encode_header(partition: u32, snapshot: u64) -> ([u8; HEADER_BYTES
     (bytes, crc)
 }
 
-/// The number of the snapshot, and that from which the frames' checksums begin, if this is the header of one of `partition`.
+/// The number of the snapshot, and that from which the frames' checksums begin, if this is the header of one of
+/// `partition`.
 pub(super) fn decode_header(bytes: &[u8; HEADER_BYTES], partition: u32) -> Result<(u64, u32), HeaderError> {
     let crc = crc32fast::hash(&bytes[..60]);
     if crc != u32_at(bytes, 60) {

@@ -1,12 +1,12 @@
 //! Snapshot files: one finished file per partition holds its table as it was at some time.
 //!
-//! **What it promises.** Once [`Snapshots::finish`] has returned, the snapshot is durable and has taken the place of the
-//! partition's older one; before that it does not count, and the older one stays. A finished file that is not as it was
-//! written is reported with name and offset, never loaded in part without saying so.
+//! **What it promises.** Once [`Snapshots::finish`] has returned, the snapshot is durable and has taken the place
+//! of the partition's older one; before that it does not count, and the older one stays. A finished file that is
+//! not as it was written is reported with name and offset, never loaded in part without saying so.
 //!
-//! A file is written as `snap-<partition>-<snapshot>.tmp`, synced, and renamed to `snap-<partition>-<order>`; the rename
-//! is made durable before older files are removed. `order` rises with each finished file of a partition, so the newest is
-//! told if a crash comes before the removal. Unfinished files are removed at the next start.
+//! A file is written as `snap-<partition>-<snapshot>.tmp`, synced, and renamed to `snap-<partition>-<order>`; the
+//! rename is made durable before older files are removed. `order` rises with each finished file of a partition, so
+//! the newest is told if a crash comes before the removal. Unfinished files are removed at the next start.
 //!
 //! Where to read next: `format` (the bytes), `read`.
 
@@ -171,13 +171,14 @@ impl<D: Disk> Snapshots<D> {
         self.finished.iter().map(|(partition, order)| Finished { partition: *partition, order: *order })
     }
 
-    /// The highest number of an unfinished snapshot of a partition that was found (and removed) at start; 0 if there was none.
+    /// The highest number of an unfinished snapshot of a partition that was found (and removed) at start; 0 if
+    /// there was none.
     pub fn newest_unfinished(&self, partition: u32) -> u64 {
         self.newest_unfinished.get(&partition).copied().unwrap_or(0)
     }
 
-    /// Writes the next chunk of a snapshot. Sequence 0 begins a file. Returns `false` if there is no such file any more, since the disk
-    /// was full or it was given up.
+    /// Writes the next chunk of a snapshot. Sequence 0 begins a file. Returns `false` if there is no such file any
+    /// more, since the disk was full or it was given up.
     ///
     /// # Errors
     /// See [`SnapshotError`].

@@ -7,8 +7,8 @@ use super::{Finished, finished_name};
 use crate::disk::{Disk, File, read_exact_at};
 use crate::error::{Damage, Failure, OpenError};
 
-/// Calls `load` for every chunk of a snapshot, in order, and returns its number and meta. Every chunk is checked before it is loaded; only
-/// if this returns without an error was it the whole.
+/// Calls `load` for every chunk of a snapshot, in order, and returns its number and meta. Every chunk is checked
+/// before it is loaded; only if this returns without an error was it the whole.
 ///
 /// # Errors
 /// The file is damaged (also if `load` says that a chunk makes no sense), of another version, or cannot be read.

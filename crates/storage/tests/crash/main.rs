@@ -1,8 +1,8 @@
-//! Crash consistency: random work on a disk that loses power, or a process that is killed, at any point, also in the middle
-//! of opening, recycling and finishing. What recovery finds is compared with a plain model.
+//! Crash consistency: random work on a disk that loses power, or a process that is killed, at any point, also in
+//! the middle of opening, recycling and finishing. What recovery finds is compared with a plain model.
 //!
-//! The model keeps every state that recovery may find: the one at the last sync, and one more for each batch written since
-//! (a batch is found whole or not at all, and not without those before it).
+//! The model keeps every state that recovery may find: the one at the last sync, and one more for each batch
+//! written since (a batch is found whole or not at all, and not without those before it).
 
 mod journal;
 mod log;
@@ -11,7 +11,8 @@ mod snapshot;
 use bytes::Bytes;
 use storage::random::Random;
 
-/// The seeds of a loop; the environment variable `CRASH_SEEDS` asks for more of them than every test run can afford.
+/// The seeds of a loop; the environment variable `CRASH_SEEDS` asks for more of them than every test run can
+/// afford.
 fn seeds(usual: u64) -> std::ops::Range<u64> {
     let asked = std::env::var("CRASH_SEEDS").ok().and_then(|count| count.parse().ok());
     0..asked.unwrap_or(usual)
