@@ -67,7 +67,13 @@ fn start(layout: &Layout, node: &NodeLayout) -> Result<Child, String> {
     let failed = |error: std::io::Error| format!("cannot start {}: {error}", node.name);
     let log = OpenOptions::new().create(true).append(true).open(node.log()).map_err(failed)?;
     let error_log = log.try_clone().map_err(failed)?;
-    Command::new(&layout.program)
+    let mut command = Command::new(&layout.program);
+    // A node of its own file: a CONSORT_NAME from the environment would be the same for all of them.
+    let variables = std::env::vars_os().map(|(name, _)| name);
+    variables.filter(|name| name.to_string_lossy().starts_with("CONSORT_")).for_each(|name| {
+        command.env_remove(name);
+    });
+    command
         .args(["server", "--bootstrap", "--stop-with-stdin", "--config"])
         .arg(node.config())
         .stdin(Stdio::piped())

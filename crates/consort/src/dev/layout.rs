@@ -13,6 +13,7 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
+use server::config::{Sources, load};
 
 use super::watch::Watch;
 
@@ -38,6 +39,8 @@ pub struct Layout {
     pub nodes: Vec<NodeLayout>,
     /// This binary.
     pub program: PathBuf,
+    /// What clients must say, ourselves among them.
+    pub password: Option<String>,
     folder: PathBuf,
 }
 
@@ -93,12 +96,17 @@ impl Layout {
             std::env::current_exe().map_err(|error| format!("cannot find this program: {error}"))?;
         let nodes: Vec<NodeLayout> =
             (1..=count).map(|number| node(number, base_port, &folder, &program)).collect();
+        let mut password = None;
         for node in &nodes {
             fs::create_dir_all(&node.folder).map_err(|error| cannot(&node.folder, error))?;
             let text = configuration(node, &nodes, settings)?;
+            // What is wrong with --set is told here, once, not in the log of every node.
+            let loaded = load(Sources { file: Some(("--set", &text)), ..Sources::default() });
+            password =
+                loaded.map_err(|error| format!("the configuration is wrong\n{error}"))?.config.password;
             fs::write(node.config(), text).map_err(|error| cannot(&node.config(), error))?;
         }
-        let layout = Layout { nodes, program, folder };
+        let layout = Layout { nodes, program, password, folder };
         layout.remove_nodes_json();
         Ok(layout)
     }
@@ -199,7 +207,7 @@ fn node(number: u16, base_port: u16, folder: &Path, program: &Path) -> NodeLayou
     }
 }
 
-/// The node's configuration file. Settings of the command line are checked by the node.
+/// The node's configuration file.
 fn configuration(node: &NodeLayout, nodes: &[NodeLayout], settings: &[String]) -> Result<String, String> {
     let mut text = String::from("# Written by consort dev at each start; to change it use --set.\n");
     let data = node.folder.join("data");
@@ -253,7 +261,6 @@ fn shell_word(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use server::config::{Sources, load};
 
     fn three(settings: &[String]) -> (Vec<NodeLayout>, String) {
         let nodes: Vec<NodeLayout> = (1..=3)

@@ -47,6 +47,7 @@ pub enum State {
 #[derive(Debug)]
 pub struct Watch {
     addresses: Vec<String>,
+    password: Option<String>,
     nodes: Vec<Seen>,
     ready: bool,
 }
@@ -56,6 +57,7 @@ impl Watch {
     pub fn new(layout: &Layout) -> Watch {
         Watch {
             addresses: layout.nodes.iter().map(super::layout::NodeLayout::client).collect(),
+            password: layout.password.clone(),
             nodes: layout.nodes.iter().map(|_| Seen::default()).collect(),
             ready: false,
         }
@@ -74,7 +76,7 @@ impl Watch {
     /// Asks all nodes.
     pub async fn look(&mut self, children: &mut Children) {
         for (index, node) in self.nodes.iter_mut().enumerate() {
-            node.look(&self.addresses[index], children.fate(index)).await;
+            node.look(&self.addresses[index], self.password.as_deref(), children.fate(index)).await;
         }
         if !self.ready {
             self.ready = self.every_partition_has_a_leader() && self.every_node_reads().await;
@@ -104,12 +106,12 @@ impl Watch {
 }
 
 impl Seen {
-    async fn look(&mut self, address: &str, fate: Option<Fate>) {
+    async fn look(&mut self, address: &str, password: Option<&str>, fate: Option<Fate>) {
         let child = match fate {
             Some(Fate::Runs(pid)) => Some(u64::from(pid)),
             _ => None,
         };
-        match self.ask(address).await {
+        match self.ask(address, password).await {
             Some(status) => {
                 self.state = if child == Some(status.pid) { State::Up } else { State::Elsewhere };
                 self.pid = Some(status.pid);
@@ -130,9 +132,9 @@ impl Seen {
         }
     }
 
-    async fn ask(&mut self, address: &str) -> Option<Status> {
+    async fn ask(&mut self, address: &str, password: Option<&str>) -> Option<Status> {
         if self.connection.is_none() {
-            self.connection = Connection::open(address, None, LIMIT).await.ok();
+            self.connection = Connection::open(address, password, LIMIT).await.ok();
         }
         Status::ask(self.connection.as_mut()?, LIMIT).await.ok()
     }

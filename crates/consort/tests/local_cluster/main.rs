@@ -84,6 +84,16 @@ fn another_number_of_nodes_is_refused() {
 }
 
 #[test]
+fn wrong_settings_are_told_before_anything_starts() {
+    let folder = Folder::new("settings");
+    let output = Dev::command(&folder, free_base_port(3), 3).args(["--set", "timing.heartbeat=1s"]).output();
+    let output = output.expect("starts");
+    assert_eq!(output.status.code(), Some(1));
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(text.contains("an election timeout of at least 3 heartbeats, that is 3s or more"), "{text}");
+}
+
+#[test]
 fn the_effective_configuration_is_printed_and_wrong_ones_are_told_apart() {
     let output = std::process::Command::new(env!("CARGO_BIN_EXE_consort"))
         .args(["config", "--set", "timing.heartbeat=20ms"])

@@ -163,7 +163,7 @@ pub const FIELDS: &[Field] = &[
     },
     Field {
         path: "limits.bulk_bytes",
-        about: "The longest key or value. A longer one gets an error and its connection is closed. A value travels to the followers in one piece, so very long ones delay what comes after them.",
+        about: "The longest key or value. A longer one gets an error and its connection is closed. A write travels to the followers in one piece and heartbeats wait behind it: at 1 Gbit/s 32MiB take as long as the default election timeout, and every partition of the node would elect another leader.",
         accepts: "a size from 1KiB to 512MiB",
         set: |draft, text| put(&mut draft.config.limits.bulk_bytes, size(text, 1 << 10, 512 << 20)? as usize),
         get: |config| quoted(&format_bytes(config.limits.bulk_bytes as u64)),
@@ -242,8 +242,11 @@ pub const FIELDS: &[Field] = &[
     Field {
         path: "storage.segment_bytes",
         about: "The size of the files that the log is cut into. They are preallocated and used again, so a few of them are taken from the disk at once.",
-        accepts: "a size from 64KiB to 4GiB",
-        set: |draft, text| put(&mut draft.config.storage.segment_bytes, size(text, 64 << 10, 4 << 30)?),
+        accepts: "a multiple of 4KiB from 64KiB to 4GiB",
+        set: |draft, text| {
+            let bytes = size(text, 64 << 10, 4 << 30)?;
+            put(&mut draft.config.storage.segment_bytes, bytes.is_multiple_of(4 << 10).then_some(bytes)?)
+        },
         get: |config| quoted(&format_bytes(config.storage.segment_bytes)),
         secret: false,
     },

@@ -87,8 +87,8 @@ fn defaults() -> Config {
         peer_secret: None,
         limits: Limits {
             max_clients: 10_000,
-            bulk_bytes: 64 << 20,
-            request_bytes: 128 << 20,
+            bulk_bytes: 16 << 20,
+            request_bytes: 32 << 20,
             output_buffer_bytes: 256 << 20,
             in_flight: 1024,
             idle_timeout: Duration::ZERO,

@@ -78,6 +78,10 @@ fn a_wrong_value_names_field_value_and_what_is_accepted() {
         "--set limits.bulk_bytes is \"1TB\"; accepted: a size from 1KiB to 512MiB"
     );
     assert_eq!(problem("workers = [1]"), "consort.toml: workers is [1]; accepted: a number from 1 to 256");
+    assert_eq!(
+        problem("[storage]\nsegment_bytes = 1000001"),
+        "consort.toml: storage.segment_bytes is \"1000001\"; accepted: a multiple of 4KiB from 64KiB to 4GiB"
+    );
     assert_eq!(problem("timing = 5"), "consort.toml: timing is 5; accepted: a section [timing]");
 }
 
