@@ -54,6 +54,13 @@ fn meta(found: &Recovered) -> Option<&[u8]> {
 }
 
 #[test]
+fn a_journal_can_live_on_a_thread_of_its_own() {
+    fn is_send<T: Send>() {}
+    is_send::<Journal<storage::RealDisk>>();
+    is_send::<Journal<MemoryDisk>>();
+}
+
+#[test]
 fn batches_and_snapshots_are_found_again() {
     let disk = MemoryDisk::new();
     let (mut journal, found) = open(&disk);

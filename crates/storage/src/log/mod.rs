@@ -15,7 +15,7 @@
 //! group together with everything after it, at the same time.
 //!
 //! **Why bytes beyond the tail cannot come back to life.** A recycled segment's have another segment id in their
-//! checksums. Groups that survived a crash behind one that did not belong to an earlier *life*: each opening
+//! checksums. Groups that survived a crash, behind one that did not, belong to an earlier *life*: each opening
 //! writes a group of its own with the next life's number before anything else, and lives never decrease along the
 //! log.
 //!
