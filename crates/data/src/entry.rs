@@ -25,8 +25,11 @@ const TYPE_STRING: u8 = 0x00;
 /// In memory: the key and the value of this entry are held apart from the others of its leaf.
 pub(crate) const APART: u8 = 0x80;
 
-/// Entries whose key and value are longer than this together are held apart, and digested by chunks of this size.
-pub(crate) const APART_BYTES: usize = 4096;
+/// In memory: entries whose key and value are longer than this together are held apart.
+const PACKED_BYTES: usize = 1024;
+
+/// Entries whose key and value are longer than this together are digested by chunks of this size.
+pub(crate) const DIGEST_CHUNK_BYTES: usize = 4096;
 
 /// A value as a table holds it. More types join here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,12 +78,19 @@ impl<'a> Entry<'a> {
 
     /// Is it so long that it is held apart?
     pub(crate) fn is_apart(&self) -> bool {
-        self.key.len() + self.value.bytes() > APART_BYTES
+        self.key.len() + self.value.bytes() > PACKED_BYTES
     }
 
-    /// The length of its encoding, at most.
+    /// Is it so long that it is digested by chunks?
+    pub(crate) fn is_long(&self) -> bool {
+        self.key.len() + self.value.bytes() > DIGEST_CHUNK_BYTES
+    }
+
+    /// The length of its encoding.
     pub(crate) fn encoded_bytes(&self) -> usize {
-        1 + 10 + 10 + 8 + self.key.len() + self.value.bytes()
+        let (key, value) = (self.key.len(), self.value.bytes());
+        let expiry = if self.expire_at_ms.is_some() { size_of::<u64>() } else { 0 };
+        1 + varint::length(key as u64) + varint::length(value as u64) + expiry + key + value
     }
 
     /// Appends everything but key and value.
@@ -122,7 +132,7 @@ impl<'a> Entry<'a> {
     /// A short entry: the hash of its encoding. A long one: the hash of its header and key, and that of each chunk, so
     /// that a write into the middle hashes only the chunks that it touches.
     pub(crate) fn digest(&self) -> Digest {
-        if self.is_apart() {
+        if self.is_long() {
             let ValueRef::String(value) = self.value;
             self.head_digest().wrapping_add(chunk_digest(self.key, value, 0..chunk_count(value.len())))
         } else {
@@ -147,7 +157,7 @@ pub(crate) fn encoding_digest(encoding: &[u8]) -> Digest {
 
 /// The number of chunks of a value of this length.
 pub(crate) fn chunk_count(value_bytes: usize) -> usize {
-    value_bytes.div_ceil(APART_BYTES)
+    value_bytes.div_ceil(DIGEST_CHUNK_BYTES)
 }
 
 /// The part of a long entry's digest that stands for these chunks of its value.
@@ -155,8 +165,9 @@ pub(crate) fn chunk_digest(key: &[u8], value: &[u8], chunks: std::ops::Range<usi
     // An odd factor tells the places of equal chunks apart; a key's hash those of different keys.
     const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
     let key_hash = xxh3_64(key);
-    let bytes = (chunks.start * APART_BYTES).min(value.len())..(chunks.end * APART_BYTES).min(value.len());
-    let pieces = value[bytes].chunks(APART_BYTES);
+    let bytes = (chunks.start * DIGEST_CHUNK_BYTES).min(value.len())
+        ..(chunks.end * DIGEST_CHUNK_BYTES).min(value.len());
+    let pieces = value[bytes].chunks(DIGEST_CHUNK_BYTES);
     chunks.zip(pieces).fold(0, |sum: Digest, (index, piece)| {
         let seed = key_hash.wrapping_add((index as u64 + 1).wrapping_mul(SPREAD));
         sum.wrapping_add(xxh3_128_with_seed(piece, seed))
@@ -199,7 +210,7 @@ mod tests {
         let all = chunk_digest(b"k", &value, 0..3);
         let parts = (0..3).fold(0, |sum: Digest, i| sum.wrapping_add(chunk_digest(b"k", &value, i..i + 1)));
         assert_eq!(all, parts);
-        let zeros = vec![0; 2 * APART_BYTES];
+        let zeros = vec![0; 2 * DIGEST_CHUNK_BYTES];
         assert_ne!(chunk_digest(b"k", &zeros, 0..1), chunk_digest(b"k", &zeros, 1..2), "places differ");
     }
 }

@@ -1,7 +1,7 @@
 //! A long entry, held apart from its leaf with room to grow: a write into its middle or to its end costs what it
 //! touches, not what the value weighs.
 
-use crate::entry::{APART_BYTES, Entry, ValueRef, chunk_count, chunk_digest};
+use crate::entry::{DIGEST_CHUNK_BYTES, Entry, ValueRef, chunk_count, chunk_digest};
 use crate::table::Digest;
 
 #[derive(Debug)]
@@ -9,7 +9,7 @@ pub(super) struct Apart {
     pub expire_at_ms: Option<u64>,
     key: Box<[u8]>,
     value: Vec<u8>,
-    /// The value's part of the digest.
+    /// The value's part of the digest, if the entry is so long that it is digested by chunks.
     value_digest: Digest,
 }
 
@@ -27,7 +27,8 @@ impl Apart {
 
     /// What the entry adds to the table's digest.
     pub fn digest(&self) -> Digest {
-        self.entry().head_digest().wrapping_add(self.value_digest)
+        let entry = self.entry();
+        if entry.is_long() { entry.head_digest().wrapping_add(self.value_digest) } else { entry.digest() }
     }
 
     /// Takes the value and the expiry of `entry`, which is of the same key.
@@ -46,7 +47,7 @@ impl Apart {
     /// Overwrites `bytes` from `offset` on, filling a gap with zeros.
     pub fn write_range(&mut self, offset: usize, bytes: &[u8]) {
         let (length, end) = (self.value.len(), offset + bytes.len());
-        let first = offset.min(length) / APART_BYTES;
+        let first = offset.min(length) / DIGEST_CHUNK_BYTES;
         let touched = first..chunk_count(end).max(first);
         let before = self.digest_of(touched.clone());
         // Vec grows by doubling, so appending is cheap whatever the length.

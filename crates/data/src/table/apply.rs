@@ -137,7 +137,7 @@ impl Table {
         let (_, leaf) = self.leaf_mut(position);
         if leaf.wants_split() {
             let upper = leaf.split();
-            let start = upper.positions()[0];
+            let start = upper.position(0);
             self.leaves.insert(start, upper);
         }
     }

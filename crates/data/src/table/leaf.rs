@@ -1,11 +1,15 @@
-//! A leaf: some hundred entries whose positions lie next to one another, packed into one allocation.
+//! A leaf: some hundred entries whose positions lie next to one another, closely packed.
 //!
-//! `positions` (sorted) and `offsets` run side by side; an offset says where in `arena` the entry's encoding starts
-//! (see `entry`). A changed entry of another length goes to the arena's end and leaves a gap; gaps are squeezed out when
+//! `slots` has, sorted, the position of each entry and where in `arena` its encoding starts (see `entry`). Positions are
+//! hashes for the most part, so a look-up guesses where one stands and is a few slots off: it costs a cache line or two of
+//! `slots` and one or two of `arena`. A changed entry of another length goes to the arena's end and leaves a gap; gaps are squeezed out when
 //! they make up a fifth. So an entry costs 12 bytes and its gaps over its encoding. Long entries are held apart: in
 //! `apart`, with room to grow, and the arena has only a stub with their number.
 
+use bytes::BufMut;
+
 use crate::entry::{APART, Entry, ValueRef};
+use crate::table::arena::Arena;
 use crate::table::{Digest, Position, apart::Apart};
 use crate::varint::{self, Reader};
 
@@ -21,12 +25,31 @@ const MERGE_ENTRIES: usize = 64;
 /// Gaps below this are not worth squeezing out.
 const GAP_BYTES: usize = 512;
 
+/// An entry's place: 12 bytes, so that position and offset lie in one cache line.
+#[derive(Clone, Copy, Debug)]
+struct Slot {
+    position_high: u32,
+    position_low: u32,
+    offset: u32,
+}
+
+impl Slot {
+    fn new(position: Position, offset: u32) -> Self {
+        Slot { position_high: (position >> 32) as u32, position_low: position as u32, offset }
+    }
+
+    fn position(&self) -> Position {
+        u64::from(self.position_high) << 32 | u64::from(self.position_low)
+    }
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Leaf {
-    positions: Vec<Position>,
-    offsets: Vec<u32>,
-    arena: Vec<u8>,
-    /// Bytes of the arena that no entry uses any more.
+    slots: Vec<Slot>,
+    /// The positions of the first and the last slot, kept here so that guessing need not fetch them.
+    ends: (Position, Position),
+    arena: Arena,
+    /// Bytes of the arena in pieces that no entry uses any more.
     gap_bytes: usize,
     /// Long entries; a stub names its place here.
     apart: Vec<Option<Box<Apart>>>,
@@ -36,22 +59,57 @@ pub(super) struct Leaf {
 
 impl Leaf {
     pub fn len(&self) -> usize {
-        self.positions.len()
+        self.slots.len()
     }
 
-    pub fn positions(&self) -> &[Position] {
-        &self.positions
+    pub fn position(&self, index: usize) -> Position {
+        self.slots[index].position()
     }
 
     /// The first entry at or after `position`.
     pub fn lower_bound(&self, position: Position) -> usize {
-        self.positions.partition_point(|&other| other < position)
+        let (first, last) = self.ends;
+        if self.slots.is_empty() || position <= first {
+            return 0;
+        }
+        if position > last {
+            return self.len();
+        }
+        let share = (position - first) as f64 / (last - first) as f64;
+        let guess = ((self.len() - 1) as f64 * share) as usize;
+        let (from, to) = self.surround(guess.min(self.len() - 1), position);
+        from + self.slots[from..to].partition_point(|slot| slot.position() < position)
+    }
+
+    /// A range of slots around `guess` in which the lower bound of `position` lies: strides double, so a bad guess costs
+    /// little more than a binary search.
+    fn surround(&self, guess: usize, position: Position) -> (usize, usize) {
+        const STRIDE: usize = 4;
+        let mut stride = STRIDE;
+        if self.position(guess) < position {
+            let mut from = guess + 1;
+            loop {
+                let to = from + stride;
+                if to >= self.len() || self.position(to) >= position {
+                    return (from, to.min(self.len()));
+                }
+                (from, stride) = (to + 1, stride * 2);
+            }
+        }
+        let mut to = guess;
+        loop {
+            let Some(from) = to.checked_sub(stride) else { return (0, to) };
+            if self.position(from) < position {
+                return (from + 1, to);
+            }
+            (to, stride) = (from, stride * 2);
+        }
     }
 
     /// The entry of `key`: its index, or where it would stand.
     pub fn find(&self, position: Position, key: &[u8]) -> Result<usize, usize> {
         let mut index = self.lower_bound(position);
-        while self.positions.get(index) == Some(&position) {
+        while self.slots.get(index).is_some_and(|slot| slot.position() == position) {
             if self.entry(index).key == key {
                 return Ok(index);
             }
@@ -73,8 +131,8 @@ impl Leaf {
             Some(number) => self.apart(number).digest(),
             None => {
                 let (_, length) = self.packed(index);
-                let start = self.offsets[index] as usize;
-                crate::entry::encoding_digest(&self.arena[start..start + length])
+                let start = self.start(index);
+                crate::entry::encoding_digest(&self.arena.tail(start)[..length])
             }
         }
     }
@@ -87,8 +145,7 @@ impl Leaf {
 
     /// Memory that the entry takes, roughly.
     pub fn memory_bytes(&self, index: usize) -> usize {
-        let per_entry = size_of::<Position>() + size_of::<u32>();
-        per_entry
+        size_of::<Slot>()
             + match self.apart_number(index) {
                 Some(number) => self.apart(number).memory_bytes(),
                 None => self.packed(index).1,
@@ -97,11 +154,10 @@ impl Leaf {
 
     /// Puts a new entry at `index`, where [`Leaf::find`] said.
     pub fn insert(&mut self, index: usize, position: Position, entry: &Entry<'_>) {
-        reserve_some(&mut self.positions, 1, 32);
-        reserve_some(&mut self.offsets, 1, 32);
+        reserve_one(&mut self.slots);
         let offset = self.store(entry);
-        self.positions.insert(index, position);
-        self.offsets.insert(index, offset);
+        self.slots.insert(index, Slot::new(position, offset));
+        self.note_ends();
     }
 
     /// Replaces value and expiry of the entry at `index`.
@@ -118,7 +174,7 @@ impl Leaf {
             return;
         }
         self.release(index);
-        self.offsets[index] = self.store(entry);
+        self.slots[index].offset = self.store(entry);
         self.squeeze_if_worth();
     }
 
@@ -139,29 +195,29 @@ impl Leaf {
 
     pub fn remove(&mut self, index: usize) {
         self.release(index);
-        self.positions.remove(index);
-        self.offsets.remove(index);
+        self.slots.remove(index);
+        self.note_ends();
         self.squeeze_if_worth();
     }
 
     /// Is the leaf too big, and can it be split?
     pub fn wants_split(&self) -> bool {
-        let big = self.len() > SPLIT_ENTRIES || self.arena.len() - self.gap_bytes > SPLIT_BYTES;
-        big && self.positions.first() != self.positions.last()
+        let big = self.len() > SPLIT_ENTRIES || self.arena.used() - self.gap_bytes > SPLIT_BYTES;
+        big && self.ends.0 != self.ends.1
     }
 
     /// Takes the upper half away; entries of one position stay together.
     pub fn split(&mut self) -> Leaf {
-        let middle = self.positions[self.len() / 2];
+        let middle = self.position(self.len() / 2);
         let mut at = self.lower_bound(middle);
         if at == 0 {
             // The lower half is of one position: the cut is after it.
-            at = self.positions.partition_point(|&position| position <= middle);
+            at = self.slots.partition_point(|slot| slot.position() <= middle);
         }
         let mut upper = Leaf::default();
         upper.take_all(self, at);
-        self.positions.truncate(at);
-        self.offsets.truncate(at);
+        self.slots.truncate(at);
+        self.note_ends();
         self.squeeze();
         upper
     }
@@ -173,7 +229,7 @@ impl Leaf {
 
     /// Should this leaf and the one after it be one?
     pub fn wants_merge(&self, next: &Leaf) -> bool {
-        let bytes = self.arena.len() + next.arena.len() - self.gap_bytes - next.gap_bytes;
+        let bytes = self.arena.used() + next.arena.used() - self.gap_bytes - next.gap_bytes;
         (self.is_small() || next.is_small())
             && self.len() + next.len() <= SPLIT_ENTRIES / 2
             && bytes <= SPLIT_BYTES / 2
@@ -191,10 +247,22 @@ impl Leaf {
                 Some(apart) => self.store_apart(apart),
                 None => self.store(&from.packed(index).0),
             };
-            self.positions.push(from.positions[index]);
-            self.offsets.push(offset);
+            self.slots.push(Slot::new(from.position(index), offset));
         }
+        self.note_ends();
         self.squeeze();
+    }
+
+    fn note_ends(&mut self) {
+        self.ends = match (self.slots.first(), self.slots.last()) {
+            (Some(first), Some(last)) => (first.position(), last.position()),
+            _ => (0, 0),
+        };
+    }
+
+    /// Where in the arena the entry at `index` starts.
+    fn start(&self, index: usize) -> usize {
+        self.slots[index].offset as usize
     }
 
     fn apart(&self, number: usize) -> &Apart {
@@ -203,7 +271,7 @@ impl Leaf {
 
     /// The number of the long entry whose stub is at `index`.
     fn apart_number(&self, index: usize) -> Option<usize> {
-        let stub = &self.arena[self.offsets[index] as usize..];
+        let stub = self.arena.tail(self.start(index));
         if stub[0] & APART == 0 {
             return None;
         }
@@ -220,7 +288,7 @@ impl Leaf {
 
     /// The packed entry at `index`, and the length of its encoding.
     fn packed(&self, index: usize) -> (Entry<'_>, usize) {
-        let bytes = &self.arena[self.offsets[index] as usize..];
+        let bytes = self.arena.tail(self.start(index));
         let mut reader = Reader::new(bytes);
         let entry = Entry::read(&mut reader).expect("the arena holds entries that we wrote");
         (entry, bytes.len() - reader.remaining())
@@ -235,21 +303,22 @@ impl Leaf {
         let same_layout = old.value.bytes() == entry.value.bytes()
             && old.expire_at_ms.is_some() == entry.expire_at_ms.is_some();
         if same_layout {
-            let mut room = &mut self.arena[self.offsets[index] as usize..];
+            let start = self.start(index);
+            let mut room = self.arena.tail_mut(start);
             entry.write(&mut room);
         }
         same_layout
     }
 
-    /// Writes the entry to the end of the arena; returns where.
+    /// Writes the entry into the arena; returns where.
     fn store(&mut self, entry: &Entry<'_>) -> u32 {
         if entry.is_apart() {
             return self.store_apart(Box::new(Apart::new(entry)));
         }
-        reserve_some(&mut self.arena, entry.encoded_bytes(), 256);
-        let offset = self.arena_end();
-        entry.write(&mut self.arena);
-        offset
+        let offset = self.arena.reserve(entry.encoded_bytes());
+        let mut room = self.arena.tail_mut(offset);
+        entry.write(&mut room);
+        to_offset(offset)
     }
 
     fn store_apart(&mut self, apart: Box<Apart>) -> u32 {
@@ -258,16 +327,11 @@ impl Leaf {
             (self.apart.len() - 1) as u32
         });
         self.apart[number as usize] = Some(apart);
-        let offset = self.arena_end();
-        self.arena.push(APART);
-        varint::put(&mut self.arena, u64::from(number));
-        offset
-    }
-
-    fn arena_end(&self) -> u32 {
-        // Packed entries are short and leaves are split, so only more than a million keys that share 50 bits of hash
-        // could come near this.
-        u32::try_from(self.arena.len()).expect("a leaf's arena stays below 4 GiB")
+        let offset = self.arena.reserve(stub_bytes(number as usize));
+        let mut room = self.arena.tail_mut(offset);
+        room.put_u8(APART);
+        varint::put(&mut room, u64::from(number));
+        to_offset(offset)
     }
 
     /// Gives up what the entry at `index` takes.
@@ -277,26 +341,24 @@ impl Leaf {
     }
 
     fn squeeze_if_worth(&mut self) {
-        if self.gap_bytes > GAP_BYTES && self.gap_bytes > self.arena.len() / 5 {
+        if self.gap_bytes > GAP_BYTES && self.gap_bytes > self.arena.used() / 5 {
             self.squeeze();
         }
     }
 
-    /// Packs the entries anew, in order and without gaps, with little room to spare.
+    /// Packs the entries anew, in order and without gaps.
     fn squeeze(&mut self) {
-        let lengths: Vec<usize> = (0..self.len()).map(|index| self.stored_bytes(index)).collect();
-        let live: usize = lengths.iter().sum();
-        let mut arena = Vec::with_capacity(live + live / 16);
-        for (offset, length) in self.offsets.iter_mut().zip(lengths) {
-            let start = *offset as usize;
-            *offset = arena.len() as u32;
-            arena.extend_from_slice(&self.arena[start..start + length]);
+        let mut arena = Arena::default();
+        for index in 0..self.len() {
+            let (start, length) = (self.start(index), self.stored_bytes(index));
+            let offset = arena.reserve(length);
+            arena.tail_mut(offset)[..length].copy_from_slice(&self.arena.tail(start)[..length]);
+            self.slots[index].offset = to_offset(offset);
         }
         self.arena = arena;
         self.gap_bytes = 0;
-        if self.positions.capacity() > self.len() + self.len() / 4 + 32 {
-            self.positions.shrink_to(self.len() + 16);
-            self.offsets.shrink_to(self.len() + 16);
+        if self.slots.capacity() > self.len() + self.len() / 4 + 32 {
+            self.slots.shrink_to(self.len() + 16);
         }
     }
 
@@ -314,9 +376,16 @@ fn stub_bytes(number: usize) -> usize {
     1 + varint::length(number as u64)
 }
 
-/// Makes room for `more` elements, an eighth above what is needed at most: doubling would leave a third empty.
-fn reserve_some<T>(vector: &mut Vec<T>, more: usize, least: usize) {
-    if vector.capacity() - vector.len() < more {
-        vector.reserve_exact(more.max(vector.len() / 8).max(least));
+/// Makes room for one more slot, an eighth above what is needed at most: doubling would leave a third empty.
+fn reserve_one(slots: &mut Vec<Slot>) {
+    if slots.len() == slots.capacity() {
+        slots.reserve_exact((slots.len() / 8).max(32));
     }
+}
+
+/// An offset as slots hold it.
+fn to_offset(offset: usize) -> u32 {
+    // Packed entries are short and leaves are split, so only millions of keys that share 50 bits of hash and a slot could come
+    // near this.
+    u32::try_from(offset).expect("a leaf's arena stays below 4 GiB")
 }

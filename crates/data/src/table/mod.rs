@@ -11,6 +11,7 @@
 
 mod apart;
 mod apply;
+mod arena;
 mod leaf;
 mod slice;
 
@@ -139,7 +140,7 @@ impl Table {
         let first = self.leaf_start(position);
         self.leaves.range(first..).flat_map(move |(_, leaf)| {
             (leaf.lower_bound(position)..leaf.len())
-                .map(move |index| (leaf.positions()[index], leaf.entry(index)))
+                .map(move |index| (leaf.position(index), leaf.entry(index)))
         })
     }
 
@@ -147,12 +148,8 @@ impl Table {
     pub fn count_in_slot(&self, slot: u16) -> usize {
         let (from, last) = (first_position(slot), first_position(slot) | ((1 << HASH_BITS) - 1));
         let leaves = self.leaves.range(self.leaf_start(from)..=last);
-        leaves
-            .map(|(_, leaf)| {
-                let end = leaf.positions().partition_point(|&position| position <= last);
-                end - leaf.lower_bound(from)
-            })
-            .sum()
+        let end = |leaf: &Leaf| last.checked_add(1).map_or(leaf.len(), |next| leaf.lower_bound(next));
+        leaves.map(|(_, leaf)| end(leaf) - leaf.lower_bound(from)).sum()
     }
 
     /// Up to `limit` keys of `slot`.

@@ -259,6 +259,12 @@ fn slots_can_be_counted_and_listed() {
     assert!(table.keys_in_slot(slot, usize::MAX).iter().all(|key| key_slot(key) == slot));
     let all: usize = (0..SLOTS).map(|slot| table.count_in_slot(slot)).sum();
     assert_eq!(all, 6000);
+    // Half of the positions stand close together, so that guessing where one is goes wrong.
+    for number in 0..3000 {
+        assert!(table.get(format!("{{a}}{number}").as_bytes()).is_some());
+        assert!(table.get(format!("other:{number}").as_bytes()).is_some());
+        assert!(table.get(format!("{{a}}x{number}").as_bytes()).is_none());
+    }
 }
 
 #[test]
