@@ -187,6 +187,77 @@ impl Store {
     }
 }
 
+/// Commands whose outcome depends on what was there before, on one of a few keys.
+const COMMANDS: [&str; 24] = [
+    "INCR @",
+    "DECRBY @ 7",
+    "INCRBYFLOAT @ 0.5",
+    "APPEND @ xyz",
+    "APPEND @ 1",
+    "SETRANGE @ 3 ab",
+    "SETRANGE @ 5000 z",
+    "SETBIT @ 9 1",
+    "SETBIT @ 70 1",
+    "SET @ 5",
+    "SET @ 6 KEEPTTL",
+    "SET @ 7 XX GET",
+    "SETNX @ 8",
+    "GETSET @ 9",
+    "GETDEL @",
+    "GETEX @ PERSIST",
+    "PEXPIRE @ 50",
+    "PEXPIRE @ 20 GT",
+    "EXPIRE @ -1",
+    "RENAME @ a",
+    "COPY b @",
+    "DEL @",
+    "MSETNX a 1 @ 2",
+    "FLUSHALL",
+];
+
+proptest! {
+    /// With writes under way a command answers, and ends, as if each had been applied before the next was prepared.
+    #[test]
+    fn pending_writes_make_no_difference(
+        steps in proptest::collection::vec((0..COMMANDS.len(), 0..3usize, 0..12usize, 0..9u64), 1..120),
+    ) {
+        let (mut plain, mut lagging) = (Store::new(), Store::new());
+        let mut pending = Pending::default();
+        let mut log = std::collections::VecDeque::new();
+        for (index, (command, key, left, tick)) in steps.iter().enumerate() {
+            // A flush is rare, since nothing is left to look at after it.
+            let command = if COMMANDS[*command] == "FLUSHALL" && index % 8 != 0 { 0 } else { *command };
+            let key = ["a", "b", "c"][*key];
+            let words = COMMANDS[command].replace('@', key);
+            plain.now_ms += tick;
+            lagging.now_ms += tick;
+            let reply = {
+                let arguments = arguments(&words);
+                let view = View { table: &lagging.table, pending: Some(&pending), now_ms: lagging.now_ms };
+                let stamp = Stamp { time_ms: lagging.now_ms, ..Stamp::default() };
+                let prepared = prepare(row(&arguments), &arguments, &view, &stamp);
+                if let Some(mutation) = prepared.mutation {
+                    pending.record(index as u64, &mutation);
+                    log.push_back((index as u64, mutation));
+                }
+                prepared.reply
+            };
+            prop_assert_eq!(reply, plain.run(&words), "{}", words);
+            while log.len() > *left {
+                let Some((position, mutation)) = log.pop_front() else { break };
+                lagging.table.apply(&mutation).expect("well formed");
+                pending.applied(position);
+            }
+        }
+        for (position, mutation) in log {
+            lagging.table.apply(&mutation).expect("well formed");
+            pending.applied(position);
+        }
+        prop_assert!(pending.is_empty());
+        prop_assert_eq!(lagging.table.digest(), plain.table.digest());
+    }
+}
+
 #[test]
 fn commands_that_change_nothing_give_no_mutation() {
     let mut store = Store::new();
