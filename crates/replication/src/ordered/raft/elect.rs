@@ -58,8 +58,10 @@ impl Raft {
         }
     }
 
+    /// A voter may, and one that would lose its vote by a membership that is not committed yet as far as it knows: it may
+    /// be the only kind of replica that holds that entry (4.2.2).
     pub(super) fn may_campaign(&self) -> bool {
-        self.membership().is_voter(self.id) && !self.is_removed() && !self.disk_full
+        self.memberships.has_voted_since(self.id, self.commit) && !self.is_removed() && !self.disk_full
     }
 
     /// Is there a committed membership, newer than what this replica knows, without it?

@@ -47,6 +47,12 @@ impl Memberships {
         self.history.iter().rev().find(|(from, _)| *from <= index).map(|(_, membership)| membership)
     }
 
+    /// Is this node a voter in the one that was in force at `commit`, or in a later one?
+    pub fn has_voted_since(&self, node: NodeId, commit: u64) -> bool {
+        let settled = self.history.iter().rposition(|(index, _)| *index <= commit).unwrap_or(0);
+        self.history[settled..].iter().any(|(_, membership)| membership.is_voter(node))
+    }
+
     /// Those that came into force after `after`, up to `to`.
     pub fn between(&self, after: u64, to: u64) -> impl Iterator<Item = &(u64, Membership)> {
         self.history.iter().filter(move |(index, _)| *index > after && *index <= to)

@@ -200,7 +200,7 @@ impl Raft {
 
     /// Is the membership in force committed (no change under way)?
     pub fn membership_is_committed(&self) -> bool {
-        self.memberships.current_index() <= self.commit
+        self.memberships.current_index() <= self.commit && !self.membership().is_joint()
     }
 
     /// This replica's own log is durable up to here.
@@ -213,7 +213,7 @@ impl Raft {
     pub fn match_index(&self, node: NodeId) -> Option<u64> {
         let leading = self.leading.as_ref()?;
         if node == self.id {
-            return Some(self.log.durable());
+            return Some(self.durable_index());
         }
         leading.progress.get(&node).map(|progress| progress.match_index)
     }

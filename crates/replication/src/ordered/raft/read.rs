@@ -72,7 +72,7 @@ impl Reads {
     }
 
     pub fn wake_at(&self, leader_known: bool) -> Time {
-        let fresh = if leader_known { Time::NEVER } else { self.fresh_gives_up_at };
+        let fresh = if leader_known || self.fresh.is_empty() { Time::NEVER } else { self.fresh_gives_up_at };
         let asked = self.asked.iter().map(|batch| batch.ask_again_at.min(batch.gives_up_at)).min();
         let waiting = self.waiting.front().map_or(Time::NEVER, |waiting| waiting.gives_up_at);
         fresh.min(waiting).min(asked.unwrap_or(Time::NEVER))

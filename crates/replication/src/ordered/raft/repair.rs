@@ -55,21 +55,21 @@ impl Raft {
 
     /// Everything that the follower was not sent, as far as the window allows. Says whether it has to wait for the disk.
     fn send_ahead(&mut self, node: NodeId, progress: &mut Progress, round: &mut impl FnMut() -> u64) -> bool {
-        while progress.next_index <= self.log.last_index()
+        while progress.is_replicating()
+            && progress.next_index <= self.log.last_index()
             && progress.has_room(self.options.max_inflight_bytes)
         {
             match self.log.read(progress.next_index, self.options.max_append_bytes) {
                 Found::Here(entries) => self.send_append(node, progress, round, entries),
                 Found::OnDisk => return true,
-                Found::Gone => {
-                    self.needs_snapshot(node, progress);
-                    return false;
-                }
+                Found::Gone => self.needs_snapshot(node, progress),
             }
         }
         false
     }
 
+    /// An append from `next_index` on. If the entry before that is known no more (trimmed since `entries` were read back
+    /// from disk), a snapshot is needed after all.
     fn send_append(
         &mut self,
         node: NodeId,
@@ -184,7 +184,7 @@ impl Raft {
         self.wake_up(now);
     }
 
-    /// A snapshot at `index` has been delivered to `to` (or has failed: `None`): replication goes on.
+    /// A snapshot at `index` has been delivered to `to`, and is durable there (or has failed: `None`): replication goes on.
     pub fn snapshot_delivered(&mut self, to: NodeId, index: Option<u64>, now: Time) {
         let last = self.log.last_index();
         let Some(leading) = &mut self.leading else { return };
@@ -193,7 +193,8 @@ impl Raft {
             progress.acknowledge(index.min(last));
         }
         if progress.mode == Mode::Snapshot {
-            progress.probe(progress.match_index + 1);
+            // If it failed, the replica may have caught up otherwise: its answer to the last entry tells.
+            progress.probe(if index.is_some() { progress.match_index + 1 } else { last + 1 });
         }
         self.wake_up(now);
         self.advance_commit();

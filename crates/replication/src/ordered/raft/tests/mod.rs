@@ -3,3 +3,4 @@
 
 mod elections;
 mod group;
+mod simulator;
