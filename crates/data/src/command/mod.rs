@@ -1,4 +1,4 @@
-//! The command table: one row per command. A command is a function in [`commands`](crate::commands) and a row here, in
+//! The command table: one row per command. A command is a function in `commands` and a row here, in
 //! the table of its theme.
 //!
 //! A row says all that there is to say of a command before it runs: how many arguments it takes, where its keys stand,
