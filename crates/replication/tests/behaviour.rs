@@ -348,6 +348,27 @@ fn a_node_that_lost_its_disk_comes_back_under_a_new_name() {
     assert_eq!(cluster.ask(new, &["GET", "key"]), bulk("value"));
 }
 
+/// The node that was replaced still runs: it has no part in the partition, so it passes requests on, and rests.
+#[test]
+fn a_node_that_was_replaced_passes_requests_on() {
+    let mut cluster = Cluster::new(3);
+    let leader = cluster.leader();
+    let new = NodeId(9);
+    cluster.add(new, None);
+    let old = leader;
+    let order = Call::Admin(replication::contract::Admin::Replace { old, new });
+    let order = cluster.send(leader, order, false);
+    cluster.wait(order);
+    cluster.run_for(Duration::from_secs(1));
+    assert_eq!(cluster.ask(old, &["SET", "key", "value"]), ok());
+    assert_eq!(cluster.ask(old, &["GET", "key"]), bulk("value"));
+    cluster.run_for(Duration::from_secs(10));
+    let before = cluster.wakes(old);
+    cluster.run_for(Duration::from_secs(1));
+    let woken = cluster.wakes(old) - before;
+    assert!(woken < 50, "it woke {woken} times in a second");
+}
+
 #[test]
 fn leadership_is_handed_over_and_every_request_is_served() {
     let mut cluster = Cluster::new(3);

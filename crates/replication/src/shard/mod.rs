@@ -273,17 +273,29 @@ impl Shard {
 
     /// To the replica here, or to a node that has one.
     fn dispatch(&mut self, partition: PartitionId, work: Work, now: Now) {
-        if self.replicas.contains_key(&partition) {
+        if self.is_member(partition) {
             return self.with(partition, |replica, outbox| replica.handle(work, now, outbox));
         }
-        let preferred = self.placement.get(partition).and_then(|place| place.replicas.first().copied());
-        match self.forwards.hint(partition).or(preferred) {
-            Some(to) if to != self.options.node => self.outbox.elsewhere.push((partition, work, Some(to))),
-            _ => {
-                let text = format!("ERR there is no partition {} here", partition.0);
-                self.outbox.answers.push((work.requester, Reply::Refused(text)));
-            }
+        if (partition.0 as usize) < self.placement.partitions.len() {
+            let to = self.some_member(partition);
+            return self.outbox.elsewhere.push((partition, work, to));
         }
+        let text = format!("ERR there is no partition {}", partition.0);
+        self.outbox.answers.push((work.requester, Reply::Refused(text)));
+    }
+
+    /// Is there a replica here that takes part in its partition? One that was replaced, or is not yet let in, does not.
+    fn is_member(&self, partition: PartitionId) -> bool {
+        self.replicas.get(&partition).is_some_and(|replica| replica.membership().contains(self.options.node))
+    }
+
+    /// A node that could serve a partition in which this one takes no part, as far as is known here.
+    fn some_member(&self, partition: PartitionId) -> Option<NodeId> {
+        let known = self.replicas.get(&partition).map(|replica| replica.membership().voters.clone());
+        let placed = self.placement.get(partition).map(|place| place.replicas.clone());
+        let mut candidates =
+            self.forwards.hint(partition).into_iter().chain(known.into_iter().chain(placed).flatten());
+        candidates.find(|&node| node != self.options.node && self.peers.reachable(node).is_some())
     }
 
     /// A request that the replica here could not serve: to the leader, if one is known.
@@ -363,7 +375,7 @@ impl Shard {
             return forward::answer(node, incarnation, sequence, &reply, &mut self.outbox);
         };
         if self.peers.was_sent_back(node, incarnation, sequence, partition, generation)
-            || !self.replicas.contains_key(&partition)
+            || !self.is_member(partition)
         {
             let leader = self.leader(partition);
             return self.send_elsewhere(partition, work, leader, now);
@@ -421,7 +433,7 @@ impl Shard {
     fn ask_to_be_let_in(&mut self, now: Now) {
         let Some(old) = self.options.replaces else { return };
         let node = self.options.node;
-        let member = |replica: &Strategy| replica.status().membership.voters.contains(&node);
+        let member = |replica: &Strategy| replica.membership().voters.contains(&node);
         let missing: Vec<PartitionId> = self
             .replicas
             .iter()

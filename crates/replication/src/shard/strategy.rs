@@ -113,6 +113,10 @@ impl Strategy {
         each!(self, replica => replica.status())
     }
 
+    pub fn membership(&self) -> &raft::Membership {
+        each!(self, replica => replica.membership())
+    }
+
     pub fn table(&self) -> &Table {
         each!(self, replica => replica.table())
     }

@@ -38,6 +38,8 @@ struct Node {
     stuck: bool,
     incarnation: u64,
     replaces: Option<NodeId>,
+    /// How often it wanted to be woken by the clock.
+    wakes: u64,
 }
 
 /// The cluster.
@@ -85,8 +87,15 @@ impl Cluster {
     /// Adds a node with an empty disk.
     pub fn add(&mut self, id: NodeId, replaces: Option<NodeId>) {
         let disk = Disk::default();
-        let node =
-            Node { shard: None, inputs: VecDeque::new(), disk, stuck: false, incarnation: 0, replaces };
+        let node = Node {
+            shard: None,
+            inputs: VecDeque::new(),
+            disk,
+            stuck: false,
+            incarnation: 0,
+            replaces,
+            wakes: 0,
+        };
         self.nodes.insert(id, node);
         self.restart(id);
     }
@@ -219,6 +228,7 @@ impl Cluster {
             node.disk.durable.extend(batches.into_iter().flat_map(|batch| batch.writes));
         }
         if shard.wake_at() <= now.time {
+            node.wakes += 1;
             inputs.push_back(Input::Wake);
         }
         if !inputs.is_empty() {
@@ -268,6 +278,11 @@ impl Cluster {
             let message = wire::decode(bytes.clone()).expect("what was encoded can be decoded");
             self.node(to).inputs.push_back(Input::Message { from, incarnation, message });
         }
+    }
+
+    /// How often a node was woken by the clock so far.
+    pub fn wakes(&self, id: NodeId) -> u64 {
+        self.nodes[&id].wakes
     }
 
     pub fn shard(&self, id: NodeId) -> &Shard {

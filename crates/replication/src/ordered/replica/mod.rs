@@ -435,6 +435,11 @@ impl Replica {
         &self.table
     }
 
+    /// Who takes part, as far as known here.
+    pub fn membership(&self) -> &raft::Membership {
+        self.raft.membership()
+    }
+
     /// The leader, as far as known.
     pub fn leader(&self) -> Option<NodeId> {
         self.raft.leader()
