@@ -86,6 +86,11 @@ impl Dispatch {
         &self.worker.node.context
     }
 
+    /// Room for a read, shared by all connections of the worker.
+    pub fn scratch(&self) -> std::cell::RefMut<'_, Box<[u8]>> {
+        self.worker.scratch.borrow_mut()
+    }
+
     /// The protocol that the connection speaks now.
     pub fn protocol(&self) -> Protocol {
         self.session.protocol

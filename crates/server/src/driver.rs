@@ -84,6 +84,8 @@ pub struct Worker {
     pub node: Arc<Node>,
     /// Where slots live.
     pub placement: Arc<Placement>,
+    /// Room for one read of any of its connections.
+    pub scratch: RefCell<Box<[u8]>>,
     inbox: Arc<Inbox>,
     state: RefCell<State>,
     /// Is the driver going to run anyway?
@@ -94,6 +96,9 @@ pub struct Worker {
 
 /// The node's view of its partitions is refreshed at most this often, unless roles change.
 const PUBLISH_EVERY: Duration = Duration::from_millis(100);
+
+/// The most that one read of a client's connection takes.
+const READ_BYTES: usize = 64 << 10;
 
 impl Worker {
     /// A worker with the shard that it drives.
@@ -118,6 +123,7 @@ impl Worker {
         Rc::new(Worker {
             index,
             placement: node.context.cluster.state().placement.clone(),
+            scratch: RefCell::new(vec![0; READ_BYTES].into_boxed_slice()),
             inbox: node.inboxes[index].clone(),
             node,
             state: RefCell::new(state),

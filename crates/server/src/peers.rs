@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 use std::time::Duration;
 
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use replication::contract::Input;
 use replication::wire::{self, Message};
 use replication::{NodeId, PartitionId};
@@ -34,10 +34,13 @@ use crate::stats::Stats;
 const FRAME_BYTES: usize = (1 << 30) + (1 << 16);
 /// Bytes that may wait for one peer.
 const QUEUE_BYTES: usize = 64 << 20;
-/// Pieces up to this length are joined into one write.
-const JOIN_BYTES: usize = 64 << 10;
-const READ_BYTES: usize = 64 << 10;
-const LARGE_READ_BYTES: usize = 1 << 20;
+/// A buffer that grew larger than this is given back after use.
+const KEEP_BYTES: usize = 1 << 20;
+/// Room for one read.
+const READ_BYTES: usize = 256 << 10;
+/// Frames up to this length are copied out of the read buffer, so that it can be used again and again (fresh memory costs
+/// more than the copy: the system clears it).
+const COPY_BYTES: usize = 64 << 10;
 /// The first and the longest pause between attempts to connect.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_millis(1000);
@@ -52,14 +55,8 @@ pub struct Link {
     /// As the configuration names it.
     pub config: NodeConfig,
     connected: AtomicBool,
-    queue: Mutex<Queue>,
+    queue: Mutex<BytesMut>,
     notify: Notify,
-}
-
-#[derive(Debug, Default)]
-struct Queue {
-    pieces: Vec<BytesMut>,
-    bytes: usize,
 }
 
 impl Link {
@@ -67,25 +64,39 @@ impl Link {
         Link { config, connected: AtomicBool::new(false), queue: Mutex::default(), notify: Notify::new() }
     }
 
-    /// Leaves bytes to be sent. Returns whether there was room.
-    fn push(&self, piece: BytesMut) -> bool {
+    /// Leaves frames to be sent; `frames` is empty afterwards. Returns whether there was room.
+    fn push(&self, frames: &mut BytesMut) -> bool {
         let mut queue = self.lock();
-        if !queue.pieces.is_empty() && queue.bytes + piece.len() > QUEUE_BYTES {
+        if queue.is_empty() {
+            std::mem::swap(&mut *queue, frames);
+        } else if queue.len() + frames.len() <= QUEUE_BYTES {
+            queue.extend_from_slice(frames);
+        } else {
+            give_back(frames);
             return false;
         }
-        queue.bytes += piece.len();
-        queue.pieces.push(piece);
         drop(queue);
+        give_back(frames);
         self.notify.notify_one();
         true
     }
 
-    fn take(&self) -> Queue {
-        std::mem::take(&mut *self.lock())
+    /// Takes everything that is queued, into an empty `into` whose memory the queue uses from now on.
+    fn take(&self, into: &mut BytesMut) {
+        std::mem::swap(&mut *self.lock(), into);
     }
 
-    fn lock(&self) -> MutexGuard<'_, Queue> {
+    fn lock(&self) -> MutexGuard<'_, BytesMut> {
         self.queue.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+/// Empties a buffer and keeps its memory for the next use, unless it has grown very large.
+fn give_back(buffer: &mut BytesMut) {
+    if buffer.capacity() > KEEP_BYTES {
+        *buffer = BytesMut::new();
+    } else {
+        buffer.clear();
     }
 }
 
@@ -152,7 +163,7 @@ impl Outbox {
     /// Leaves everything with the links.
     pub fn flush(&mut self, stats: &Stats) {
         for (_, link, bytes) in &mut self.links {
-            if !bytes.is_empty() && !link.push(bytes.split()) {
+            if !bytes.is_empty() && !link.push(bytes) {
                 stats.peer_drops.add(1);
             }
         }
@@ -172,13 +183,13 @@ pub async fn keep_sending(worker: Rc<Worker>, link: Arc<Link>) {
                 let id = hello.identity.node();
                 node.peer_found(&link.config, &hello.identity);
                 node.context.stats.peer_connects.add(1);
-                link.take();
+                link.take(&mut BytesMut::new());
                 link.connected.store(true, Ordering::Release);
                 node.context.cluster.set_alive(id, true);
                 tracing::info!(peer = link.config.name, id = %hexadecimal(id), "connected");
                 let error = send(stream, &link, &node.context.stats).await;
                 link.connected.store(false, Ordering::Release);
-                link.take();
+                link.take(&mut BytesMut::new());
                 node.context.cluster.set_alive(id, false);
                 worker.peer_lost(id);
                 tracing::info!(peer = link.config.name, %error, "connection lost");
@@ -261,6 +272,7 @@ pub async fn ask_roster(config: &crate::config::Config) -> Result<crate::roster:
 async fn send(mut stream: TcpStream, link: &Link, stats: &Stats) -> io::Error {
     let (mut reader, mut writer) = stream.split();
     let mut scratch = [0; 64];
+    let mut frames = BytesMut::new();
     loop {
         tokio::select! {
             biased;
@@ -271,25 +283,13 @@ async fn send(mut stream: TcpStream, link: &Link, stats: &Stats) -> io::Error {
                 Err(error) => error,
             },
         }
-        for piece in join(link.take().pieces) {
-            if let Err(error) = writer.write_all(&piece).await {
-                return error;
-            }
-            stats.peer_bytes_out.add(piece.len() as u64);
+        link.take(&mut frames);
+        if let Err(error) = writer.write_all(&frames).await {
+            return error;
         }
+        stats.peer_bytes_out.add(frames.len() as u64);
+        give_back(&mut frames);
     }
-}
-
-/// Joins neighbours as long as they stay small, so that many small pieces cost one write.
-fn join(pieces: Vec<BytesMut>) -> Vec<BytesMut> {
-    let mut joined: Vec<BytesMut> = Vec::with_capacity(1);
-    for piece in pieces {
-        match joined.last_mut() {
-            Some(last) if last.len() + piece.len() <= JOIN_BYTES => last.extend_from_slice(&piece),
-            _ => joined.push(piece),
-        }
-    }
-    joined
 }
 
 /// Takes in a peer that dialed, and what it sends, until its connection breaks.
@@ -322,23 +322,26 @@ pub async fn receive(worker: Rc<Worker>, stream: StdStream) {
 }
 
 async fn read_frames(worker: &Worker, stream: &mut TcpStream, hello: &Hello) -> io::Result<()> {
-    let mut buffer = BytesMut::new();
+    let mut buffer = BytesMut::with_capacity(READ_BYTES);
     loop {
-        buffer.reserve(buffer.len().clamp(READ_BYTES, LARGE_READ_BYTES));
+        // Half a long frame makes more room, up to its length; else the same memory is used again.
+        if buffer.capacity() - buffer.len() < READ_BYTES / 4 {
+            buffer.reserve(READ_BYTES);
+        }
         let count = stream.read_buf(&mut buffer).await?;
         if count == 0 {
             return Ok(());
         }
         worker.node.context.stats.peer_bytes_in.add(count as u64);
         while let Some(frame) = next_frame(&mut buffer)? {
-            let message = wire::decode(frame.freeze())
+            let message = wire::decode(frame)
                 .map_err(|wire::Malformed(reason)| io::Error::new(io::ErrorKind::InvalidData, reason))?;
             deliver(worker, hello, message);
         }
     }
 }
 
-fn next_frame(buffer: &mut BytesMut) -> io::Result<Option<BytesMut>> {
+fn next_frame(buffer: &mut BytesMut) -> io::Result<Option<Bytes>> {
     let Some(length) = buffer.first_chunk::<4>() else { return Ok(None) };
     let length = u32::from_le_bytes(*length) as usize;
     if length > FRAME_BYTES {
@@ -349,7 +352,12 @@ fn next_frame(buffer: &mut BytesMut) -> io::Result<Option<BytesMut>> {
         return Ok(None);
     }
     buffer.advance(4);
-    Ok(Some(buffer.split_to(length)))
+    if length > COPY_BYTES {
+        return Ok(Some(buffer.split_to(length).freeze()));
+    }
+    let frame = Bytes::copy_from_slice(&buffer[..length]);
+    buffer.advance(length);
+    Ok(Some(frame))
 }
 
 /// Brings a message to the shards that it concerns.
@@ -424,21 +432,21 @@ mod tests {
     }
 
     #[test]
-    fn small_pieces_share_a_write_and_keep_their_order() {
-        let piece = |byte: u8, length: usize| BytesMut::from(vec![byte; length].as_slice());
-        let pieces = vec![piece(1, 10), piece(2, 20), piece(3, JOIN_BYTES), piece(4, 5), piece(5, 6)];
-        let expected: Vec<u8> = pieces.iter().flatten().copied().collect();
-        let joined = join(pieces);
-        assert_eq!(joined.iter().map(BytesMut::len).collect::<Vec<_>>(), [30, JOIN_BYTES, 11]);
-        assert_eq!(joined.iter().flatten().copied().collect::<Vec<_>>(), expected);
-    }
-
-    #[test]
-    fn a_full_queue_takes_no_more() {
+    fn a_queue_keeps_the_order_and_takes_no_more_than_its_bound() {
         let link = Link::new(crate::testing::three_nodes().nodes[0].clone());
-        assert!(link.push(BytesMut::zeroed(QUEUE_BYTES + 1)), "one piece always fits");
-        assert!(!link.push(BytesMut::zeroed(1)));
-        assert_eq!(link.take().pieces.len(), 1);
-        assert!(link.push(BytesMut::zeroed(1)));
+        let piece = |byte: u8, length: usize| BytesMut::from(vec![byte; length].as_slice());
+        assert!(link.push(&mut piece(1, QUEUE_BYTES + 1)), "one piece always fits");
+        assert!(!link.push(&mut piece(2, 1)));
+        let mut taken = BytesMut::new();
+        link.take(&mut taken);
+        assert_eq!(taken.len(), QUEUE_BYTES + 1);
+        let mut pieces = [piece(1, 3), piece(2, 2), piece(3, 1)];
+        for piece in &mut pieces {
+            assert!(link.push(piece));
+            assert!(piece.is_empty());
+        }
+        taken.clear();
+        link.take(&mut taken);
+        assert_eq!(taken[..], [1, 1, 1, 2, 2, 3]);
     }
 }
