@@ -15,7 +15,7 @@ def connect(protocol, **options):
 def commands(protocol):
     def test():
         r = connect(protocol)
-        true(all(r.flushall().values()), "FLUSHALL")
+        true(r.flushall(), "FLUSHALL")
         for family in families.ALL:
             family(r)
         r.close()
@@ -26,7 +26,7 @@ def commands(protocol):
 
 def topology():
     r = connect(2)
-    true(len(r.get_primaries()) == len(NODES), f"every node leads something: {r.get_nodes()}")
+    same(len(r.get_nodes()), len(NODES))
     same(r.ping(target_nodes=RedisCluster.ALL_NODES), True)
     same(r.keyslot("{user}a"), r.keyslot("{user}b"))
     slots = r.cluster_slots()

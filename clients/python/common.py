@@ -1,6 +1,6 @@
 """What every script here uses: where the cluster is, and checks that say what was compared.
 
-`CONSORT_NODES` lists the nodes' client addresses, `host:port` separated by commas.
+`CLIENT_TEST_NODES` lists the nodes' client addresses, `host:port` separated by commas.
 """
 
 import os
@@ -9,7 +9,7 @@ import time
 
 NODES = [
     (host, int(port))
-    for host, port in (node.rsplit(":", 1) for node in os.environ["CONSORT_NODES"].split(","))
+    for host, port in (node.rsplit(":", 1) for node in os.environ["CLIENT_TEST_NODES"].split(","))
 ]
 
 checks = 0

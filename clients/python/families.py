@@ -29,8 +29,8 @@ def strings(r):
     same(r.getrange("s:a", 1, -1), b"45")
     same(r.setrange("s:a", 5, "x"), 6)
     same(r.get("s:a"), b"345\0\0x")
-    same(r.mset({"s:m1": "a", "s:m2": "b", "s:m3": b"\xff\0\r\n"}), True)
-    same(r.mget("s:m1", "s:none", "s:m3", "s:m2"), [b"a", None, b"\xff\0\r\n", b"b"])
+    same(r.mset({"{s}m1": "a", "{s}m2": "b", "{s}m3": b"\xff\0\r\n"}), True)
+    same(r.mget("{s}m1", "{s}none", "{s}m3", "{s}m2"), [b"a", None, b"\xff\0\r\n", b"b"])
     same(r.msetnx({"{s}n1": "a", "{s}n2": "b"}), True)
     same(r.msetnx({"{s}n2": "c", "{s}n3": "d"}), False)
     same(r.exists("{s}n3"), 0)
@@ -46,7 +46,6 @@ def strings(r):
     fails(redis.ResponseError, "value is not an integer or out of range", r.incr, "s:a")
     same(r.set("s:max", str(2**63 - 1)), True)
     fails(redis.ResponseError, "increment or decrement would overflow", r.incr, "s:max")
-    fails(redis.ResponseError, "unknown command", r.execute_command, "NOSUCHCOMMAND", "x")
     fails(redis.ResponseError, "wrong number of arguments for 'get' command", r.execute_command, "GET", "a", "b")
     fails(redis.ResponseError, "syntax error", r.execute_command, "SET", "s:a", "1", "NONSENSE")
 
@@ -71,10 +70,10 @@ def bits(r):
 def keys(r):
     same(r.set("{k}a", "1"), True)
     same(r.set("{k}b", "2"), True)
-    same(r.exists("{k}a", "{k}a", "{k}b", "k:none"), 3)
-    same(r.touch("{k}a", "k:none"), 1)
+    same(r.exists("{k}a", "{k}a", "{k}b", "{k}none"), 3)
+    same(r.touch("{k}a", "{k}none"), 1)
     same(r.type("{k}a"), b"string")
-    same(r.type("k:none"), b"none")
+    same(r.type("{k}none"), b"none")
     same(r.rename("{k}a", "{k}c"), True)
     same(r.exists("{k}a"), 0)
     same(r.renamenx("{k}c", "{k}b"), False)
@@ -84,7 +83,7 @@ def keys(r):
     same(r.copy("{k}d", "{k}e"), False)
     same(r.copy("{k}b", "{k}e", replace=True), True)
     same(r.get("{k}e"), b"2")
-    same(r.delete("{k}d", "{k}e", "k:none"), 2)
+    same(r.delete("{k}d", "{k}e", "{k}none"), 2)
     same(r.unlink("{k}b"), 1)
     same(r.set("k:n", "12"), True)
     same(r.object("encoding", "k:n"), b"int")
@@ -167,12 +166,12 @@ def transactions(r):
 def pipelines(r):
     pipe = r.pipeline(transaction=False)
     for number in range(1000):
-        pipe.set(f"p:{number}", number)
-        pipe.incr(f"p:{number}")
+        pipe.set(f"{{p}}{number}", number)
+        pipe.incr(f"{{p}}{number}")
     expected = [value for number in range(1000) for value in (True, number + 1)]
     same(pipe.execute(), expected)
-    same(r.mget([f"p:{number}" for number in range(1000)]), [b"%d" % (n + 1) for n in range(1000)])
-    same(r.delete(*[f"p:{number}" for number in range(1000)]), 1000)
+    same(r.mget([f"{{p}}{number}" for number in range(1000)]), [b"%d" % (n + 1) for n in range(1000)])
+    same(r.delete(*[f"{{p}}{number}" for number in range(1000)]), 1000)
 
 
 def big_values(r):
@@ -183,7 +182,7 @@ def big_values(r):
     same(r.append("big:a", b"tail"), BIG + 4)
     same(r.strlen("big:a"), BIG + 4)
     same(r.setrange("big:b", BIG, b"x"), BIG + 1)
-    same(r.delete("big:a", "big:b"), 2)
+    same((r.delete("big:a"), r.delete("big:b")), (1, 1))
 
 
 def retries(r):

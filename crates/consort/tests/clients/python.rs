@@ -1,0 +1,49 @@
+//! redis-py: plain connections, the cluster client, and leaders that are killed under load.
+
+use std::fs;
+use std::process::Command;
+
+use check::format::json_lines::check_linearizable;
+use check::linearizable::Budget;
+
+use crate::cluster::Cluster;
+use crate::tools;
+
+fn with_python(test: &str, script: &str, prepare: impl FnOnce(&mut Command, &Cluster)) -> Option<Cluster> {
+    let python = match tools::python() {
+        Ok(python) => python,
+        Err(missing) => {
+            tools::skip(test, &missing);
+            return None;
+        }
+    };
+    let cluster = Cluster::start(test);
+    let mut command = Command::new(python);
+    command.env("PYTHONDONTWRITEBYTECODE", "1").arg(tools::scripts("python").join(script));
+    prepare(&mut command, &cluster);
+    tools::run(&mut command, &cluster);
+    Some(cluster)
+}
+
+#[test]
+fn redis_py() {
+    with_python("redis_py", "plain.py", |_, _| {});
+}
+
+#[test]
+fn redis_py_cluster() {
+    with_python("redis_py_cluster", "cluster.py", |_, _| {});
+}
+
+#[test]
+fn leaders_killed_under_load_lose_nothing() {
+    let history = |cluster: &Cluster| cluster.folder().join("history.jsonl");
+    let cluster =
+        with_python("leaders_killed_under_load_lose_nothing", "failover.py", |command, cluster| {
+            command.env("CLIENT_TEST_HISTORY", history(cluster));
+        });
+    let Some(cluster) = cluster else { return };
+    let text = fs::read_to_string(history(&cluster)).unwrap();
+    let verdict = check_linearizable(&text, Budget::default()).unwrap();
+    assert!(verdict.is_valid(), "{verdict}");
+}
