@@ -1,7 +1,7 @@
 """redis-py's cluster client, in both versions of the protocol."""
 
 import redis
-from redis.cluster import ClusterNode, RedisCluster
+from redis.cluster import ClusterNode, LoadBalancingStrategy, RedisCluster
 
 from common import NODES, fails, run, same, true
 import families
@@ -53,7 +53,7 @@ def multi_key_commands_are_split():
 
 
 def reads_from_replicas():
-    r = connect(2, read_from_replicas=True)
+    r = connect(2, load_balancing_strategy=LoadBalancingStrategy.ROUND_ROBIN)
     for number in range(100):
         same(r.set(f"replica:{number}", number), True)
         same(r.get(f"replica:{number}"), b"%d" % number)

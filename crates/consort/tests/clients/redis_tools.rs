@@ -72,7 +72,7 @@ fn redis_cli_on_many_keys() {
         let printed = cli_with_input(cluster, &["--pipe"], commands.as_bytes());
         assert!(printed.contains(&format!("errors: 0, replies: {KEYS}")), "{printed}");
         assert_eq!(cli(cluster, 1, &["dbsize"]), KEYS.to_string());
-        let scanned = cli(cluster, 2, &["--scan", "--pattern", "pipe:*", "--count", "500"]);
+        let scanned = cli(cluster, 2, &["--scan", "--pattern", "pipe:*"]);
         let mut keys: Vec<&str> = scanned.lines().collect();
         keys.sort_unstable();
         keys.dedup();
