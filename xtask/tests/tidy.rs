@@ -32,9 +32,14 @@ fn files() -> Vec<File> {
     let files: Vec<File> = paths
         .split_terminator('\0')
         // A file that was removed and not yet committed is listed and not there; fixtures may be no text.
-        .filter_map(|path| Some(File { path: path.into(), text: fs::read_to_string(root().join(path)).ok()? }))
+        .filter_map(|path| {
+            Some(File { path: path.into(), text: fs::read_to_string(root().join(path)).ok()? })
+        })
         .collect();
-    assert!(files.iter().any(|file| file.path == "Cargo.toml"), "the list of files is that of this repository");
+    assert!(
+        files.iter().any(|file| file.path == "Cargo.toml"),
+        "the list of files is that of this repository"
+    );
     files
 }
 
@@ -64,7 +69,10 @@ fn modules_open_with_their_story() {
 fn nothing_is_left_to_be_done() {
     // In pieces, so that this file does not find itself.
     let marks = [["TO", "DO"], ["FIX", "ME"], ["XX", "X:"], ["to", "do!("], ["unimplem", "ented!("]];
-    expect_none("do it, or say what is deliberately absent", lines_with(&marks, |path| !path.ends_with(".json")));
+    expect_none(
+        "do it, or say what is deliberately absent",
+        lines_with(&marks, |path| !path.ends_with(".json")),
+    );
 }
 
 #[test]
@@ -82,7 +90,10 @@ fn nothing_names_where_it_was_written() {
     ];
     expect_none("a host of a package registry", lines_with(&hosts, |_| true));
     let resolved = [["\"resol", "ved\""]];
-    expect_none("a lock file that names hosts", lines_with(&resolved, |path| path.ends_with("package-lock.json")));
+    expect_none(
+        "a lock file that names hosts",
+        lines_with(&resolved, |path| path.ends_with("package-lock.json")),
+    );
 }
 
 /// The lines that contain one of the marks, each given in two pieces.

@@ -1,3 +1,5 @@
+//! Where commands go, how they are split, and how the replies of their parts are joined.
+
 use super::*;
 
 fn arguments(words: &str) -> Vec<Bytes> {

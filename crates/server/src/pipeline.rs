@@ -253,10 +253,10 @@ fn join(gather: &Gather, replies: Vec<(Value, Outcome)>, is_write: bool) -> Valu
 fn finish_one(finish: Finish, reply: Value, fingerprints: &mut Option<Value>) -> Value {
     match (finish, reply) {
         (Finish::Scan { next_slot }, Value::Array(mut parts)) if next_slot != 0 => {
-            if let Some(Value::Bulk(cursor)) = parts.first_mut() {
-                if cursor.as_ref() == b"0" {
-                    *cursor = data::route::scan_cursor(next_slot).to_string().into();
-                }
+            if let Some(Value::Bulk(cursor)) = parts.first_mut()
+                && cursor.as_ref() == b"0"
+            {
+                *cursor = data::route::scan_cursor(next_slot).to_string().into();
             }
             Value::Array(parts)
         }

@@ -38,10 +38,9 @@ fn redis_py_cluster() {
 #[test]
 fn leaders_killed_under_load_lose_nothing() {
     let history = |cluster: &Cluster| cluster.folder().join("history.jsonl");
-    let cluster =
-        with_python("leaders_killed_under_load_lose_nothing", "failover.py", |command, cluster| {
-            command.env("CLIENT_TEST_HISTORY", history(cluster));
-        });
+    let cluster = with_python("leaders_killed_under_load_lose_nothing", "failover.py", |command, cluster| {
+        command.env("CLIENT_TEST_HISTORY", history(cluster));
+    });
     let Some(cluster) = cluster else { return };
     let text = fs::read_to_string(history(&cluster)).unwrap();
     let verdict = check_linearizable(&text, Budget::default()).unwrap();

@@ -5,7 +5,9 @@ use std::thread;
 use std::time::Duration;
 
 use redis::cluster::{ClusterClient, ClusterPipeline};
-use redis::{Client, Commands, Connection, ConnectionLike, Expiry, RedisResult, SetExpiry, SetOptions, TypedCommands};
+use redis::{
+    Client, Commands, Connection, ConnectionLike, Expiry, RedisResult, SetExpiry, SetOptions, TypedCommands,
+};
 
 use crate::cluster::Cluster;
 
@@ -35,7 +37,10 @@ fn strings(r: &mut impl ConnectionLike) {
     assert_eq!(get(r, "s:a").as_deref(), Some("1"));
     assert_eq!(get(r, "s:none"), None);
     let options = SetOptions::default().get(true).with_expiration(SetExpiry::EX(100));
-    assert_eq!(Commands::set_options::<_, _, Option<String>>(r, "s:a", "2", options).unwrap().as_deref(), Some("1"));
+    assert_eq!(
+        Commands::set_options::<_, _, Option<String>>(r, "s:a", "2", options).unwrap().as_deref(),
+        Some("1")
+    );
     assert_eq!(TypedCommands::getset(r, "s:a", "3").unwrap().as_deref(), Some("2"));
     assert!(!TypedCommands::set_nx(r, "s:a", "4").unwrap());
     assert_eq!(TypedCommands::append(r, "s:a", "45").unwrap(), 3);
@@ -145,7 +150,8 @@ fn redis_crate() {
         pipeline(&mut r);
         let info: redis::InfoDict = redis::cmd("INFO").query(&mut r).unwrap();
         assert!(info.get::<String>("redis_version").is_some());
-        let config: BTreeMap<String, String> = redis::cmd("CONFIG").arg("GET").arg("maxclients").query(&mut r).unwrap();
+        let config: BTreeMap<String, String> =
+            redis::cmd("CONFIG").arg("GET").arg("maxclients").query(&mut r).unwrap();
         assert_eq!(config.len(), 1);
         let client: String = redis::cmd("CLIENT").arg("INFO").query(&mut r).unwrap();
         assert!(client.contains("lib-name=redis-rs"), "{client}");

@@ -1,3 +1,5 @@
+//! The command table: arity, flags and keys as Redis has them.
+
 use super::*;
 
 fn arguments(words: &str) -> Vec<Bytes> {

@@ -1,3 +1,5 @@
+//! The journal after a crash at any point.
+
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;

@@ -1,3 +1,5 @@
+//! Snapshots after a crash at any point.
+
 use std::collections::BTreeMap;
 
 use storage::random::Random;
