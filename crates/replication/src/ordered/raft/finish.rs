@@ -50,7 +50,9 @@ impl Raft {
     fn finish_leading(&mut self, now: Time) {
         self.leave_joint_if_committed(now);
         #[cfg(any(test, feature = "planted-bugs"))]
-        self.advance_commit();
+        if self.has_bug(super::Bug::OwnLogBeforeDurable) {
+            self.advance_commit();
+        }
         self.answer_reads(now);
         self.replicate(now);
         let heartbeat = self.leading.as_ref().is_some_and(|leading| leading.heartbeat_due);
