@@ -316,7 +316,7 @@ impl Shard {
     fn on_message(&mut self, from: NodeId, incarnation: u64, message: Message, now: Now) {
         if self.peers.hear(from, incarnation, now.time) == Heard::Restarted {
             self.forwards.lost(from, &mut self.outbox);
-            self.each(|replica, _| replica.suspect(from, now));
+            self.suspect(from, now);
         }
         match message {
             Message::Raft { partition, message } => {
@@ -393,16 +393,26 @@ impl Shard {
         }
     }
 
+    /// Followers of a node that may be gone look for another leader soon.
+    fn suspect(&mut self, node: NodeId, now: Now) {
+        for (&partition, replica) in &mut self.replicas {
+            if replica.leader() == Some(node) {
+                self.touched.insert(partition);
+                replica.suspect(node, now);
+            }
+        }
+    }
+
     fn on_peer_lost(&mut self, node: NodeId, now: Now) {
         self.forwards.lost(node, &mut self.outbox);
         if self.peers.lost(node) {
-            self.each(|replica, _| replica.suspect(node, now));
+            self.suspect(node, now);
         }
     }
 
     fn wake(&mut self, now: Now) {
         for node in self.peers.wake(now.time, &mut self.outbox) {
-            self.each(|replica, _| replica.suspect(node, now));
+            self.suspect(node, now);
         }
         while let Some(&(at, partition)) = self.timers.first() {
             if at > now.time {

@@ -126,7 +126,8 @@ impl Peers {
         self.peers.get_mut(&node).is_some_and(|peer| !std::mem::replace(&mut peer.suspected, true))
     }
 
-    /// Sends signs of life when they are due; returns the nodes that have been silent for too long.
+    /// Sends signs of life when they are due; returns the nodes that are silent, again and again as long as they are: a
+    /// partition may fall quiet after its leader has died.
     pub fn wake(&mut self, now: Time, outbox: &mut Outbox) -> Vec<NodeId> {
         if now < self.next_alive {
             return Vec::new();
@@ -135,8 +136,8 @@ impl Peers {
         let mut silent = Vec::new();
         for (&node, peer) in &mut self.peers {
             outbox.send(node, Message::Alive);
-            if now.since(peer.heard_at) >= self.dead_after && !peer.suspected {
-                peer.suspected = true;
+            peer.suspected |= now.since(peer.heard_at) >= self.dead_after;
+            if peer.suspected {
                 silent.push(node);
             }
         }

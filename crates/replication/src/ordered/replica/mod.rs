@@ -106,7 +106,9 @@ impl Replica {
         now: Now,
     ) -> Replica {
         let partition = recovered.partition;
-        let seed = options.seed ^ u64::from(partition.0).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        // Another one in each life of each replica, whatever the driver gives.
+        let life = options.incarnation.rotate_left(32) ^ u64::from(partition.0);
+        let seed = options.seed ^ life.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let start = snapshot::start_from(recovered, placement, options.replaces.is_some());
         let applied = start.initial.snapshot.index;
         let exact_at = start.initial.snapshot.exact_at;

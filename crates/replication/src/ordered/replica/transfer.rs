@@ -52,7 +52,7 @@ pub(crate) struct Incoming {
     file: u64,
     sequence: u64,
     /// Everything came and the file is being made durable.
-    finishing: Option<(NodeId, u64, Tail)>,
+    finishing: Option<(NodeId, Tail)>,
 }
 
 impl Transfer {
@@ -226,7 +226,7 @@ impl Replica {
             return;
         }
         if chunk.meta.index <= self.applied {
-            return self.acknowledge(from, self.applied, None, outbox);
+            return self.acknowledge_log(from, chunk.meta.index, outbox);
         }
         let is_offer = chunk.from == 0 && chunk.next == Some(0);
         let same = self.incoming.as_ref().is_some_and(|incoming| incoming.meta.index == chunk.meta.index);
@@ -267,7 +267,7 @@ impl Replica {
                 return self.acknowledge(from, index, wanted, outbox);
             }
             let Some(tail) = Tail::decode(chunk.bytes.clone()) else { return };
-            incoming.finishing = Some((from, chunk.term, tail));
+            incoming.finishing = Some((from, tail));
             let meta = chunk.bytes;
             outbox.outputs.push(Output::Snapshot(SnapshotWrite::Finish {
                 partition,
@@ -292,6 +292,15 @@ impl Replica {
         self.acknowledge(from, index, Some(wanted), outbox);
     }
 
+    /// The log here reaches as far as the snapshot: so much of it as is durable is acknowledged. If that is less, the
+    /// leader will ask again.
+    fn acknowledge_log(&self, to: NodeId, index: u64, outbox: &mut Outbox) {
+        let held = self.applied.min(self.raft.durable_index());
+        if held >= index {
+            self.acknowledge(to, held, None, outbox);
+        }
+    }
+
     fn acknowledge(&self, to: NodeId, index: u64, next: Option<Position>, outbox: &mut Outbox) {
         let (partition, term) = (self.partition, self.raft.term());
         outbox.send(to, Message::SnapshotAck(SnapshotAck { partition, term, index, next }));
@@ -312,11 +321,14 @@ impl Replica {
             return true;
         }
         let Some(incoming) = self.incoming.take() else { return true };
-        if let Some((from, _, tail)) = incoming.finishing {
-            self.install(incoming.table, tail, now, outbox);
-            // What the acknowledgement claims, the state up to `applied`, is durable in either case: the file is, and a
-            // restart resets the log to it.
-            self.acknowledge(from, self.applied, None, outbox);
+        if let Some((from, tail)) = incoming.finishing {
+            let index = tail.meta.index;
+            if self.install(incoming.table, tail, now, outbox) {
+                // The file is durable, and a restart resets the log to it.
+                self.acknowledge(from, index, None, outbox);
+            } else {
+                self.acknowledge_log(from, index, outbox);
+            }
         }
         true
     }
