@@ -329,3 +329,57 @@ fn decode(bytes: &[u8]) -> Result<Frame, String> {
     }
     postcard::from_bytes(body).map_err(|_| "a handshake frame is malformed".into())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bytes(magic: &[u8; 8], versions: (u16, u16), frame: &Frame) -> Vec<u8> {
+        let mut bytes = magic.to_vec();
+        bytes.extend_from_slice(&versions.0.to_le_bytes());
+        bytes.extend_from_slice(&versions.1.to_le_bytes());
+        bytes.extend(postcard::to_allocvec(frame).unwrap());
+        bytes
+    }
+
+    fn frame() -> Frame {
+        Frame::Refused { wiped: true, reason: "so it is".into() }
+    }
+
+    #[test]
+    fn a_frame_is_read_by_every_version_that_shares_one() {
+        assert_eq!(decode(&bytes(MAGIC, VERSIONS, &frame())), Ok(frame()));
+        assert_eq!(decode(&bytes(MAGIC, (0, 9), &frame())), Ok(frame()), "a peer that speaks more");
+        let newer = decode(&bytes(MAGIC, (8, 9), &frame())).unwrap_err();
+        assert!(newer.contains("versions 8 to 9"), "{newer}");
+        let stranger = decode(&bytes(b"GET / HT", VERSIONS, &frame())).unwrap_err();
+        assert!(stranger.contains("not a Consort node"), "{stranger}");
+    }
+
+    #[test]
+    fn damaged_frames_are_errors() {
+        let whole = bytes(MAGIC, VERSIONS, &frame());
+        for cut in 0..whole.len() {
+            assert!(decode(&whole[..cut]).is_err(), "cut at {cut}");
+        }
+        for kind in 8..=255 {
+            let mut other = whole.clone();
+            other[12] = kind;
+            assert!(decode(&other).is_err(), "kind {kind}");
+        }
+    }
+
+    #[test]
+    fn a_proof_holds_for_one_secret_one_side_and_one_conversation() {
+        let proof = make_proof(Some("secret"), Side::Dialer, b"conversation");
+        let check =
+            |secret, side, conversation: &[u8]| check_proof(secret, side, conversation, &proof).is_ok();
+        assert!(check(Some("secret"), Side::Dialer, b"conversation"));
+        assert!(!check(Some("other"), Side::Dialer, b"conversation"));
+        assert!(!check(None, Side::Dialer, b"conversation"));
+        assert!(!check(Some("secret"), Side::Acceptor, b"conversation"), "a proof cannot be sent back");
+        assert!(!check(Some("secret"), Side::Dialer, b"another"), "nor used again");
+        assert!(check_proof(Some("secret"), Side::Dialer, b"", b"").is_err());
+        assert!(check_proof(None, Side::Dialer, b"", b"").is_ok());
+    }
+}

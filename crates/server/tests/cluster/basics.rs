@@ -12,8 +12,8 @@ fn every_node_takes_every_command() {
     for round in 0..60 {
         let writer = round % 3;
         assert_eq!(clients[writer].call(&format!("SET key:{round} value:{round}")), Value::OK);
-        for reader in 0..3 {
-            let reply = clients[reader].call(&format!("GET key:{round}"));
+        for (reader, client) in clients.iter_mut().enumerate() {
+            let reply = client.call(&format!("GET key:{round}"));
             assert_eq!(reply, bulk(&format!("value:{round}")), "written on {writer}, read on {reader}");
         }
     }
@@ -31,9 +31,15 @@ fn every_node_takes_every_command() {
     assert_eq!(clients[1].call("DBSIZE"), Value::Integer(0));
 }
 
+/// Two nodes have two workers and one has one: a partition's shard is another one's neighbour on each node.
 #[test]
-fn two_workers_serve_as_one() {
-    let cluster = Cluster::start(3, "workers = 2\npartitions = 7");
+fn several_workers_serve_as_one() {
+    let mut cluster = Cluster::prepare(3, "workers = 2\npartitions = 7");
+    cluster.nodes[1].reconfigure("workers = 2", "workers = 1");
+    for node in &mut cluster.nodes {
+        node.start(server::Start::Bootstrap);
+    }
+    (0..3).for_each(|node| cluster.wait_until_serving(node));
     for node in 0..3 {
         // Two connections: one on each worker.
         let (mut one, mut other) = (cluster.client(node), cluster.client(node));
