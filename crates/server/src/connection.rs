@@ -62,15 +62,30 @@ struct Connection {
     reading_ended: Option<End>,
 }
 
+/// Takes a connection out of the worker's books, however it ends.
+struct Leaving {
+    worker: Rc<Worker>,
+    client: u64,
+    pipeline: Shared,
+}
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        if let Ok(mut pipeline) = self.pipeline.try_borrow_mut() {
+            pipeline.abandon();
+        }
+        self.worker.forget(self.client);
+    }
+}
+
 /// Serves a client until either side closes.
 pub async fn serve(worker: Rc<Worker>, stream: TcpStream, session: Session, pipeline: Shared) {
-    let client = session.client.clone();
+    let client = session.client.id;
+    let leaving = Leaving { worker, client, pipeline };
     match tokio::net::TcpStream::from_std(stream) {
-        Ok(stream) => talk(&worker, stream, session, &pipeline).await,
-        Err(error) => tracing::warn!(client = client.id, %error, "a connection cannot be served"),
+        Ok(stream) => talk(&leaving.worker, stream, session, &leaving.pipeline).await,
+        Err(error) => tracing::warn!(client, %error, "a connection cannot be served"),
     }
-    pipeline.borrow_mut().abandon();
-    worker.forget(client.id);
 }
 
 async fn talk(worker: &Rc<Worker>, stream: tokio::net::TcpStream, session: Session, pipeline: &Shared) {
