@@ -238,7 +238,7 @@ impl Replica {
         if let (true, Some(expiry_ms)) =
             (self.raft.is_leader() && !self.disk_full, self.table.next_expiry_ms())
         {
-            let wait = Duration::from_millis(expiry_ms.saturating_sub(self.clock_ms(now)).clamp(1, 60_000));
+            let wait = Duration::from_millis(expiry_ms.saturating_sub(self.clock_ms(now)).clamp(5, 60_000));
             at = at.min(now.time + wait);
         }
         at

@@ -155,7 +155,7 @@ impl Replica {
 
     /// Keys whose time has come are deleted through the log, so that every replica agrees on when they went.
     pub(super) fn expire_due(&mut self, now: Now) {
-        const MOST_AT_ONCE: usize = 128;
+        const MOST_AT_ONCE: usize = 512;
         let clock_ms = self.clock_ms(now);
         if self.disk_full || self.table.next_expiry_ms().is_none_or(|at| at > clock_ms) || !self.is_serving()
         {
