@@ -39,11 +39,11 @@ enum Order {
         /// The node's name or id
         node: String,
     },
-    /// Put one node in the place of another, in every partition that the other is a member of
+    /// Give the places of a node that was lost to the one that was rebuilt for it, in every partition
     Replace {
-        /// The node to be replaced: its id, or its name
+        /// The node that was lost: its id
         old: String,
-        /// The node that takes its place: its id, or its name
+        /// The node that takes its place: its id, or its name, which is that of the lost one
         new: String,
         /// Give up after so many seconds; what was done stays done, and the order may be given again
         #[arg(long, default_value_t = 600, value_name = "SECONDS")]
@@ -337,32 +337,50 @@ async fn replace(
     limit: Duration,
 ) -> Result<ExitCode, String> {
     let begun = Instant::now();
+    // What was last said of each partition; those that refused for good are not asked again.
+    let (mut said, mut impossible) = (BTreeMap::new(), Vec::new());
     loop {
         let status = Status::ask(connection, LIMIT).await?;
-        let is_old = |id: &String| id == old || status.name_of(id) == old;
-        let joint = |partition: &Partition| {
-            partition.replica.as_ref().is_some_and(|replica| replica.outgoing.iter().any(is_old))
-        };
-        let holds = |partition: &&Partition| partition.voters.iter().any(is_old) || joint(partition);
-        let left: Vec<u64> =
-            status.partitions.iter().filter(holds).map(|partition| partition.partition).collect();
+        let left = partitions_with(&status, old, &impossible);
         if left.is_empty() {
-            println!("{old} is a member of no partition any more");
-            return Ok(ExitCode::SUCCESS);
+            break;
         }
         if begun.elapsed() > limit {
             return Err(format!("{old} is still a member of partitions {}", table::ranges(&left)));
         }
         for partition in left {
             let number = partition.to_string();
-            match connection.ask(&["CONSORT", "REPLACE", &number, old, new], ORDER_LIMIT).await? {
-                Value::Error(text) if text.starts_with("ERR") => return Err(text.into_owned()),
-                Value::Error(text) => println!("partition {partition}: {text}; trying again"),
-                _ => println!("partition {partition}: {new} has taken the place of {old}"),
+            let text = match connection.ask(&["CONSORT", "REPLACE", &number, old, new], ORDER_LIMIT).await? {
+                Value::Error(text) if text.starts_with("ERR") => {
+                    impossible.push(partition);
+                    text.into_owned()
+                }
+                Value::Error(text) => format!("{text}; asking again"),
+                _ => format!("{new} has taken the place of {old}"),
+            };
+            if said.get(&partition) != Some(&text) {
+                println!("partition {partition}: {text}");
+                said.insert(partition, text);
             }
         }
         tokio::time::sleep(Duration::from_millis(300)).await;
     }
+    if !impossible.is_empty() {
+        return Err(format!("{old} stays a member of partitions {}", table::ranges(&impossible)));
+    }
+    println!("{old} is a member of no partition any more");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The partitions, but for those in `without`, that a node is a member of or is on its way out of.
+fn partitions_with(status: &Status, node: &str, without: &[u64]) -> Vec<u64> {
+    let is_it = |id: &String| id == node || status.name_of(id) == node;
+    let leaving = |partition: &Partition| {
+        partition.replica.as_ref().is_some_and(|replica| replica.outgoing.iter().any(is_it))
+    };
+    let holds = |partition: &&Partition| partition.voters.iter().any(is_it) || leaving(partition);
+    let numbers = status.partitions.iter().filter(holds).map(|partition| partition.partition);
+    numbers.filter(|number| !without.contains(number)).collect()
 }
 
 #[cfg(test)]

@@ -314,6 +314,9 @@ impl Dispatch {
 
     /// A command of kind `Server`.
     fn run_here(&mut self, command: &'static Command, arguments: &[Bytes]) {
+        if matches!(command.name, "info" | "consort") {
+            self.worker.publish_now();
+        }
         let action = command::run(command, arguments, &mut self.session, &self.worker.node.context);
         match action {
             Action::Reply(reply) => self.reply(reply),

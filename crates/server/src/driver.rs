@@ -346,6 +346,16 @@ impl Worker {
         }
     }
 
+    /// Lets `INFO` see this worker's partitions as they are now, not as they were a moment ago.
+    pub fn publish_now(&self) {
+        let mut state = self.state.borrow_mut();
+        if state.dirty {
+            self.node.context.cluster.set_status(state.shard.status());
+            state.dirty = false;
+            state.roles_changed = false;
+        }
+    }
+
     /// When a command that arrives now must have an answer.
     pub fn deadline(&self) -> Time {
         let timeout = Duration::from_millis(self.node.context.settings.request_timeout_ms.get());

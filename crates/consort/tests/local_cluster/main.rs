@@ -61,6 +61,33 @@ fn kill_a_node_restart_it_stop_all_and_go_on_with_the_data() {
 }
 
 #[test]
+fn a_cluster_of_one_and_ctl() {
+    let folder = Folder::new("one");
+    let base = free_base_port(1);
+    let dev = Dev::start(&folder, base, 1);
+    let nodes = dev.wait_until_ready();
+    insist(base + 1, &["SET", "a", "1", "EX", "1000"], "+OK");
+    let keyspace = ask(base + 1, &["INFO", "keyspace"]).expect("answers");
+    assert!(keyspace.contains("db0:keys=1,expires=1,"), "INFO is no older than the last write: {keyspace}");
+
+    let ctl = |arguments: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_consort"));
+        command.args(["ctl", "--addr", &nodes[0].client]).args(arguments).output().expect("starts")
+    };
+    let output = ctl(&["status", "--json"]);
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("is JSON");
+    assert!(output.status.success(), "{report}");
+    assert_eq!(report["partitions"].as_array().map(Vec::len), Some(12));
+    assert_eq!(report["partitions"][0]["leader"], "n1");
+    assert_eq!(report["partitions"][0]["digests"], "equal");
+    assert_eq!(report["nodes"]["n1"]["status"]["counters"]["keys"], 1);
+    let output = ctl(&["transfer", "0", "n9"]);
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && text.contains("no node 'n9'; accepted: "), "{text}");
+    assert_eq!(dev.stop(), Some(0));
+}
+
+#[test]
 fn taken_ports_are_named() {
     let folder = Folder::new("ports");
     let base = free_base_port(3);

@@ -2,7 +2,7 @@
 
 use replication::contract::{Admin, Role};
 use replication::shard::PartitionStatus;
-use replication::{NodeId, PartitionId};
+use replication::{NodeId, PartitionId, Placement};
 use resp::Value;
 
 use super::connection::uptime_ms;
@@ -18,7 +18,7 @@ pub(super) const CONSORT: Container = Container {
             name: "replace",
             arity: 5,
             usage: "REPLACE <partition> <old-node> <new-node>",
-            about: "Replace one member of a partition by another. Nodes by name or id.",
+            about: "Give the place of a node that was lost to the one that was rebuilt for it. Nodes by name or id.",
             run: replace,
         },
         Subcommand {
@@ -54,8 +54,31 @@ fn transfer(call: &mut Call<'_>) -> Action {
 fn replace(call: &mut Call<'_>) -> Action {
     let state = call.context.cluster.state();
     match (partition(call, &state), node(call, 3, &state), node(call, 4, &state)) {
-        (Ok(partition), Ok(old), Ok(new)) => Action::Admin { partition, admin: Admin::Replace { old, new } },
+        (Ok(partition), Ok(old), Ok(new)) => match placed(call.context, &state, partition, new) {
+            Ok(()) => Action::Admin { partition, admin: Admin::Replace { old, new } },
+            Err(error) => error.into(),
+        },
         (Err(error), _, _) | (_, Err(error), _) | (_, _, Err(error)) => error.into(),
+    }
+}
+
+/// Does this node's name stand where the partition is placed? A node holds replicas of no other partitions, so a
+/// partition that was given to it would have a member that is never there.
+fn placed(context: &Context, state: &ClusterState, partition: PartitionId, new: NodeId) -> Result<(), Value> {
+    let config = &context.config;
+    let places: Vec<NodeId> = (0..config.nodes.len() as u64).map(NodeId).collect();
+    let placement = Placement::round_robin(&places, config.partitions, config.replication_factor);
+    let places = placement.get(partition).map_or(&[][..], |placed| &placed.replicas);
+    let names: Vec<&str> = places.iter().map(|place| config.nodes[place.0 as usize].name.as_str()).collect();
+    match state.node(new) {
+        Some(node) if names.contains(&node.name.as_str()) => Ok(()),
+        Some(node) => Err(error(format!(
+            "ERR partition {} is not placed on {}; accepted: the present id of {}",
+            partition.0,
+            node.name,
+            names.join(" or ")
+        ))),
+        None => Err(error(format!("ERR node {:016x} is not known here; has it been started?", new.0))),
     }
 }
 

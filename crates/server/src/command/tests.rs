@@ -8,8 +8,9 @@ use replication::{NodeId, PartitionId};
 use resp::{Protocol, Value};
 
 use super::{Action, COMMANDS, Call, Context, cluster_texts::hexadecimal_id};
+use crate::cluster::NodeView;
 use crate::cluster::tests::{status, three_nodes};
-use crate::config::{Sources, load};
+use crate::config::{Address, Sources, load};
 use crate::session::{ReplyMode, Session};
 
 mod cluster;
@@ -372,10 +373,31 @@ fn consort_orders_name_partition_and_nodes() {
         bench.error("CONSORT TRANSFER 1 n9"),
         "ERR no node 'n9'; accepted: an id of 16 hexadecimal digits, or n1, n2, n3"
     );
-    let admin = Admin::Replace { old: NodeId(1), new: NodeId(9) };
+}
+
+#[test]
+fn a_place_is_given_only_to_a_node_that_holds_replicas_there() {
+    let four = "n1=h:1/h:2,n2=h:3/h:4,n3=h:5/h:6,n4=h:7/h:8";
+    let mut bench = Bench::new(&[("nodes", four), ("name", "n1"), ("partitions", "6")]);
+    let rebuilt = |name: &str, id: u64| NodeView {
+        id: NodeId(id),
+        name: name.into(),
+        client: Address::loopback(1),
+        peer: Address::loopback(2),
+        alive: true,
+    };
+    bench.context.cluster.set_node(rebuilt("n2", 9));
+    bench.context.cluster.set_node(rebuilt("n4", 4));
+    let admin = Admin::Replace { old: NodeId(2), new: NodeId(9) };
+    let order = Action::Admin { partition: PartitionId(0), admin };
+    assert_eq!(bench.act("CONSORT REPLACE 0 0000000000000002 n2"), order);
     assert_eq!(
-        bench.act("CONSORT REPLACE 0 n1 0000000000000009"),
-        Action::Admin { partition: PartitionId(0), admin }
+        bench.error("CONSORT REPLACE 0 0000000000000002 n4"),
+        "ERR partition 0 is not placed on n4; accepted: the present id of n1 or n2 or n3"
+    );
+    assert_eq!(
+        bench.error("CONSORT REPLACE 0 n1 00000000000000aa"),
+        "ERR node 00000000000000aa is not known here; has it been started?"
     );
 }
 

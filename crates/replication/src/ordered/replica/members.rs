@@ -64,10 +64,17 @@ impl Replica {
             }
             None => {
                 let known = self.raft.membership();
-                if !known.voters.contains(&old) && !known.voters.contains(&new) {
+                let (has_old, has_new) = (known.voters.contains(&old), known.voters.contains(&new));
+                let refusal = match (has_old, has_new) {
+                    (false, false) => Some((old, "no member")),
+                    // One voter less would be another order. While joint the old one may be on its way out.
+                    (true, true) if known.outgoing.is_empty() => Some((new, "a member already")),
+                    _ => None,
+                };
+                if let Some((node, what)) = refusal {
                     if let Some(work) = work {
                         let text =
-                            format!("ERR node {} is no member of partition {}", old.0, self.partition.0);
+                            format!("ERR node {:016x} is {what} in partition {}", node.0, self.partition.0);
                         outbox.answers.push((work.requester, Reply::Refused(text)));
                     }
                     return;
@@ -97,7 +104,9 @@ impl Replica {
             return;
         }
         if learners.contains(&new) {
-            if self.raft.match_index(new).is_none_or(|matched| matched + 64 < self.raft.commit()) {
+            // One that acknowledged nothing yet is not caught up, however short the log.
+            let behind = |matched: u64| matched == 0 || matched + 64 < self.raft.commit();
+            if self.raft.match_index(new).is_none_or(behind) {
                 return;
             }
             learners.retain(|&node| node != new);
