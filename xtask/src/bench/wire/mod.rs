@@ -7,11 +7,12 @@ pub mod http2;
 pub mod resp;
 
 use bytes::BytesMut;
+use clap::ValueEnum;
 
 use super::keys::Key;
 
 /// What is measured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Operation {
     /// Write a value.
     Set,
