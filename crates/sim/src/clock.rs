@@ -46,7 +46,8 @@ impl Clock {
 
     /// The first true time at or after `from` at which the monotonic clock shows `local` or later, if its rate stays.
     pub fn true_at(&self, local: Time, from: TrueTime) -> TrueTime {
-        if local == Time::NEVER {
+        // Later than any run lasts is as good as never.
+        if local.0 > u64::MAX / 4 {
             return TrueTime::MAX;
         }
         let wanted = i128::from(local.0) - i128::from(self.anchor_local);

@@ -71,8 +71,8 @@ pub const EXPECTED: &[&str] = &[
     "raft.snapshot_taken",
     "raft.truncated",
     "log.recovered_entries",
-    "log.torn_tail",
-    "check.expired",
+    "log.recovered_snapshots",
+    "log.trimmed",
     "check.linearizable_keys",
 ];
 

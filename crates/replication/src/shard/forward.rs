@@ -198,8 +198,11 @@ impl Forwards {
         }
         let late: Vec<Sent> =
             self.sent.extract_if(.., |_, sent| sent.work.deadline <= now).map(|(_, sent)| sent).collect();
-        for Sent { partition, work, .. } in late {
-            self.stream(partition).under_way -= 1;
+        for Sent { partition, to, work } in late {
+            let stream = self.stream(partition);
+            stream.under_way -= 1;
+            // It may be there and not be heard: what comes next asks around again.
+            stream.hint = stream.hint.filter(|&hint| hint != to);
             let reply = if is_read(&work.call) {
                 Reply::Refused("TIMEOUT the leader of the partition did not answer in time".into())
             } else {

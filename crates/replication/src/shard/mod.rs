@@ -235,6 +235,8 @@ impl Shard {
             }
             Input::Disk { full } => self.each(|replica, _| replica.set_disk_full(full)),
             Input::PeerLost { node } => self.on_peer_lost(node, now),
+            // One that was overtaken by a newer one is not taken.
+            Input::Placement(placement) if placement.epoch < self.placement.epoch => {}
             Input::Placement(placement) => self.set_placement(placement, now),
             Input::Wake => self.wake(now),
         }

@@ -41,10 +41,21 @@ pub enum Intent {
     PairWrite { tag: String, value: u64, transaction: bool },
     /// Two keys of one slot are read together: by `MULTI ... EXEC` or by `MGET`.
     PairRead { tag: String, transaction: bool },
-    /// `WATCH` and `GET`, and once their answers are there `MULTI`, `SET`, `EXEC`.
-    CompareAndSet { key: String, value: u64, expected: Option<Option<u64>> },
+    /// `WATCH`; then `GET`; then `MULTI`, `SET`, `EXEC`.
+    CompareAndSet { key: String, value: u64, step: Step },
     /// `SET` and `GET` of a key of one's own, sent in one go: the read must see the write.
     Pipeline { key: String, value: u64 },
+}
+
+/// Where a compare-and-set stands.
+#[derive(Clone, Copy, Debug)]
+pub enum Step {
+    /// The key is to be watched.
+    Watch,
+    /// It is to be read.
+    Read,
+    /// It is to be written if it still holds this.
+    Write { expected: Option<u64> },
 }
 
 /// How an attempt ended.
@@ -174,9 +185,8 @@ impl Intent {
                     false => vec![command(&["MGET", &a, &b])],
                 }
             }
-            Intent::CompareAndSet { key, expected: None, .. } => {
-                vec![command(&["WATCH", key]), command(&["GET", key])]
-            }
+            Intent::CompareAndSet { key, step: Step::Watch, .. } => vec![command(&["WATCH", key])],
+            Intent::CompareAndSet { key, step: Step::Read, .. } => vec![command(&["GET", key])],
             Intent::CompareAndSet { key, value, .. } => {
                 vec![command(&["MULTI"]), set(key, *value, &None, &[]), command(&["EXEC"])]
             }
@@ -343,7 +353,7 @@ impl Intent {
                 }
                 register(tag, Operation::Read { value: a });
             }
-            Intent::CompareAndSet { key, value, expected: Some(expected) } => {
+            Intent::CompareAndSet { key, value, step: Step::Write { expected } } => {
                 if *reply != Value::NullArray || !sure {
                     register(key, Operation::CompareAndSet { expected: *expected, value: *value });
                 }

@@ -15,7 +15,7 @@ use crate::counters::Counters;
 use crate::history::{History, Interval};
 use crate::oracle::Violation;
 use crate::random::Random;
-use intent::{Intent, Outcome, encode_request, outcome_of};
+use intent::{Intent, Outcome, Step, encode_request};
 
 /// After this long without a definite answer to a token, the client leaves it at unknown.
 const TOKEN_PATIENCE: TrueTime = 20 * SECOND;
@@ -55,6 +55,8 @@ struct Running {
     answered: Option<Value>,
     expected: usize,
     replies: Vec<Value>,
+    /// It was sent and is not yet answered.
+    in_flight: bool,
 }
 
 /// What a client does next.
@@ -136,6 +138,7 @@ impl Client {
             answered: None,
             expected: 0,
             replies: Vec::new(),
+            in_flight: false,
         });
     }
 
@@ -145,6 +148,7 @@ impl Client {
         let commands = running.intent.commands();
         running.expected = commands.len();
         running.replies.clear();
+        running.in_flight = true;
         self.attempt += 1;
         let mut bytes = BytesMut::new();
         for arguments in &commands {
@@ -185,7 +189,7 @@ impl Client {
     /// As [`Client::on_bytes`].
     pub fn on_connection_lost(&mut self, shared: &mut Shared) -> Result<Next, Violation> {
         self.connection = None;
-        if self.running.is_none() {
+        if !self.running.as_ref().is_some_and(|running| running.in_flight) {
             return Ok(Next::Wait);
         }
         self.on_answered(shared)
@@ -194,6 +198,9 @@ impl Client {
     /// All replies are there that will ever be.
     fn on_answered(&mut self, shared: &mut Shared) -> Result<Next, Violation> {
         let Some(mut running) = self.running.take() else { return Ok(Next::Ready) };
+        // From here on no timeout of this attempt counts.
+        self.attempt += 1;
+        running.in_flight = false;
         let outcome = running.intent.outcome(&running.replies, running.expected);
         shared.counters.add(match outcome {
             Outcome::Done => "client.done",
@@ -203,7 +210,7 @@ impl Client {
         if running.answered.is_some() {
             return self.on_repeated(running, outcome);
         }
-        if let Intent::CompareAndSet { expected: None, .. } = running.intent {
+        if let Intent::CompareAndSet { step: Step::Watch | Step::Read, .. } = running.intent {
             return self.on_compared(running, outcome, shared);
         }
         if outcome != Outcome::Done && self.shall_retry(&running, outcome, shared) {
@@ -262,21 +269,25 @@ impl Client {
         Ok(Next::Ready)
     }
 
-    /// `WATCH` and `GET` were answered: now the transaction, on the same connection.
+    /// A step before the last of a compare-and-set was answered: now the next, on the same connection.
     fn on_compared(
         &mut self,
         running: Running,
         outcome: Outcome,
         shared: &mut Shared,
     ) -> Result<Next, Violation> {
-        let Intent::CompareAndSet { key, value, .. } = running.intent else { return Ok(Next::Ready) };
-        let watched = outcome_of(running.replies.first());
-        if outcome != Outcome::Done || watched != Outcome::Done || self.connection.is_none() {
+        let Intent::CompareAndSet { key, value, step } = running.intent else { return Ok(Next::Ready) };
+        if outcome != Outcome::Done || self.connection.is_none() {
+            // The connection may be watching the key: no other transaction must depend on that.
+            self.connection = None;
             return Ok(Next::Ready);
         }
-        let expected = running.replies.last().map(intent::optional_value).transpose()?;
+        let step = match (step, running.replies.last()) {
+            (Step::Read, Some(reply)) => Step::Write { expected: intent::optional_value(reply)? },
+            _ => Step::Read,
+        };
         self.running = Some(Running {
-            intent: Intent::CompareAndSet { key, value, expected },
+            intent: Intent::CompareAndSet { key, value, step },
             first_invoked: shared.at,
             replies: Vec::new(),
             ..running

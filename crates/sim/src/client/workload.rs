@@ -1,7 +1,7 @@
 //! What the clients of one simulation want, drawn at random: few keys at a time, so that clients collide, and new keys
 //! every few seconds, so that histories stay short and old keys have to survive what comes after.
 
-use super::intent::Intent;
+use super::intent::{Intent, Step};
 use crate::clock::{SECOND, TrueTime};
 use crate::random::Random;
 
@@ -78,7 +78,7 @@ impl Workload {
                     false => Intent::MGet { keys },
                 }
             }
-            6 => Intent::CompareAndSet { key: name("w", random), value: unique, expected: None },
+            6 => Intent::CompareAndSet { key: name("w", random), value: unique, step: Step::Watch },
             _ => Intent::Pipeline { key: format!("v{client}.{unique}"), value: unique },
         }
     }

@@ -6,7 +6,6 @@
 //! later time or never. A refused one must never show.
 
 pub mod counter;
-pub mod linear;
 pub mod list;
 pub mod register;
 
@@ -66,10 +65,10 @@ impl History {
             list::check(history).map_err(|text| Violation::new("list", format!("{key}: {text}")))?;
         }
         for (key, history) in &self.registers {
-            match register::check(history) {
+            match register::check(key, history) {
                 Ok(true) => counters.add("check.linearizable_keys"),
                 Ok(false) => counters.add("check.undecided_keys"),
-                Err(text) => return Err(Violation::new("register", format!("{key}: {text}"))),
+                Err(text) => return Err(Violation::new("register", text)),
             }
         }
         Ok(())

@@ -3,14 +3,16 @@
 //! Expiry is the one thing that happens by itself: a value with a time to live may be found gone from some moment on,
 //! and once it was found gone it must not come back without a write.
 
+use check::{Budget, Model, Outcome, Verdict};
+use serde::{Deserialize, Serialize};
+
 use super::Interval;
-use super::linear::{Model, Verdict, search};
 
 /// An operation with its interval.
 pub type Observed = (Interval, Operation);
 
 /// What was done and what was answered; `None` in place of an answer: unknown.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Operation {
     /// `SET`, or a part of `MSET` or of a transaction.
     Write { value: u64, lives_until: Option<u64> },
@@ -34,52 +36,91 @@ pub enum Operation {
 type State = Option<(u64, Option<u64>)>;
 
 /// The sequential register.
+#[derive(Debug, Default)]
 struct Register;
 
+/// An operation with its answer, and when that came: what has a time to live may be found gone from some time on.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+struct Input {
+    operation: Operation,
+    returned: u64,
+}
+
 impl Model for Register {
+    const NAME: &'static str = "register with expiry";
     type State = State;
-    type Operation = Operation;
+    type Input = Input;
+    type Output = ();
 
     fn initial(&self) -> State {
         None
     }
 
-    fn step(&self, state: &State, operation: &Operation, interval: &Interval) -> Vec<State> {
-        let mut next = Vec::with_capacity(2);
-        step_from(*state, operation, &mut next);
-        if let Some((_, Some(lives_until))) = state
-            && interval.returned >= *lives_until
-        {
-            step_from(None, operation, &mut next);
+    /// One state at the most: if the answer is known it tells whether a value had expired; and if it is not, that the
+    /// value had expired and nothing was changed is as if the operation had not taken effect.
+    fn step(&mut self, state: &State, input: &Input, _: Option<&()>) -> Option<State> {
+        let expired = match state {
+            Some((_, Some(lives_until))) if input.returned >= *lives_until => Some(None),
+            _ => None,
+        };
+        step_from(*state, &input.operation).or_else(|| step_from(expired?, &input.operation))
+    }
+
+    /// An answer that says that nothing is there may be what makes an expired value vanish for good, so it is no read.
+    fn is_read(input: &Input, _: Option<&()>) -> bool {
+        matches!(
+            input.operation,
+            Operation::Read { value: Some(_) } | Operation::WriteIfAbsent { set: Some(false), .. }
+        )
+    }
+
+    fn overwrites(input: &Input) -> Option<State> {
+        match input.operation {
+            Operation::Write { value, lives_until } => Some(Some((value, lives_until))),
+            Operation::Swap { value, .. } | Operation::CompareAndSet { value, .. } => {
+                Some(Some((value, None)))
+            }
+            _ => None,
         }
-        next
+    }
+
+    fn makes_use_of(&self, _: &State, input: &Input, _: Option<&()>) -> bool {
+        !matches!(input.operation, Operation::Write { .. })
+    }
+
+    fn describe_state(&self, state: &State) -> String {
+        format!("{state:?}")
+    }
+
+    fn describe(input: &Input, _: Option<&()>) -> String {
+        format!("{:?}", input.operation)
     }
 }
 
-fn step_from(state: State, operation: &Operation, next: &mut Vec<State>) {
+fn step_from(state: State, operation: &Operation) -> Option<State> {
     let there = state.is_some();
     let value_now = state.map(|(value, _)| value);
+    // Of two outcomes that are both possible for want of an answer, the one that changes something.
     let fits = |answer: &Option<bool>, truth: bool| answer.is_none_or(|answer| answer == truth);
     match operation {
-        Operation::Write { value, lives_until } => next.push(Some((*value, *lives_until))),
-        Operation::WriteIfAbsent { value, lives_until, set } if fits(set, !there) => {
-            next.push(if there { state } else { Some((*value, *lives_until)) });
+        Operation::Write { value, lives_until } => Some(Some((*value, *lives_until))),
+        Operation::WriteIfAbsent { set: Some(false), .. } if there => Some(state),
+        Operation::WriteIfAbsent { value, lives_until, set } if !there && fits(set, true) => {
+            Some(Some((*value, *lives_until)))
         }
         Operation::Swap { value, old } if old.is_none_or(|old| old == value_now) => {
-            next.push(Some((*value, None)));
+            Some(Some((*value, None)))
         }
-        Operation::CompareAndSet { expected, value } if *expected == value_now => {
-            next.push(Some((*value, None)));
-        }
-        Operation::Read { value } if *value == value_now => next.push(state),
-        Operation::Delete { found } if fits(found, there) => next.push(None),
+        Operation::CompareAndSet { expected, value } if *expected == value_now => Some(Some((*value, None))),
+        Operation::Read { value } if *value == value_now => Some(state),
+        Operation::Delete { found } if fits(found, there) => Some(None),
         Operation::Expire { lives_until, found } if fits(found, there) => {
-            next.push(state.map(|(value, _)| (value, Some(*lives_until))));
+            Some(state.map(|(value, _)| (value, Some(*lives_until))))
         }
         Operation::Persist { found } if fits(found, matches!(state, Some((_, Some(_))))) => {
-            next.push(state.map(|(value, _)| (value, None)));
+            Some(state.map(|(value, _)| (value, None)))
         }
-        _ => {}
+        _ => None,
     }
 }
 
@@ -105,6 +146,16 @@ impl Operation {
         }
     }
 
+    /// Does it write something with a time to live?
+    fn may_vanish(&self) -> bool {
+        match self {
+            Operation::Write { lives_until, .. } | Operation::WriteIfAbsent { lives_until, .. } => {
+                lives_until.is_some()
+            }
+            _ => false,
+        }
+    }
+
     /// Did it see that something was there, without seeing what?
     fn saw_presence(&self) -> bool {
         match self {
@@ -117,28 +168,41 @@ impl Operation {
     }
 }
 
-/// How many states the search may look at for one key.
-const LIMIT: usize = 200_000;
+/// What the search for one key may cost: a moment.
+const BUDGET: Budget = Budget { steps: 2_000_000, memory_bytes: 256 << 20 };
 
 /// Checks one key. `false`: the search was given up.
 ///
 /// # Errors
 /// What is wrong, in words.
-pub fn check(history: &[Observed]) -> Result<bool, String> {
+pub fn check(key: &str, history: &[Observed]) -> Result<bool, String> {
     let relevant = without_the_unseen(history);
     check_values_have_writers(&relevant)?;
-    match search(&Register, &relevant, LIMIT) {
-        Verdict::Linearizable => Ok(true),
-        Verdict::Undecided => Ok(false),
-        Verdict::Impossible { placed, stuck_at } => Err(format!(
-            "no order fits; {placed} operations could be placed, then not {}; around it:\n{}",
-            describe(&relevant[stuck_at]),
-            around(&relevant, stuck_at)
-        )),
+    let mut judged = check::History::new();
+    for (interval, operation) in &relevant {
+        let Interval { invoked, returned } = *interval;
+        let outcome = match interval.is_closed() {
+            true => Outcome::Done { at: returned, output: () },
+            false => Outcome::Unknown,
+        };
+        let input = Input { operation: operation.clone(), returned };
+        judged.push(check::Operation {
+            process: 0,
+            key: key.to_owned(),
+            input,
+            invoked_at: invoked,
+            outcome,
+        });
+    }
+    match check::check::<Register>(&judged, BUDGET) {
+        Verdict::Valid => Ok(true),
+        Verdict::Unknown { .. } => Ok(false),
+        Verdict::Invalid(failure) => Err(failure.text),
     }
 }
 
-/// Writes of unknown outcome that nobody saw can be taken as never having happened, which keeps the search small.
+/// Writes of unknown outcome that nobody saw can be taken as never having happened, which keeps the search small. Not so
+/// those with a time to live: they may explain why something was gone.
 fn without_the_unseen(history: &[Observed]) -> Vec<Observed> {
     let closed = || history.iter().filter(|(interval, _)| interval.is_closed());
     let last_presence = closed()
@@ -146,10 +210,12 @@ fn without_the_unseen(history: &[Observed]) -> Vec<Observed> {
         .map(|(interval, _)| interval.returned)
         .max()
         .unwrap_or(0);
-    let seen: std::collections::BTreeSet<u64> = closed().filter_map(|(_, op)| op.seen()).collect();
+    // An unknown one may have been seen by another unknown one (a compare-and-set).
+    let seen: std::collections::BTreeSet<u64> = history.iter().filter_map(|(_, op)| op.seen()).collect();
     let needed = |(interval, operation): &&Observed| {
         interval.is_closed()
             || interval.invoked < last_presence
+            || operation.may_vanish()
             || operation.written().is_none_or(|value| seen.contains(&value))
     };
     history.iter().filter(needed).cloned().collect()
@@ -178,17 +244,6 @@ fn describe((interval, operation): &Observed) -> String {
     format!("[{:.3}..{end} ms] {operation:?}", interval.invoked as f64 / 1e6)
 }
 
-/// The operations that stand near one in time.
-fn around(history: &[Observed], index: usize) -> String {
-    let mut sorted: Vec<&Observed> = history.iter().collect();
-    sorted.sort_by_key(|(interval, _)| interval.invoked);
-    let middle = sorted.iter().position(|observed| **observed == history[index]).unwrap_or(0);
-    let from = middle.saturating_sub(12);
-    let lines: Vec<String> =
-        sorted.iter().skip(from).take(20).map(|observed| format!("    {}", describe(observed))).collect();
-    lines.join("\n")
-}
-
 #[cfg(test)]
 mod tests {
     use super::Operation::*;
@@ -197,7 +252,7 @@ mod tests {
     fn legal(history: &[(u64, u64, Operation)]) -> bool {
         let history: Vec<Observed> =
             history.iter().map(|(from, to, op)| (Interval::new(*from, *to), op.clone())).collect();
-        check(&history) == Ok(true)
+        check("key", &history) == Ok(true)
     }
 
     const OPEN: u64 = u64::MAX;
@@ -230,6 +285,12 @@ mod tests {
         assert!(!legal(&twice), "not twice");
         let presence =
             [(1, OPEN, write(1)), (3, 4, WriteIfAbsent { value: 2, lives_until: None, set: Some(false) })];
+        let vanished = [
+            (1, 2, write(1)),
+            (3, OPEN, Write { value: 2, lives_until: Some(4) }),
+            (5, 6, Read { value: None }),
+        ];
+        assert!(legal(&vanished), "it expired unseen");
         assert!(legal(&presence), "it explains why another write found something");
     }
 
@@ -245,6 +306,18 @@ mod tests {
         );
         let kept = [(1, 2, set), (3, 4, Persist { found: Some(true) }), (11, 12, Read { value: None })];
         assert!(!legal(&kept), "made to stay and gone");
+        let due = Write { value: 1, lives_until: Some(0) };
+        let race =
+            [(1, 2, due), (3, 8, Delete { found: Some(true) }), (4, 7, Persist { found: Some(false) })];
+        assert!(legal(&race), "it did not expire, it was deleted first");
+        let expire = || Expire { lives_until: 0, found: Some(true) };
+        let persist = || Persist { found: Some(true) };
+        let again =
+            [(1, 2, write(1)), (3, 4, expire()), (5, 8, expire()), (6, 7, persist()), (9, 10, persist())];
+        assert!(
+            legal(&again),
+            "a second expiry that changed nothing at first sight, but did after the first was undone"
+        );
     }
 
     #[test]

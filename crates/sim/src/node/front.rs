@@ -39,6 +39,8 @@ struct Connection {
     slots: VecDeque<Slot>,
     transaction: Option<Vec<(&'static Command, Vec<Bytes>)>>,
     watches: Vec<Watch>,
+    /// A read that any replica may answer is under way: nothing more is taken until it is answered.
+    alone: bool,
 }
 
 /// A command that was read and is not yet answered.
@@ -85,6 +87,7 @@ impl Front {
             slots: VecDeque::new(),
             transaction: None,
             watches: Vec::new(),
+            alone: false,
         };
         self.connections.insert(connection, fresh);
     }
@@ -113,21 +116,37 @@ impl Front {
     ) -> Result<(), Violation> {
         let Some(open) = self.connections.get_mut(&connection) else { return Ok(()) };
         open.buffer.extend_from_slice(bytes);
+        self.take_commands(connection, now, placement, produced)
+    }
+
+    /// Takes the commands that are there, unless a read that stands alone has to be answered first.
+    fn take_commands(
+        &mut self,
+        connection: u64,
+        now: Now,
+        placement: &Placement,
+        produced: &mut Produced,
+    ) -> Result<(), Violation> {
         loop {
+            self.flush(connection, produced);
             let Some(open) = self.connections.get_mut(&connection) else { return Ok(()) };
+            open.alone &= !open.slots.is_empty();
+            if open.alone {
+                return Ok(());
+            }
             let decoded = open.decoder.decode(&mut open.buffer);
             let arguments = decoded.map_err(|error| Violation::new("resp", error.to_string()))?;
-            let Some(arguments) = arguments else { break };
+            let Some(arguments) = arguments else { return Ok(()) };
             let (slot, parts) = open.take_command(arguments, placement);
             self.submit(connection, slot, parts, now, produced);
         }
-        self.flush(connection, produced);
-        Ok(())
     }
 
     fn submit(&mut self, connection: u64, slot: Slot, parts: Vec<Part>, now: Now, produced: &mut Produced) {
         let Some(open) = self.connections.get_mut(&connection) else { return };
-        let ordered = slot.writes || !open.buffer.is_empty() || open.slots.iter().any(|slot| slot.answer.is_none());
+        let ordered =
+            slot.writes || !open.buffer.is_empty() || open.slots.iter().any(|slot| slot.answer.is_none());
+        open.alone = !ordered && !parts.is_empty();
         let number = open.first + open.slots.len() as u64;
         open.slots.push_back(slot);
         let deadline = now.time + REQUEST_TIMEOUT;
@@ -157,6 +176,8 @@ impl Front {
         &mut self,
         id: RequestId,
         reply: Reply,
+        now: Now,
+        placement: &Placement,
         produced: &mut Produced,
     ) -> Result<(), Violation> {
         let Some(pending) = self.pending.remove(&id) else {
@@ -165,14 +186,10 @@ impl Front {
                 format!("request {} was answered again with {reply:?}", id.0),
             ));
         };
-        match &reply {
-            Reply::Refused(text) if text.starts_with("UNKNOWN") => {
-                return Err(Violation::new("replies", format!("refused with {text:?}")));
-            }
-            Reply::Unknown(text) if !text.starts_with("UNKNOWN") => {
-                return Err(Violation::new("replies", format!("unknown with {text:?}")));
-            }
-            _ => {}
+        if let Reply::Refused(text) = &reply
+            && text.starts_with("UNKNOWN")
+        {
+            return Err(Violation::new("replies", format!("refused with {text:?}")));
         }
         let Some(open) = self.connections.get_mut(&pending.connection) else { return Ok(()) };
         let Some(slot) = open.slots.get_mut((pending.slot - open.first) as usize) else { return Ok(()) };
@@ -188,8 +205,7 @@ impl Front {
                 slot.answer = Some(value);
             }
         }
-        self.flush(pending.connection, produced);
-        Ok(())
+        self.take_commands(pending.connection, now, placement, produced)
     }
 
     /// Requests that should have been answered long ago.
@@ -251,7 +267,7 @@ impl Slot {
             return Value::error("UNKNOWN some keys may have been written and others not");
         }
         let unknown = replies.iter().find_map(|reply| match reply {
-            Reply::Unknown(text) => Some(text.clone()),
+            Reply::Unknown(text) => Some(format!("UNKNOWN {text}")),
             _ => None,
         });
         if let Some(text) = unknown {

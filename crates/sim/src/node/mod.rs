@@ -8,9 +8,10 @@ pub mod store;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use replication::contract::{Batch, Input, Output};
+use replication::contract::{Input, Output};
 use replication::shard::{Options, Shard};
 use replication::{NodeId, Now, PartitionId, Placement, Time};
+use storage::MemoryDisk;
 
 use crate::clock::{Clock, TrueTime};
 use crate::random::Random;
@@ -28,7 +29,7 @@ pub struct Node {
     /// What it holds.
     pub partitions: Vec<PartitionId>,
     /// Its disk, which outlives its processes.
-    pub disk: store::Disk,
+    pub disk: MemoryDisk,
     /// Its clocks.
     pub clock: Clock,
     /// Counts its processes: what was meant for an earlier one is void.
@@ -67,8 +68,6 @@ pub struct Process {
     pub wake_planned: TrueTime,
     /// Counts planned wake-ups: only the last one counts.
     pub wake_number: u64,
-    /// The last batch that was written.
-    pub written: u64,
     /// The last batch that is durable.
     pub synced: u64,
     /// A sync is under way.
@@ -80,13 +79,13 @@ pub struct Process {
 }
 
 /// What a process starts with.
-pub struct Start<'a> {
+pub struct Start {
     /// How the shard is made; node, incarnation and seed are filled in.
     pub options: Options,
     /// The placement that it knows.
     pub placement: Arc<Placement>,
-    /// Segment size and the like.
-    pub store: &'a store::Options,
+    /// How the log is kept.
+    pub journal: storage::journal::Options,
 }
 
 impl Node {
@@ -97,11 +96,11 @@ impl Node {
     pub fn start(
         &mut self,
         at: TrueTime,
-        start: Start<'_>,
+        start: Start,
         random: &mut Random,
-    ) -> Result<store::Found, store::Failure> {
+    ) -> Result<store::Found, store::Broken> {
         self.life += 1;
-        let (store, recovered, found) = Store::open(&self.disk, start.store)?;
+        let (store, recovered, found) = Store::open(&self.disk, start.journal, &start.placement)?;
         self.clock.restart(at, Time(random.below(1 << 40)));
         let options = Options {
             node: self.id,
@@ -122,7 +121,6 @@ impl Node {
             step_planned: false,
             wake_planned: TrueTime::MAX,
             wake_number: 0,
-            written: 0,
             synced: 0,
             syncing: false,
             told_full: false,
@@ -157,15 +155,5 @@ impl Process {
         }
         self.shard.finish(now, &mut outputs);
         outputs
-    }
-
-    /// Writes a batch; it is not durable yet.
-    ///
-    /// # Errors
-    /// The disk is full, or broken.
-    pub fn persist(&mut self, batch: &Batch) -> Result<(), store::Failure> {
-        self.store.write(batch)?;
-        self.written = batch.number;
-        Ok(())
     }
 }

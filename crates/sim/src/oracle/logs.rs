@@ -89,21 +89,26 @@ impl Logs {
         }
     }
 
-    /// A new leader's log ends at `last_index`.
+    /// The log of the leader of `term` ends at `last_index` as it begins to lead.
     ///
     /// # Errors
-    /// More than that was applied before.
-    pub fn on_leader(&self, node: NodeId, partition: PartitionId, last_index: u64) -> Result<(), Violation> {
-        if last_index >= self.highest(partition) {
-            return Ok(());
-        }
+    /// It lacks something that was applied in an earlier term. (What was applied in a later one it need not have: its
+    /// votes may have been on their way for long.)
+    pub fn on_leader(
+        &self,
+        node: NodeId,
+        partition: PartitionId,
+        term: u64,
+        last_index: u64,
+    ) -> Result<(), Violation> {
+        let Some(applied) = self.partitions.get(&partition) else { return Ok(()) };
+        let earlier = applied.entries.iter().rev().find(|(_, (applied_in, _))| *applied_in < term);
+        let Some((must_have, _)) = earlier.filter(|(index, _)| **index > last_index) else { return Ok(()) };
         Err(Violation::new(
             "leader completeness",
             format!(
-                "node {} leads partition {} with a log up to {last_index}, but {} was applied",
-                node.0,
-                partition.0,
-                self.highest(partition)
+                "node {} leads partition {} in term {term} with a log up to {last_index}, but {must_have} was applied",
+                node.0, partition.0
             ),
         ))
     }
@@ -138,8 +143,9 @@ mod tests {
     fn a_leader_must_have_what_was_applied() {
         let mut logs = Logs::default();
         assert_eq!(logs.on_applied(NodeId(1), P, 1, 1, 1), Ok(true));
-        assert!(logs.on_leader(NodeId(2), P, 0).is_err());
-        assert!(logs.on_leader(NodeId(2), P, 1).is_ok());
+        assert!(logs.on_leader(NodeId(2), P, 2, 0).is_err());
+        assert!(logs.on_leader(NodeId(2), P, 2, 1).is_ok());
+        assert!(logs.on_leader(NodeId(2), P, 1, 0).is_ok(), "elected late");
         assert!(logs.on_installed(NodeId(2), P, 2).is_err());
     }
 }

@@ -87,6 +87,7 @@ impl World {
     fn disconnect(&mut self, client: usize) {
         let Some(connection) = self.clients[client].connection.take() else { return };
         self.owners.remove(&connection.id);
+        self.last_answer.remove(&connection.id);
         if let Some(process) = &mut self.nodes[connection.node].process {
             process.front.disconnect(connection.id);
         }

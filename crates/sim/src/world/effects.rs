@@ -88,7 +88,7 @@ impl World {
         if self.leaders.on_leader(partition, term, id, incarnation)? {
             self.counters.add("raft.elections");
             if let Some(status) = status {
-                self.logs.on_leader(id, partition, status.last_index)?;
+                self.logs.on_leader(id, partition, term, status.last_index)?;
             }
         }
         Ok(())
@@ -115,7 +115,11 @@ impl World {
     pub(super) fn on_produced(&mut self, node: usize, life: u64, produced: Produced) {
         for (connection, bytes) in produced.answers {
             if let Some(&client) = self.owners.get(&connection) {
+                // A connection keeps the order of its bytes.
                 let at = self.at + self.random.between(20_000, 300_000);
+                let last = self.last_answer.entry(connection).or_default();
+                let at = at.max(*last + 1);
+                *last = at;
                 self.queue.push(at, Event::ToClient { client, connection, bytes });
             }
         }
@@ -146,6 +150,11 @@ impl World {
 
     /// Now and then: nothing may be left without an answer; which groups sleep?
     pub(super) fn look_around(&mut self) -> Result<(), Violation> {
+        for node in 0..self.nodes.len() {
+            if self.nodes[node].paused_until <= self.at {
+                self.look_for_room(node);
+            }
+        }
         for node in &self.nodes {
             let Some(process) = &node.process else { continue };
             if node.paused_until + 3000 * MILLISECOND > self.at && node.paused_until > 0 {

@@ -114,7 +114,6 @@ impl World {
                 self.nodes[node].full -= 1;
                 if self.nodes[node].full == 0 {
                     self.nodes[node].disk.limit_room(None);
-                    self.on_room(node)?;
                 }
             }
             Undo::Wall(node) => self.nodes[node].clock.set_wall_offset(0),
@@ -272,10 +271,15 @@ impl World {
     pub(super) fn on_sync_failed(&mut self, node: usize) {
         self.counters.add("disk.sync_failed");
         let lasts = self.nodes[node].sync_fails.take().unwrap_or(100 * MILLISECOND);
+        self.come_back(node, lasts);
+    }
+
+    /// A node that is down is started after a while.
+    pub(super) fn come_back(&mut self, node: usize, after: TrueTime) {
         self.nodes[node].kept_down += 1;
         let number = self.next_fault;
         self.next_fault += 1;
-        self.plan_undo(number, lasts, Undo::Start(vec![node]));
+        self.plan_undo(number, after, Undo::Start(vec![node]));
     }
 
     fn jump_wall_clock(&mut self, number: u64, lasts: TrueTime) {
@@ -320,7 +324,7 @@ impl World {
         let victim = &mut self.nodes[node];
         victim.id = new;
         victim.replaces = Some(old);
-        victim.disk = crate::node::store::Disk::new();
+        victim.disk = storage::MemoryDisk::new();
         victim.kept_down += 1;
         self.rebuilding = victim.partitions.iter().map(|&partition| (partition, old, new)).collect();
         self.plan_undo(number, lasts, Undo::Start(vec![node]));

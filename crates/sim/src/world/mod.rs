@@ -75,6 +75,7 @@ pub struct World {
     scenario: Scenario,
     random: Random,
     at: TrueTime,
+    events: u64,
     queue: Queue<Event>,
     nodes: Vec<Node>,
     index_of: BTreeMap<NodeId, usize>,
@@ -86,6 +87,8 @@ pub struct World {
     next_unique: u64,
     /// By connection: the client.
     owners: BTreeMap<u64, usize>,
+    /// By connection: when the last bytes arrive at the client.
+    last_answer: BTreeMap<u64, TrueTime>,
     rest_until: TrueTime,
     /// What clients are to do in the later stages, each at its node if one is given.
     tasks: VecDeque<(Option<usize>, Intent)>,
@@ -95,6 +98,8 @@ pub struct World {
     next_fault: u64,
     /// Nodes that lost their disk and are not yet members again: by partition, who waits to replace whom.
     rebuilding: Vec<(PartitionId, NodeId, NodeId)>,
+    /// A violation found where it cannot be returned.
+    alarm: Option<Violation>,
     leaders: Leaders,
     logs: Logs,
     leases: Leases,
@@ -126,6 +131,7 @@ impl World {
             stage_ends: scenario.breaks_until,
             random,
             at: 0,
+            events: 0,
             queue: Queue::default(),
             nodes,
             index_of: ids.iter().enumerate().map(|(index, &id)| (id, index)).collect(),
@@ -135,12 +141,14 @@ impl World {
             next_connection: 1,
             next_unique: 1,
             owners: BTreeMap::new(),
+            last_answer: BTreeMap::new(),
             rest_until: 0,
             tasks: VecDeque::new(),
             stage: Stage::Break,
             undos: BTreeMap::new(),
             next_fault: 1,
             rebuilding: Vec::new(),
+            alarm: None,
             leaders: Leaders::default(),
             logs: Logs::default(),
             leases: Leases::default(),
@@ -179,8 +187,19 @@ impl World {
         while self.stage != Stage::Over {
             let Some((at, event)) = self.queue.pop() else { break };
             debug_assert!(at >= self.at);
+            self.events += 1;
+            if self.events > EVENT_LIMIT {
+                let seconds = self.at / SECOND;
+                return Err(Violation::new(
+                    "progress",
+                    format!("{EVENT_LIMIT} events in {seconds} s: something spins"),
+                ));
+            }
             self.at = at;
             self.happen(event)?;
+            if let Some(violation) = self.alarm.take() {
+                return Err(violation);
+            }
         }
         self.history.check(&mut self.counters)
     }
@@ -194,7 +213,10 @@ impl World {
                 self.take_in(node, life, input);
                 Ok(())
             }
-            Event::Synced { node, life, number, done } => self.on_synced(node, life, number, done),
+            Event::Synced { node, life, number, done } => {
+                self.on_synced(node, life, number, done);
+                Ok(())
+            }
             Event::Step { node, life } => self.on_step(node, life),
             Event::Wake { node, life, number } => {
                 self.on_wake(node, life, number);
@@ -223,7 +245,7 @@ fn new_node(id: NodeId, placement: &Placement, wall_trusted: bool, random: &mut 
     Node {
         id,
         partitions: held.map(|(_, number)| PartitionId(number)).collect(),
-        disk: crate::node::store::Disk::new(),
+        disk: storage::MemoryDisk::new(),
         clock: Clock::new(0, replication::Time(random.below(1 << 40)), rate, skew),
         life: 0,
         process: None,
@@ -236,5 +258,7 @@ fn new_node(id: NodeId, placement: &Placement, wall_trusted: bool, random: &mut 
     }
 }
 
+/// Far more than any run needs.
+const EVENT_LIMIT: u64 = 5_000_000;
 /// How long things may take after everything was healed.
 const PROGRESS_BOUND: TrueTime = 20 * SECOND;

@@ -1,13 +1,13 @@
 //! What happens at nodes: messages come in, batches are stepped, disks complete, processes start and die.
 
 use bytes::{Bytes, BytesMut};
-use replication::contract::{Input, Output, Role, SnapshotWrite};
+use replication::contract::{Batch, Input, Output, SnapshotWrite};
 use replication::{NodeId, wire};
 
 use super::{Event, World};
 use crate::clock::{MILLISECOND, TrueTime};
-use crate::node::store::Failure;
-use crate::node::{Start, store};
+use crate::node::Start;
+use crate::node::store::Broken;
 use crate::oracle::Violation;
 
 /// The shortest time between a wake-up and the next: a shard that always wants to be woken at once does not stop time.
@@ -25,17 +25,29 @@ impl World {
         options.raft = self.scenario.raft.clone();
         options.snapshot_log_bytes = self.scenario.snapshot_log_bytes;
         options.announce_applied = true;
-        let store = store::Options { segment_bytes: self.scenario.segment_bytes };
-        let start = Start { options, placement: self.placement.clone(), store: &store };
+        let journal = storage::journal::Options {
+            segment_bytes: self.scenario.segment_bytes,
+            maintain_bytes: self.scenario.segment_bytes / 4,
+            ..storage::journal::Options::default()
+        };
+        let start = Start { options, placement: self.placement.clone(), journal };
         let started = self.nodes[node].start(self.at, start, &mut self.random);
-        let found = started.map_err(|failure| {
-            Violation::new("recovery", format!("node {} does not start: {failure:?}", self.nodes[node].id.0))
-        })?;
+        let found = match started {
+            Ok(found) => found,
+            // Without any room a process may not even start; it is tried again.
+            Err(_) if self.nodes[node].full > 0 => {
+                self.counters.add("disk.too_full_to_start");
+                self.come_back(node, 300 * MILLISECOND);
+                return Ok(());
+            }
+            Err(Broken(text)) => {
+                let id = self.nodes[node].id.0;
+                return Err(Violation::new("recovery", format!("node {id} does not start: {text}")));
+            }
+        };
         let (id, life) = (self.nodes[node].id, self.nodes[node].life);
         self.counters.add_many("log.recovered_entries", found.entries);
-        if found.torn {
-            self.counters.add("log.torn_tail");
-        }
+        self.counters.add_many("log.recovered_snapshots", found.snapshots);
         self.story.mark(self.at, 1, id.0);
         self.tell(|| format!("node {} starts (life {life}, {} entries found)", id.0, found.entries));
         self.logs.on_start(id);
@@ -134,7 +146,7 @@ impl World {
             if more {
                 self.plan_step(node, life);
             }
-            self.start_sync(node, life)?;
+            self.start_sync(node, life);
             self.plan_wake(node, life);
         }
         Ok(())
@@ -181,12 +193,7 @@ impl World {
             }
             match output {
                 Output::Send { to, message } => self.send(node, to, &message),
-                Output::Persist(batch) => {
-                    let Some(process) = self.process(node, life) else { return Ok(()) };
-                    let result = process.persist(&batch);
-                    self.count_writes(node, &batch);
-                    self.on_disk_result(node, result)?;
-                }
+                Output::Persist(batch) => self.on_persist(node, life, batch),
                 Output::Fetch { partition, from, to, max_bytes } => {
                     self.counters.add("raft.fetch");
                     let Some(process) = self.process(node, life) else { return Ok(()) };
@@ -196,14 +203,15 @@ impl World {
                             let input = Input::Fetched { partition, from, entries };
                             self.queue.push(at, Event::Completed { node, life, input });
                         }
-                        Err(failure) => self.on_disk_result(node, Err(failure))?,
+                        Err(broken) => self.on_disk_result(node, Err(broken)),
                     }
                 }
-                Output::Snapshot(write) => self.on_snapshot_write(node, life, write)?,
+                Output::Snapshot(write) => self.on_snapshot_write(node, life, write),
                 Output::Reply { id, reply } => {
                     let mut produced = Default::default();
+                    let (now, placement) = (self.nodes[node].now(self.at), self.placement.clone());
                     let Some(process) = self.process(node, life) else { return Ok(()) };
-                    process.front.on_reply(id, reply, &mut produced)?;
+                    process.front.on_reply(id, reply, now, &placement, &mut produced)?;
                     self.on_produced(node, life, produced);
                 }
                 Output::Event(event) => self.on_event(node, event, &mut touched)?,
@@ -242,24 +250,54 @@ impl World {
         }
     }
 
-    fn on_snapshot_write(&mut self, node: usize, life: u64, write: SnapshotWrite) -> Result<(), Violation> {
-        let answer = match &write {
-            SnapshotWrite::Chunk { partition, snapshot, sequence, .. }
-            | SnapshotWrite::Finish { partition, snapshot, sequence, .. } => {
-                Some((*partition, *snapshot, *sequence))
+    fn on_persist(&mut self, node: usize, life: u64, batch: Batch) {
+        self.count_writes(node, &batch);
+        let Some(process) = self.process(node, life) else { return };
+        let result = process.store.write(batch);
+        self.on_disk_result(node, result);
+        self.tell_of_room(node, life);
+    }
+
+    fn on_snapshot_write(&mut self, node: usize, life: u64, write: SnapshotWrite) {
+        let Some(process) = self.process(node, life) else { return };
+        match process.store.snapshot(write) {
+            Ok(None) => {}
+            Ok(Some(input)) => {
+                let at = self.at + self.sync_time(node);
+                self.queue.push(at, Event::Completed { node, life, input });
             }
-            SnapshotWrite::Abort { .. } => None,
-        };
-        let Some(process) = self.process(node, life) else { return Ok(()) };
-        let result = process.store.snapshot(write);
-        let written = result.is_ok();
-        self.on_disk_result(node, result)?;
-        if let (true, Some((partition, snapshot, sequence))) = (written, answer) {
-            let at = self.at + self.sync_time(node);
-            let input = Input::SnapshotWritten { partition, snapshot, sequence };
-            self.queue.push(at, Event::Completed { node, life, input });
+            Err(broken) => self.on_disk_result(node, Err(broken)),
         }
-        Ok(())
+        self.tell_of_room(node, life);
+    }
+
+    /// Tells the shard when the disk has run full, and when it has room again.
+    pub(super) fn tell_of_room(&mut self, node: usize, life: u64) {
+        let Some(process) = self.process(node, life) else { return };
+        let full = process.store.is_full();
+        if full == process.told_full {
+            return;
+        }
+        process.told_full = full;
+        let id = self.nodes[node].id.0;
+        self.tell(|| format!("node {id}: the disk {}", if full { "is full" } else { "has room again" }));
+        if full {
+            self.counters.add("disk.full");
+        }
+        self.take_in(node, life, Input::Disk { full });
+    }
+
+    /// A driver whose disk is full looks again from time to time.
+    pub(super) fn look_for_room(&mut self, node: usize) {
+        let life = self.nodes[node].life;
+        let Some(process) = self.process(node, life) else { return };
+        if !process.told_full {
+            return;
+        }
+        let result = process.store.try_again();
+        self.on_disk_result(node, result);
+        self.tell_of_room(node, life);
+        self.start_sync(node, life);
     }
 
     fn sync_time(&mut self, node: usize) -> TrueTime {
@@ -271,61 +309,44 @@ impl World {
 
     /// If something was written since the last sync and none is under way, one begins. Whether the disk is done early and
     /// the answer takes its time, or the other way round, nobody can tell; both are tried.
-    fn start_sync(&mut self, node: usize, life: u64) -> Result<(), Violation> {
+    fn start_sync(&mut self, node: usize, life: u64) {
         let takes = self.sync_time(node);
         let early = self.random.chance(500);
         let at = self.at + takes;
-        let Some(process) = self.process(node, life) else { return Ok(()) };
-        if process.syncing || process.written == process.synced {
-            return Ok(());
+        let Some(process) = self.process(node, life) else { return };
+        if process.syncing || process.store.written == process.synced {
+            return;
         }
         process.syncing = true;
-        let number = process.written;
+        let number = process.store.written;
         let result = if early { process.store.sync() } else { Ok(()) };
         self.queue.push(at, Event::Synced { node, life, number, done: early });
         self.on_disk_result(node, result)
     }
 
-    pub(super) fn on_synced(
-        &mut self,
-        node: usize,
-        life: u64,
-        number: u64,
-        done: bool,
-    ) -> Result<(), Violation> {
-        let Some(process) = self.process(node, life) else { return Ok(()) };
+    pub(super) fn on_synced(&mut self, node: usize, life: u64, number: u64, done: bool) {
+        let Some(process) = self.process(node, life) else { return };
         let result = if done { Ok(()) } else { process.store.sync() };
         if result.is_ok() {
             process.syncing = false;
             process.synced = number;
             self.take_in(node, life, Input::Persisted { number });
-            self.start_sync(node, life)?;
+            self.start_sync(node, life);
         }
-        self.on_disk_result(node, result)
+        self.on_disk_result(node, result);
     }
 
-    /// A failed sync or write ends the process; a full disk does not.
-    fn on_disk_result(&mut self, node: usize, result: Result<(), Failure>) -> Result<(), Violation> {
-        match result {
-            Ok(()) | Err(Failure::Full) => Ok(()),
-            Err(Failure::Broken(text)) => {
-                let id = self.nodes[node].id;
-                self.tell(|| format!("node {}: {text}", id.0));
-                self.counters.add("disk.broken");
-                self.kill_node(node, false);
-                Ok(())
+    /// A failed sync or write ends the process; it is started again after a while.
+    fn on_disk_result(&mut self, node: usize, result: Result<(), Broken>) {
+        if let Err(Broken(text)) = result {
+            let id = self.nodes[node].id.0;
+            self.tell(|| format!("node {id}: {text}"));
+            if self.nodes[node].sync_fails.is_none() {
+                let text = format!("node {id} stops though nothing was done to its disk: {text}");
+                self.alarm.get_or_insert(Violation::new("storage", text));
             }
+            self.kill_node(node, false);
+            self.on_sync_failed(node);
         }
-    }
-
-    /// A disk has room again.
-    pub(super) fn on_room(&mut self, _node: usize) -> Result<(), Violation> {
-        Ok(())
-    }
-
-    /// Does this node lead something?
-    pub(super) fn leads(&self, node: usize) -> bool {
-        let process = self.nodes[node].process.as_ref();
-        process.is_some_and(|process| process.shard.status().iter().any(|status| status.role == Role::Leader))
     }
 }

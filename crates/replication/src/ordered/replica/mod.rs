@@ -263,13 +263,19 @@ impl Replica {
         self.announce_lease(now, outbox);
     }
 
-    /// Oracles check that no two leaders hold leases at once.
+    /// Oracles check that no two leaders hold leases at once. A lease that was told and is given up early (leadership is
+    /// handed over) is told as ending now.
     fn announce_lease(&mut self, now: Now, outbox: &mut Outbox) {
-        if self.options.announce_applied
-            && self.raft.has_lease(now.time)
-            && self.raft.lease_until() != self.announced_lease
-        {
-            let (partition, term, until) = (self.partition, self.raft.term(), self.raft.lease_until());
+        if !self.options.announce_applied {
+            return;
+        }
+        let until = match self.raft.has_lease(now.time) {
+            true => self.raft.lease_until(),
+            false if self.announced_lease > now.time => now.time,
+            false => return,
+        };
+        if until != self.announced_lease {
+            let (partition, term) = (self.partition, self.raft.term());
             self.announced_lease = until;
             outbox.event(Event::Lease { partition, term, until });
         }
