@@ -18,6 +18,7 @@ import time
 
 import redis
 from redis.backoff import NoBackoff
+from redis.cluster import ClusterNode, RedisCluster
 from redis.retry import Retry
 
 from common import NODES, run, same, true, until
@@ -157,11 +158,16 @@ def kill_a_leader(number):
     survivor = (victim + 1) % len(NODES)
     # Stays below the time after which a request is given up, so that a try does not outlast the election.
     client = connect(survivor, timeout=0.25)
+    cluster = RedisCluster(startup_nodes=[ClusterNode(*node) for node in NODES], socket_timeout=3.0)
     true(write_probe(client, number), "a write before the kill")
+    true(write_probe(cluster, number), "a write of a cluster client before the kill")
     os.kill(nodes()[victim]["pid"], signal.SIGKILL)
     begin = time.monotonic()
     until(lambda: write_probe(client, number), "writes after a kill", seconds=10)
     print(f"writes went on {(time.monotonic() - begin) * 1000:.0f} ms after n{victim + 1} was killed", flush=True)
+    until(lambda: write_probe(cluster, number), "a cluster client finds the new leader", seconds=10)
+    print(f"a cluster client wrote {(time.monotonic() - begin) * 1000:.0f} ms after the kill", flush=True)
+    cluster.close()
     time.sleep(BETWEEN_SECONDS)
     restart(victim)
 
