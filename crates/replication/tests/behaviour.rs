@@ -390,6 +390,36 @@ fn leadership_is_handed_over_and_every_request_is_served() {
     assert!(done >= 39, "a transfer refuses next to nothing: {done}");
 }
 
+#[test]
+fn a_write_that_fits_into_no_frame_is_refused() {
+    let mut cluster = Cluster::with(3, |options| options.max_payload_bytes = 10_000);
+    let leader = cluster.leader();
+    assert_eq!(cluster.ask(leader, &["SETRANGE", "{a}big", "9000", "x"]), integer(9_001));
+    assert_eq!(cluster.ask(leader, &["COPY", "{a}big", "{a}copy"]), integer(1));
+    let copies: &[&[&str]] = &[&["COPY", "{a}big", "{a}b"], &["COPY", "{a}big", "{a}c"]];
+    let id = cluster.send(leader, transaction(copies, Vec::new()), false);
+    match cluster.wait(id) {
+        Reply::Refused(text) => assert!(text.starts_with("ERR "), "{text}"),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(cluster.ask(leader, &["EXISTS", "{a}b"]), integer(0));
+}
+
+/// A node that stops hands over, to one that lives, and does not take leadership back although it is preferred.
+#[test]
+fn a_node_that_stops_leads_nothing_any_more() {
+    let mut cluster = Cluster::new(3);
+    let leader = cluster.leader();
+    assert_eq!(cluster.ask(leader, &["SET", "key", "value"]), ok());
+    cluster.retire(leader);
+    for _ in 0..50 {
+        cluster.run_for(Duration::from_millis(100));
+    }
+    assert!(cluster.shard(leader).leads_none());
+    assert_ne!(cluster.leader(), leader);
+    assert_eq!(cluster.ask(leader, &["GET", "key"]), bulk("value"), "it still serves until it is gone");
+}
+
 /// A request for a leader that is gone waits for the next one; it is not sent into the void and then called unknown.
 #[test]
 fn requests_wait_for_the_next_leader() {

@@ -299,6 +299,8 @@ fn make_shard(index: usize, node: &Node, recovered: Vec<Recovered>) -> Shard {
             ..raft::Options::default()
         },
         snapshot_log_bytes: config.storage.snapshot_log_bytes,
+        // What a client may send has to fit, with a little for the rest of the entry.
+        max_payload_bytes: (config.limits.request_bytes + (1 << 20)).max(64 << 20),
         token_retention_ms: config.tokens.retention.as_millis() as u64,
         token_limit: config.tokens.limit,
         replaces: node.identity.replaces(),

@@ -35,6 +35,8 @@ use self::strategy::Strategy;
 const SWEEP_INTERVAL: Duration = Duration::from_millis(100);
 /// How often a node without data asks to be let in.
 const REBUILD_INTERVAL: Duration = Duration::from_millis(500);
+/// How often a node that stops tries again to hand over what it leads.
+const HAND_OVER_INTERVAL: Duration = Duration::from_millis(100);
 
 /// What a shard is made with.
 #[derive(Clone, Debug)]
@@ -51,6 +53,9 @@ pub struct Options {
     pub raft: raft::Options,
     /// A partition's log is cut by a snapshot when it holds more bytes than this (or than its table, if that is more).
     pub snapshot_log_bytes: u64,
+    /// A write whose log entry would be larger than this is refused: it has to fit into one frame to each peer, and holds
+    /// up heartbeats while it is on its way.
+    pub max_payload_bytes: usize,
     /// How long an idempotency token is remembered after its write, in milliseconds.
     pub token_retention_ms: u64,
     /// How many tokens a partition remembers at the most; the oldest go first.
@@ -71,6 +76,7 @@ impl Options {
             seed,
             raft: raft::Options::default(),
             snapshot_log_bytes: 64 << 20,
+            max_payload_bytes: 64 << 20,
             token_retention_ms: 600_000,
             token_limit: 100_000,
             replaces: None,
@@ -127,6 +133,7 @@ pub struct Shard {
     arrivals: u64,
     next_sweep: Time,
     next_rebuild: Time,
+    next_hand_over: Time,
 }
 
 /// A look at one partition, for `INFO`, `CLUSTER` and `ctl status`.
@@ -201,6 +208,7 @@ impl Shard {
             arrivals: 0,
             next_sweep: Time::NEVER,
             next_rebuild,
+            next_hand_over: Time::NEVER,
         };
         shard.set_placement(placement, now);
         shard
@@ -439,6 +447,9 @@ impl Shard {
         if self.next_rebuild <= now.time {
             self.ask_to_be_let_in(now);
         }
+        if self.next_hand_over <= now.time {
+            self.hand_over(now);
+        }
     }
 
     /// A node that lost its disk asks the leaders of its partitions to take it in for the node that it was.
@@ -503,7 +514,7 @@ impl Shard {
     pub fn wake_at(&self) -> Time {
         let timer = self.timers.first().map_or(Time::NEVER, |&(at, _)| at);
         let own = self.peers.wake_at().min(self.forwards.wake_at());
-        timer.min(own).min(self.next_sweep).min(self.next_rebuild)
+        timer.min(own).min(self.next_sweep).min(self.next_rebuild).min(self.next_hand_over)
     }
 
     /// The state of each partition.
@@ -526,9 +537,15 @@ impl Shard {
         node == self.options.node || self.peers.is_alive(node, now.time)
     }
 
-    /// Hands over every leadership held here (graceful stop); go on stepping until [`Shard::leads_none`].
+    /// Hands over every leadership held here and takes none any more (graceful stop); go on stepping until
+    /// [`Shard::leads_none`].
     pub fn hand_over(&mut self, now: Now) {
-        self.each(|replica, _| replica.hand_over(now));
+        self.next_hand_over = if self.leads_none() { Time::NEVER } else { now.time + HAND_OVER_INTERVAL };
+        let peers = &self.peers;
+        for (&partition, replica) in &mut self.replicas {
+            self.touched.insert(partition);
+            replica.hand_over(now, &|node| peers.is_alive(node, now.time));
+        }
     }
 
     /// Does this node lead nothing (any more)?

@@ -105,8 +105,8 @@ impl Strategy {
         each!(self, replica => replica.finish(now, outbox))
     }
 
-    pub fn hand_over(&mut self, now: Now) {
-        each!(self, replica => replica.hand_over(now))
+    pub fn hand_over(&mut self, now: Now, alive: &dyn Fn(NodeId) -> bool) {
+        each!(self, replica => replica.hand_over(now, alive))
     }
 
     pub fn status(&self) -> PartitionStatus {

@@ -280,6 +280,14 @@ impl Cluster {
         }
     }
 
+    /// The node is about to stop.
+    pub fn retire(&mut self, id: NodeId) {
+        let now = self.now;
+        let node = self.node(id);
+        node.shard.as_mut().expect("the node runs").hand_over(now);
+        node.inputs.push_back(Input::Wake);
+    }
+
     /// How often a node was woken by the clock so far.
     pub fn wakes(&self, id: NodeId) -> u64 {
         self.nodes[&id].wakes

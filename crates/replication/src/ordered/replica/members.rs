@@ -146,15 +146,15 @@ impl Replica {
         if self.was_leader && elsewhere { self.leading_since + HAND_OVER_EVERY } else { Time::NEVER }
     }
 
-    /// Hands leadership to the most advanced other voter (graceful stop).
-    pub fn hand_over(&mut self, now: Now) {
+    /// Hands leadership to the most advanced other voter that is alive, and takes it no more (graceful stop).
+    pub fn hand_over(&mut self, now: Now, alive: &dyn Fn(NodeId) -> bool) {
+        self.retiring = true;
         if !self.raft.is_leader() {
             return;
         }
         let voters = self.raft.membership().voters.clone();
-        let others = voters.into_iter().filter(|&node| node != self.options.node);
-        let best = others.max_by_key(|&node| self.raft.match_index(node));
-        if let Some(best) = best {
+        let others = voters.into_iter().filter(|&node| node != self.options.node && alive(node));
+        if let Some(best) = others.max_by_key(|&node| self.raft.match_index(node)) {
             let _ = self.raft.transfer(best, now.time);
         }
     }

@@ -92,6 +92,8 @@ pub(crate) struct Replica {
     was_quiet: bool,
     leading_since: Time,
     disk_full: bool,
+    /// This node is about to stop: leadership is not taken back.
+    retiring: bool,
     seed: u64,
     announced_lease: Time,
     effects: Effects,
@@ -152,6 +154,7 @@ impl Replica {
             was_quiet: false,
             leading_since: Time::default(),
             disk_full: false,
+            retiring: false,
             seed,
             announced_lease: Time::default(),
             effects: Effects::default(),
@@ -172,6 +175,9 @@ impl Replica {
 
     /// A message of the consensus.
     pub fn step(&mut self, from: NodeId, message: raft::Message, now: Now) {
+        if self.retiring && matches!(message, raft::Message::TimeoutNow { .. }) {
+            return;
+        }
         self.raft.step(from, message, now.time);
     }
 

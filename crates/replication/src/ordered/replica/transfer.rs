@@ -22,6 +22,8 @@ use crate::wire::{Message, SnapshotAck, SnapshotChunk};
 
 /// Chunks on their way at a time.
 const CHUNKS_AHEAD: usize = 4;
+/// Pieces that came and are not on the disk: with more the sender is held back, so that they do not pile up in memory.
+const PIECES_AHEAD: u64 = 8;
 /// Nothing acknowledged for this long: sent again from the last acknowledged position.
 const RESEND_AFTER: Duration = Duration::from_millis(500);
 /// Nothing acknowledged for this long: given up, so that the log need not be kept any longer.
@@ -51,6 +53,10 @@ pub(crate) struct Incoming {
     next: Option<Position>,
     file: u64,
     sequence: u64,
+    /// Pieces that are on the disk.
+    written: u64,
+    /// The leader waits for an acknowledgement that is held back until the disk has caught up.
+    owed_to: Option<NodeId>,
     /// Everything came and the file is being made durable.
     finishing: Option<(NodeId, Tail)>,
 }
@@ -251,7 +257,16 @@ impl Replica {
         }
         let file = self.next_snapshot_id();
         let table = self.empty_table();
-        self.incoming = Some(Incoming { meta, table, next: Some(0), file, sequence: 0, finishing: None });
+        self.incoming = Some(Incoming {
+            meta,
+            table,
+            next: Some(0),
+            file,
+            sequence: 0,
+            written: 0,
+            owed_to: None,
+            finishing: None,
+        });
     }
 
     fn take_chunk(&mut self, from: NodeId, chunk: SnapshotChunk, outbox: &mut Outbox) {
@@ -288,6 +303,10 @@ impl Replica {
                 bytes,
             }));
         }
+        if incoming.sequence > incoming.written + PIECES_AHEAD {
+            incoming.owed_to = Some(from);
+            return;
+        }
         let wanted = incoming.next.unwrap_or(Position::MAX);
         self.acknowledge(from, index, Some(wanted), outbox);
     }
@@ -318,6 +337,11 @@ impl Replica {
             return false;
         };
         if sequence != incoming.sequence || incoming.finishing.is_none() {
+            incoming.written = incoming.written.max(sequence + 1);
+            let (index, wanted) = (incoming.meta.index, incoming.next.unwrap_or(Position::MAX));
+            if let Some(leader) = incoming.owed_to.take() {
+                self.acknowledge(leader, index, Some(wanted), outbox);
+            }
             return true;
         }
         let Some(incoming) = self.incoming.take() else { return true };

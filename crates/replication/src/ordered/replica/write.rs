@@ -116,7 +116,16 @@ impl Replica {
     ) {
         let kept = token.clone().map(|token| (token, encode_value(&reply)));
         let payload = Payload { time_ms, token: kept, mutation };
-        match self.raft.propose(payload.encode(), now.time) {
+        let bytes = payload.encode();
+        if bytes.len() > self.options.max_payload_bytes {
+            let most = self.options.max_payload_bytes;
+            let text = format!(
+                "ERR the write takes {} bytes in the log, and {most} is the most, nothing was done",
+                bytes.len()
+            );
+            return outbox.answers.push((work.requester, Reply::Refused(text)));
+        }
+        match self.raft.propose(bytes, now.time) {
             Ok(index) => {
                 if let Some(mutation) = &payload.mutation {
                     self.pending.record(index, mutation);
