@@ -123,6 +123,8 @@ impl Http2 {
                 self.body(stream)?.extend_from_slice(payload);
                 self.report(payload.len() as u32, out);
             }
+            // A server that was done before it saw the end of the request closes a second time, which means nothing.
+            RST_STREAM if self.body(stream).is_err() && u64::from(stream) < self.begun * 2 => return Ok(()),
             RST_STREAM => self.body(stream)?.clear(),
             SETTINGS if flags & ACK == 0 => frame(SETTINGS, ACK, 0, &[], out),
             PING if flags & ACK == 0 => frame(PING, ACK, 0, payload, out),
@@ -234,6 +236,20 @@ mod tests {
         http.receive(&mut BytesMut::from(&bytes[..]), &mut out, &mut closed).unwrap();
         assert!(out.ends_with(b"12345678") && out[3] == PING && out[4] == ACK);
         assert!(http.request(b"h", &[0; 70_000], &mut out).is_ok());
+    }
+
+    #[test]
+    fn a_stream_may_be_closed_twice() {
+        let (mut http, mut bytes) = (Http2::new(), Vec::new());
+        let (mut out, mut closed) = (Vec::new(), Vec::new());
+        http.request(b"h", b"body", &mut out).unwrap();
+        answer(1, b"done", &mut bytes);
+        frame(RST_STREAM, 0, 1, &[0; 4], &mut bytes);
+        http.receive(&mut BytesMut::from(&bytes[..]), &mut out, &mut closed).unwrap();
+        assert_eq!(closed, [b"done"]);
+        bytes.clear();
+        frame(RST_STREAM, 0, 3, &[0; 4], &mut bytes);
+        assert!(http.receive(&mut BytesMut::from(&bytes[..]), &mut out, &mut closed).is_err());
     }
 
     #[test]
