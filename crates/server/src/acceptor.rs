@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
-use crate::clock::wall_clock_ms;
+use crate::clock::monotonic_ms;
 use crate::config::Address;
 use crate::node::{Node, Workers};
 
@@ -87,7 +87,7 @@ pub async fn keep_house(node: &Arc<Node>) {
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     for count in 0u32.. {
         ticks.tick().await;
-        let now_ms = wall_clock_ms();
+        let now_ms = monotonic_ms();
         node.context.stats.sample(now_ms);
         let timeout_ms = node.context.settings.idle_timeout_ms.get();
         if timeout_ms > 0 && count % SAMPLES_PER_SWEEP == 0 {

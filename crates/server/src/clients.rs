@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use data::Command;
 use tokio::sync::Notify;
 
-use crate::clock::wall_clock_ms;
+use crate::clock::monotonic_ms;
 use crate::session::Session;
 
 /// The names that a client gave itself.
@@ -107,7 +107,7 @@ impl Client {
         self.last_command.store(index_of(command), Ordering::Relaxed);
     }
 
-    /// When its last command arrived, in wall clock milliseconds.
+    /// When its last command arrived, in milliseconds of the [monotonic clock](monotonic_ms).
     pub fn last_ms(&self) -> u64 {
         self.last_ms.load(Ordering::Relaxed)
     }
@@ -181,7 +181,7 @@ impl Clients {
     /// (true without a password).
     pub fn register(self: &Arc<Self>, peer: SocketAddr, local: SocketAddr, authenticated: bool) -> Session {
         let id = self.next.fetch_add(1, Ordering::Relaxed) + 1;
-        let client = Arc::new(Client::new(id, peer, local, wall_clock_ms()));
+        let client = Arc::new(Client::new(id, peer, local, monotonic_ms()));
         lock(&self.all).insert(id, client.clone());
         Session::new(client, self.clone(), authenticated)
     }

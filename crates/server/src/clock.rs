@@ -1,5 +1,6 @@
 //! The node's clocks.
 
+use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use replication::{Now, Time};
@@ -37,6 +38,12 @@ impl Clock {
         }
         self.start.checked_add(time.since(Time(0)).saturating_sub(OFFSET))
     }
+}
+
+/// Milliseconds since the process first asked: for durations, which no change of the wall clock may bend.
+pub fn monotonic_ms() -> u64 {
+    static START: OnceLock<Instant> = OnceLock::new();
+    START.get_or_init(Instant::now).elapsed().as_millis() as u64
 }
 
 /// Milliseconds since the epoch; 0 if the clock stands before it.

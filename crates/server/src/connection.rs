@@ -4,8 +4,9 @@
 //! to go on with: read everything there is, run every command in it, write every reply that is ready with one call. What
 //! commands mean is in [`crate::dispatch`].
 //!
-//! Bounds: no more than a number of commands (and of their bytes) is under way at once, the rest waits unread; replies
-//! that a client does not read may pile up to a limit, then it is cut off; a request over a limit or not in RESP gets an
+//! Bounds: no more than a number of commands (and of their bytes) is under way at once, and none is taken while replies
+//! of a size wait to be sent, the rest waits unread; replies to what was under way already may pile up to a limit while the
+//! client does not read, then it is cut off; a request over a limit or not in RESP gets an
 //! error and the connection closes.
 
 use std::future::Future;
@@ -139,24 +140,26 @@ impl Connection {
         }
         self.pipeline.borrow_mut().set_waker(cx.waker());
         for _ in 0..READS_PER_TURN {
-            self.run_commands();
-            if let Poll::Ready(Err(_)) = self.poll_flush(cx) {
-                return Poll::Ready(End::Broken);
-            }
-            let waiting = self.pipeline.borrow_mut().output().len();
-            if waiting > self.output_limit {
+            let stopped = self.run_commands();
+            let flushed = match self.poll_flush(cx) {
+                Poll::Ready(Err(_)) => return Poll::Ready(End::Broken),
+                flushed => flushed.is_ready(),
+            };
+            if !flushed && self.pipeline.borrow().reply_bytes() > self.output_limit {
                 return Poll::Ready(End::TooSlow);
+            }
+            if stopped && self.dispatch.takes_more() {
+                continue; // the flush made room, and nobody is going to wake us for what is in the input
             }
             if self.dispatch.is_draining() && self.reading_ended.is_none() {
                 self.reading_ended = Some(End::Done);
             }
             if let Some(end) = self.reading_ended {
-                let answered =
-                    waiting == 0 && self.pipeline.borrow().is_empty() && !self.dispatch.is_waiting();
+                let answered = flushed && self.pipeline.borrow().is_empty() && !self.dispatch.is_waiting();
                 return if answered { Poll::Ready(end) } else { Poll::Pending };
             }
             if !self.dispatch.takes_more() {
-                return Poll::Pending; // woken by the pipeline
+                return Poll::Pending; // woken by the pipeline, or by the stream if that is not flushed
             }
             match ready!(self.poll_read(cx)) {
                 Ok(0) => self.reading_ended = Some(End::Done),
@@ -168,22 +171,28 @@ impl Connection {
         Poll::Pending
     }
 
-    /// Runs the commands in the input, as many as may be under way.
-    fn run_commands(&mut self) {
+    /// Runs the commands in the input, as many as may be under way. Returns whether that stopped it: there may be more.
+    fn run_commands(&mut self) -> bool {
         if self.reading_ended.is_some_and(|end| end == End::Protocol) {
-            return;
+            return false;
         }
+        let mut stopped = true;
         while self.dispatch.takes_more() {
+            self.decoder.set_authenticated(self.dispatch.is_authenticated());
             match self.decoder.decode(&mut self.input) {
                 Ok(Some(arguments)) => self.dispatch.run(arguments, !self.input.is_empty()),
-                Ok(None) => break,
+                Ok(None) => {
+                    stopped = false;
+                    break;
+                }
                 Err(error) => {
                     self.dispatch.context().stats.protocol_errors.add(1);
-                    let text = format!("ERR Protocol error: {error}");
+                    let text = format!("ERR {error}");
                     let manner = Manner { protocol: self.dispatch.protocol(), silent: false };
                     self.pipeline.borrow_mut().ready(manner, Value::error(text));
                     self.input = BytesMut::new();
                     self.reading_ended = Some(End::Protocol);
+                    stopped = false;
                     break;
                 }
             }
@@ -197,6 +206,7 @@ impl Connection {
             self.input = BytesMut::new();
         }
         self.dispatch.end_turn(self.input.len());
+        stopped
     }
 
     /// Reads what there is. Through the worker's scratch buffer and into memory of exactly the right size: so idle
@@ -217,14 +227,19 @@ impl Connection {
         Poll::Ready(Ok(count))
     }
 
+    /// Sends what is encoded and what can be encoded then; ready once nothing of that is left.
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
         let mut pipeline = self.pipeline.borrow_mut();
-        let output = pipeline.output();
-        while !output.is_empty() {
+        while !pipeline.output().is_empty() {
+            let output = pipeline.output();
             let count = ready!(Pin::new(&mut self.stream).poll_write(cx, output))?;
             self.dispatch.context().stats.client_bytes_out.add(count as u64);
             output.advance(count);
+            if output.is_empty() {
+                pipeline.advance();
+            }
         }
+        let output = pipeline.output();
         if output.capacity() > KEEP_OUTPUT_BYTES {
             *output = BytesMut::new();
         } else {

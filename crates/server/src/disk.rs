@@ -5,9 +5,11 @@
 //! thing at most (a piece of a snapshot, a fetch), so that those do not hold commits up for long.
 //!
 //! A write or sync that fails stops the process: what is on the disk is not known any more, and the next start finds out. A
-//! full disk does not: the shard is told, batches wait, and the thread looks for room every second.
+//! full disk does not: the shard is told, batches wait, and the thread looks for room every second; once the batches that
+//! waited are written, the shard is told that too. A panic ends the process as a failed write does.
 
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::JoinHandle;
@@ -81,12 +83,16 @@ impl LogHandle {
     }
 
     /// Has the thread finish what is queued and end, and waits for that.
-    pub fn stop(&self) {
+    ///
+    /// # Errors
+    /// The thread panicked: what is on the disk is not known.
+    pub fn stop(&self) -> Result<(), String> {
         self.0.lock().stopping = true;
         self.0.filled.notify_one();
         let thread = self.0.thread.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
-        if let Some(thread) = thread {
-            let _ = thread.join();
+        match thread.map(JoinHandle::join) {
+            Some(Err(_)) => Err("a log thread panicked: see the message above".into()),
+            Some(Ok(())) | None => Ok(()),
         }
     }
 }
@@ -119,10 +125,18 @@ pub fn open(node: Arc<Node>, index: usize, folder: &Path) -> Result<(LogHandle, 
         full: false,
         looked: Instant::now(),
     };
-    let thread = std::thread::Builder::new().name(format!("log-{index}")).spawn(move || log.run());
+    let thread = std::thread::Builder::new().name(format!("log-{index}")).spawn(move || watch(log));
     let thread = thread.map_err(|error| format!("cannot start a thread: {error}"))?;
     *shared.thread.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(thread);
     Ok((LogHandle(shared), recovered))
+}
+
+/// Runs a log. If that panics the process ends: a node that no longer writes must not look alive.
+fn watch(log: Log) {
+    let folder = log.folder.clone();
+    if catch_unwind(AssertUnwindSafe(|| log.run())).is_err() {
+        end(&folder, &"the log thread panicked, see the message above");
+    }
 }
 
 struct Log {
@@ -155,14 +169,12 @@ impl Log {
     fn take(&mut self) -> bool {
         let mut queue = self.shared.lock();
         while queue.jobs.is_empty() && !queue.stopping && self.others.is_empty() {
-            let wait = if self.full { RECLAIM_INTERVAL } else { Duration::from_secs(3600) };
-            queue = match self.shared.filled.wait_timeout(queue, wait) {
-                Ok((queue, _)) => queue,
-                Err(poisoned) => poisoned.into_inner().0,
-            };
-            if self.full {
+            if self.full || !self.batches.is_empty() {
+                let waited = self.shared.filled.wait_timeout(queue, RECLAIM_INTERVAL);
+                queue = waited.unwrap_or_else(|poisoned| poisoned.into_inner()).0;
                 break;
             }
+            queue = self.shared.filled.wait(queue).unwrap_or_else(|poisoned| poisoned.into_inner());
         }
         let goes_on = !queue.stopping;
         let jobs = std::mem::take(&mut queue.jobs);
@@ -224,7 +236,10 @@ impl Log {
                 match self.journal.snapshot(write) {
                     Ok(input) => input,
                     Err(SnapshotError::Full) => {
-                        self.tell_full(true);
+                        // A snapshot needs much more room than a write does.
+                        if self.journal.is_full() {
+                            self.tell_full(true);
+                        }
                         Some(Input::SnapshotFailed { partition, snapshot })
                     }
                     Err(error) => self.die(&error),
@@ -237,6 +252,7 @@ impl Log {
         }
     }
 
+    /// Tries the batches that waited again if there is room; the shard hears of it only when all of them fitted.
     fn look_for_room(&mut self) {
         if !self.full || self.looked.elapsed() < RECLAIM_INTERVAL {
             return;
@@ -244,7 +260,10 @@ impl Log {
         self.looked = Instant::now();
         let room = self.journal.try_reclaim().unwrap_or_else(|error| self.die(&error));
         if room {
-            self.tell_full(false);
+            self.commit();
+            if self.batches.is_empty() && !self.journal.is_full() {
+                self.tell_full(false);
+            }
         }
     }
 
@@ -254,10 +273,12 @@ impl Log {
         }
         self.full = full;
         self.looked = Instant::now();
-        self.node.context.stats.disk_full.set(u64::from(full));
+        let full_logs = &self.node.context.stats.full_logs;
         if full {
+            full_logs.add(1);
             tracing::error!(folder = self.folder, "the disk is full: writes are refused, reads go on");
         } else {
+            full_logs.sub(1);
             tracing::info!(folder = self.folder, "the disk has room again: writes are taken");
         }
         self.deliver(Delivery::Input(Input::Disk { full }));
@@ -269,10 +290,14 @@ impl Log {
 
     /// What is durable is not known any more: nothing may be claimed from here on, so the process ends at once.
     fn die(&self, error: &dyn std::fmt::Display) -> ! {
-        tracing::error!(folder = self.folder, %error, "the disk failed; this process stops");
-        eprintln!("consort: {}: {error}: the disk failed, so this process stops at once", self.folder);
-        std::process::exit(EXIT_CODE);
+        end(&self.folder, error)
     }
+}
+
+fn end(folder: &str, error: &dyn std::fmt::Display) -> ! {
+    tracing::error!(folder, %error, "the log failed; this process stops");
+    eprintln!("consort: {folder}: {error}: the log failed, so this process stops at once");
+    std::process::exit(EXIT_CODE);
 }
 
 /// About what a record takes in the log.

@@ -12,17 +12,19 @@ use replication::PartitionId;
 use replication::contract::Call;
 use resp::{Protocol, Value};
 
-use crate::clock::wall_clock_ms;
+use crate::clock::monotonic_ms;
 use crate::command::{self, Action};
 use crate::driver::{Asker, Worker};
 use crate::inbox::KeysInSlot;
-use crate::pipeline::{Finish, Manner, Shared};
+use crate::pipeline::{ENCODE_BYTES, Finish, Manner, Shared};
 use crate::random;
 use crate::session::Session;
 use crate::transaction::{Transaction, Watching};
 
 /// Bytes of commands of one connection that may be under way at once (one command more is always taken).
 const IN_FLIGHT_BYTES: usize = 64 << 20;
+/// Bytes of replies of one connection that may wait to be sent, for one more command to be taken.
+const REPLY_BYTES: usize = ENCODE_BYTES;
 /// What a command under way costs beside its arguments' bytes.
 const COMMAND_BYTES: usize = 64;
 /// The longest idempotency token (Redis has none to compare with).
@@ -56,7 +58,7 @@ pub struct Dispatch {
     in_flight_limit: usize,
     /// For commands that ask for chance.
     seed: u64,
-    /// Wall clock at the first command of this turn.
+    /// The monotonic clock at the first command of this turn.
     turn_ms: Option<u64>,
     commands: u64,
 }
@@ -96,6 +98,11 @@ impl Dispatch {
         self.session.protocol
     }
 
+    /// May the client run commands?
+    pub fn is_authenticated(&self) -> bool {
+        self.session.authenticated
+    }
+
     /// Is the connection to close when everything is answered?
     pub fn is_closing(&self) -> bool {
         self.closing
@@ -116,10 +123,7 @@ impl Dispatch {
         if self.closing {
             return false;
         }
-        let (in_flight, bytes) = {
-            let pipeline = self.pipeline.borrow();
-            (pipeline.in_flight(), pipeline.in_flight_bytes())
-        };
+        let in_flight = self.pipeline.borrow().in_flight();
         if self.hold.is_some() {
             if in_flight > 0 {
                 return false;
@@ -127,7 +131,11 @@ impl Dispatch {
             self.let_go();
         }
         self.alone &= in_flight > 0;
-        !self.alone && in_flight < self.in_flight_limit && bytes < IN_FLIGHT_BYTES
+        let pipeline = self.pipeline.borrow();
+        !self.alone
+            && pipeline.len() < self.in_flight_limit
+            && pipeline.in_flight_bytes() < IN_FLIGHT_BYTES
+            && pipeline.reply_bytes() < REPLY_BYTES
     }
 
     /// Everything before the holding command is answered.
@@ -156,7 +164,7 @@ impl Dispatch {
         }
         self.turn_ms = None;
         self.session.client.input_bytes.store(unread, Relaxed);
-        let waiting = self.pipeline.borrow_mut().output().len();
+        let waiting = self.pipeline.borrow().reply_bytes();
         self.session.client.output_bytes.store(waiting, Relaxed);
     }
 
@@ -168,7 +176,7 @@ impl Dispatch {
         let Some(command) = Command::lookup(name) else {
             return self.fail(unknown_command(&arguments));
         };
-        let now_ms = *self.turn_ms.get_or_insert_with(wall_clock_ms);
+        let now_ms = *self.turn_ms.get_or_insert_with(monotonic_ms);
         self.session.touch(command, now_ms);
         if !self.session.authenticated && command::needs_authentication(command) {
             return self.fail(command::NO_AUTHENTICATION);

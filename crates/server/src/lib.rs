@@ -83,6 +83,5 @@ pub async fn run(
         reason = node.failure() => return Err(Failure(reason)),
     }
     drop((clients, peers));
-    workers.stop().await;
-    Ok(())
+    workers.stop().await.map_err(Failure)
 }

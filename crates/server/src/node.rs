@@ -208,7 +208,11 @@ impl Workers {
     }
 
     /// Hands leadership over, lets clients have their answers, stops the threads.
-    pub async fn stop(self) {
+    ///
+    /// # Errors
+    /// A thread did not end as it should.
+    pub async fn stop(self) -> Result<(), String> {
+        let node = self.node.clone();
         let alone = self.node.context.config.nodes.len() == 1;
         if !self.node.stop_now.load(Ordering::Acquire) && !alone {
             self.tell(|| Delivery::HandOver);
@@ -223,14 +227,15 @@ impl Workers {
         }
         self.tell(|| Delivery::Finish);
         let join = move || {
-            for thread in self.threads {
-                let _ = thread.join();
-            }
-            for log in self.logs {
-                log.stop();
-            }
+            let joined =
+                self.threads.into_iter().map(|thread| thread.join().map_err(|_| "a worker panicked".into()));
+            let workers: Vec<Result<(), String>> = joined.collect();
+            let logs: Vec<Result<(), String>> = self.logs.iter().map(LogHandle::stop).collect();
+            workers.into_iter().chain(logs).collect()
         };
-        let _ = tokio::task::spawn_blocking(join).await;
+        let stopped = tokio::task::spawn_blocking(join).await.unwrap_or_else(|error| Err(error.to_string()));
+        let failure = node.lock_failure().clone();
+        failure.map_or(stopped, Err)
     }
 
     fn tell(&self, delivery: impl Fn() -> Delivery) {

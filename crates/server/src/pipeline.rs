@@ -3,6 +3,10 @@
 //! Every command takes a place in the line. Its reply may come at once or, from a shard, much later and after those of
 //! commands behind it; bytes go into the output only from the front of the line. The driver completes places; the
 //! connection flushes the output and is woken when there is something to flush or room for more commands.
+//!
+//! Bounds: replies are encoded only while the output is short, since a value in the line is most often shared with the
+//! table and its encoding never is; [`Pipeline::reply_bytes`] says what all replies hold, those included that stand behind
+//! a command without an answer, so that the connection stops taking commands.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -19,6 +23,11 @@ pub type Shared = Rc<RefCell<Pipeline>>;
 
 /// The place of a command in the line of its connection.
 pub type Place = u64;
+
+/// Replies are encoded ahead of the client's reading up to about this many bytes.
+pub const ENCODE_BYTES: usize = 1 << 20;
+/// What a reply holds beside its payload.
+const VALUE_BYTES: usize = size_of::<Value>();
 
 /// What is made of a command's reply, or of the replies of its parts.
 #[derive(Debug)]
@@ -58,7 +67,10 @@ enum State {
 struct Entry {
     manner: Manner,
     is_write: bool,
+    /// What the command holds while it is under way.
     bytes: usize,
+    /// What its replies hold that have come.
+    reply_bytes: usize,
     state: State,
 }
 
@@ -81,6 +93,8 @@ pub struct Pipeline {
     output: BytesMut,
     in_flight: usize,
     in_flight_bytes: usize,
+    /// The sum of the entries' replies.
+    ready_bytes: usize,
     fingerprints: Option<Value>,
     waker: Option<Waker>,
     abandoned: bool,
@@ -100,8 +114,10 @@ impl Pipeline {
         if self.entries.is_empty() {
             resp::encode(&reply, manner.protocol, &mut self.output);
         } else {
+            let reply_bytes = value_bytes(&reply);
+            self.ready_bytes += reply_bytes;
             let state = State::Ready(reply);
-            self.entries.push_back(Entry { manner, is_write: false, bytes: 0, state });
+            self.entries.push_back(Entry { manner, is_write: false, bytes: 0, reply_bytes, state });
         }
     }
 
@@ -124,7 +140,7 @@ impl Pipeline {
         self.in_flight += 1;
         self.in_flight_bytes += bytes;
         let place = self.first + self.entries.len() as u64;
-        self.entries.push_back(Entry { manner, is_write, bytes, state });
+        self.entries.push_back(Entry { manner, is_write, bytes, reply_bytes: 0, state });
         place
     }
 
@@ -142,39 +158,49 @@ impl Pipeline {
             State::Ready(_) => return outcome,
             State::WaitingForOne { finish } => {
                 let finish = std::mem::replace(finish, Finish::Plain);
-                entry.state = State::Ready(finish_one(finish, value, &mut self.fingerprints));
+                let reply = finish_one(finish, value, &mut self.fingerprints);
+                self.ready_bytes += entry.become_ready(reply);
             }
             State::Waiting { gather, replies, missing } => {
                 let Some(empty) = replies.get_mut(part as usize).filter(|reply| reply.is_none()) else {
                     return outcome;
                 };
+                let bytes = value_bytes(&value);
+                entry.reply_bytes += bytes;
+                self.ready_bytes += bytes;
                 *empty = Some((value, outcome));
                 *missing -= 1;
                 if *missing > 0 {
                     return outcome;
                 }
                 let replies = std::mem::take(replies).into_iter().flatten().collect();
-                entry.state = State::Ready(join(gather, replies, entry.is_write));
+                let reply = join(gather, replies, entry.is_write);
+                self.ready_bytes -= entry.reply_bytes;
+                self.ready_bytes += entry.become_ready(reply);
             }
         }
         self.in_flight -= 1;
         self.in_flight_bytes -= entry.bytes;
         if index == 0 {
             self.advance();
+            self.wake();
         }
         outcome
     }
 
-    /// Encodes what is ready at the front of the line and tells the connection.
-    fn advance(&mut self) {
-        while let Some(Entry { state: State::Ready(_), .. }) = self.entries.front() {
+    /// Encodes what is ready at the front of the line, while the output is short. To be called again once the output was
+    /// flushed.
+    pub fn advance(&mut self) {
+        while self.output.len() < ENCODE_BYTES
+            && let Some(Entry { state: State::Ready(_), .. }) = self.entries.front()
+        {
             let Some(entry) = self.entries.pop_front() else { break };
             self.first += 1;
+            self.ready_bytes -= entry.reply_bytes;
             if let (State::Ready(reply), false) = (entry.state, entry.manner.silent) {
                 resp::encode(&reply, entry.manner.protocol, &mut self.output);
             }
         }
-        self.wake();
     }
 
     /// Has the connection's task polled again.
@@ -201,6 +227,16 @@ impl Pipeline {
         self.in_flight_bytes
     }
 
+    /// Commands in the line, answered or not.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// What the replies hold that were not sent: the encoded ones, and about what those do that stand in the line.
+    pub fn reply_bytes(&self) -> usize {
+        self.output.len() + self.ready_bytes
+    }
+
     /// Has every command been answered into the output?
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
@@ -220,9 +256,34 @@ impl Pipeline {
     pub fn abandon(&mut self) {
         self.abandoned = true;
         self.entries.clear();
+        self.ready_bytes = 0;
         self.waker = None;
         self.output = BytesMut::new();
     }
+}
+
+impl Entry {
+    /// The reply is complete; returns what it holds. Nothing is kept of one that nobody wants.
+    fn become_ready(&mut self, reply: Value) -> usize {
+        let reply = if self.manner.silent { Value::Null } else { reply };
+        self.reply_bytes = value_bytes(&reply);
+        self.state = State::Ready(reply);
+        self.reply_bytes
+    }
+}
+
+/// What a value holds in memory, about.
+fn value_bytes(value: &Value) -> usize {
+    let payload = match value {
+        Value::Simple(text) | Value::Error(text) | Value::BigNumber(text) => text.len(),
+        Value::Bulk(bytes) | Value::Verbatim(_, bytes) => bytes.len(),
+        Value::Array(values) | Value::Set(values) | Value::Push(values) => {
+            values.iter().map(value_bytes).sum()
+        }
+        Value::Map(pairs) => pairs.iter().map(|(key, value)| value_bytes(key) + value_bytes(value)).sum(),
+        Value::Integer(_) | Value::Null | Value::NullArray | Value::Double(_) | Value::Boolean(_) => 0,
+    };
+    VALUE_BYTES + payload
 }
 
 /// How a reply of the core is said to a client: an error that begins with `UNKNOWN` may have taken effect, every other
@@ -395,6 +456,53 @@ mod tests {
         let place = pipeline.wait(LOUD, Finish::Transaction { local }, 1, true, 0);
         pipeline.complete(place, 0, Reply::Done(Value::NullArray));
         assert_eq!(text(&mut pipeline), "*-1\r\n", "a watched key changed");
+    }
+
+    #[test]
+    fn replies_behind_one_that_is_missing_are_counted() {
+        let mut pipeline = Pipeline::default();
+        let missing = pipeline.wait(LOUD, Finish::Plain, 1, false, 0);
+        let gathered = pipeline.wait(LOUD, Finish::Gather(Gather::AllOk), 2, false, 0);
+        let silent = pipeline.wait(SILENT, Finish::Plain, 1, false, 0);
+        let large = || Reply::Done(Value::Array(vec![Value::bulk(vec![b'v'; 1 << 20])]));
+        assert_eq!(pipeline.reply_bytes(), 0);
+        pipeline.complete(gathered, 0, large());
+        assert!(pipeline.reply_bytes() > 1 << 20, "a part alone holds memory");
+        pipeline.complete(gathered, 1, large());
+        assert!(
+            pipeline.reply_bytes() < 1 << 10,
+            "the parts are joined to an OK: {}",
+            pipeline.reply_bytes()
+        );
+        pipeline.complete(silent, 0, large());
+        assert!(pipeline.reply_bytes() < 1 << 10, "nobody wants it");
+        pipeline.ready(LOUD, Value::bulk(vec![b'v'; 1000]));
+        let last = pipeline.wait(LOUD, Finish::Plain, 1, false, 0);
+        pipeline.complete(last, 0, large());
+        assert!(pipeline.reply_bytes() > (1 << 20) + 1000);
+        assert_eq!((pipeline.len(), pipeline.in_flight()), (5, 1));
+        pipeline.complete(missing, 0, done(1));
+        assert_eq!((pipeline.len(), pipeline.reply_bytes()), (0, pipeline.output.len()));
+        pipeline.output.clear();
+        assert_eq!(pipeline.reply_bytes(), 0, "what left is counted no more");
+    }
+
+    #[test]
+    fn no_more_is_encoded_than_the_client_reads() {
+        let mut pipeline = Pipeline::default();
+        let value = bytes::Bytes::from(vec![b'v'; 16 << 20]);
+        let places: Vec<Place> = (0..50).map(|_| pipeline.wait(LOUD, Finish::Plain, 1, false, 0)).collect();
+        for place in places {
+            pipeline.complete(place, 0, Reply::Done(Value::Bulk(value.clone())));
+        }
+        pipeline.ready(LOUD, Value::Integer(7));
+        for unread in (1..=50).rev() {
+            let output = pipeline.output().split();
+            assert_eq!((output.len(), pipeline.len()), (value.len() + "$16777216\r\n\r\n".len(), unread));
+            drop(output);
+            pipeline.advance();
+        }
+        assert_eq!((text(&mut pipeline).as_str(), pipeline.len(), pipeline.reply_bytes()), (":7\r\n", 0, 0));
     }
 
     #[test]

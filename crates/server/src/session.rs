@@ -54,7 +54,7 @@ impl Session {
         }
     }
 
-    /// Notes that a command arrived. To be called before each command; `now_ms` is wall clock (one reading serves all
+    /// Notes that a command arrived. To be called before each command; `now_ms` is the monotonic clock (one reading serves all
     /// commands of a pipeline).
     pub fn touch(&mut self, command: &'static Command, now_ms: u64) {
         self.client.touch(command, now_ms);

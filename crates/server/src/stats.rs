@@ -19,6 +19,11 @@ impl Counter {
         self.0.load(Ordering::Relaxed)
     }
 
+    /// Takes from it (gauges).
+    pub fn sub(&self, n: u64) {
+        self.0.fetch_sub(n, Ordering::Relaxed);
+    }
+
     /// Puts another number in its place (gauges, `CONFIG RESETSTAT`).
     pub fn set(&self, n: u64) {
         self.0.store(n, Ordering::Relaxed);
@@ -62,8 +67,8 @@ pub struct Stats {
     pub log_bytes: Counter,
     /// The longest fdatasync so far, in microseconds (a gauge).
     pub fsync_max_us: Counter,
-    /// Is the disk full? (A gauge: 0 or 1.)
-    pub disk_full: Counter,
+    /// Logs that wait for room on their disk (a gauge; each worker has a log).
+    pub full_logs: Counter,
     /// Snapshots of our own that became durable.
     pub snapshots_taken: Counter,
     /// Snapshots sent to peers.

@@ -160,7 +160,7 @@ impl Transaction {
     /// `WATCH`: what to ask the partition.
     ///
     /// # Errors
-    /// A transaction is open (which stays as it is), or the keys are in several slots.
+    /// A transaction is open (which stays as it is), or the keys are in several slots (then the next `EXEC` is refused).
     pub fn watch(&mut self, keys: &[Bytes]) -> Result<Watching, Value> {
         if self.open {
             return Err(Value::error("ERR WATCH inside MULTI is not allowed"));
@@ -168,6 +168,7 @@ impl Transaction {
         let slot = key_slot(&keys[0]);
         let other = keys.iter().any(|key| key_slot(key) != slot);
         if other || self.watched_slot.is_some_and(|watched| watched != slot) {
+            self.watch_failed = true;
             return Err(CROSS_SLOT);
         }
         Ok(Watching { slot, keys: keys.to_vec() })
@@ -210,5 +211,26 @@ fn slot_of(command: &'static Command, arguments: &[Bytes]) -> Result<u16, Value>
             "ERR '{}' concerns every slot and is not allowed inside a transaction",
             command.name
         ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_watch_stops_the_exec_that_was_sent_behind_it() {
+        let mut transaction = Transaction::default();
+        let keys = [Bytes::from_static(b"a"), Bytes::from_static(b"b")];
+        assert_eq!(transaction.watch(&keys).unwrap_err(), CROSS_SLOT);
+        transaction.open().unwrap();
+        let refusal = transaction.take().unwrap_err();
+        assert!(matches!(&refusal, Value::Error(text) if text.starts_with("EXECABORT ")), "{refusal:?}");
+        transaction.open().unwrap();
+        assert!(transaction.take().is_ok(), "EXEC ended that");
+        assert!(transaction.watch(&keys).is_err());
+        transaction.unwatch();
+        transaction.open().unwrap();
+        assert!(transaction.take().is_ok(), "so does UNWATCH");
     }
 }

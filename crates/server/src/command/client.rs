@@ -8,7 +8,7 @@ use resp::Value;
 use super::subcommand::{Container, Subcommand};
 use super::{Action, Call, bulk, error, integer, lossy, not_an_integer, parse_integer, syntax_error, text};
 use crate::clients::Client;
-use crate::clock::wall_clock_ms;
+use crate::clock::monotonic_ms;
 use crate::session::ReplyMode;
 
 pub(super) const CLIENT: Container = Container {
@@ -77,7 +77,7 @@ fn getredir(_: &mut Call<'_>) -> Action {
 }
 
 fn info(call: &mut Call<'_>) -> Action {
-    text(call.session.client.row(wall_clock_ms()) + "\n").into()
+    text(call.session.client.row(monotonic_ms()) + "\n").into()
 }
 
 fn getname(call: &mut Call<'_>) -> Action {
@@ -165,7 +165,7 @@ fn list_checked(call: &Call<'_>) -> Result<Value, Value> {
     } else if call.arguments.len() > 2 {
         return Err(syntax_error());
     }
-    let now_ms = wall_clock_ms();
+    let now_ms = monotonic_ms();
     Ok(text(clients.iter().map(|client| client.row(now_ms) + "\n").collect::<String>()))
 }
 
@@ -239,7 +239,7 @@ fn narrow(call: &Call<'_>, clients: &mut Killed) -> Result<(), Value> {
             b"skipme" if value.eq_ignore_ascii_case(b"no") => skip_myself = false,
             b"maxage" => {
                 let seconds = parse_integer(value).ok_or_else(not_an_integer)?;
-                let now_ms = wall_clock_ms();
+                let now_ms = monotonic_ms();
                 clients.retain(|client| client.age_ms(now_ms) / 1000 >= seconds.max(0) as u64);
             }
             _ => return Err(syntax_error()),

@@ -200,7 +200,7 @@ fn counters(context: &Context, state: &ClusterState) -> Value {
         ("fsyncs", integer(stats.fsyncs.get())),
         ("fsync_max_us", integer(stats.fsync_max_us.get())),
         ("log_bytes", integer(stats.log_bytes.get())),
-        ("disk_full", Value::Boolean(stats.disk_full.get() != 0)),
+        ("disk_full", Value::Boolean(stats.full_logs.get() != 0)),
         ("peer_drops", integer(stats.peer_drops.get())),
         ("replies_unknown", integer(stats.replies_unknown.get())),
         ("replies_refused", integer(stats.replies_refused.get())),

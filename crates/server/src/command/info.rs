@@ -135,7 +135,7 @@ fn memory(lines: &mut Lines, _: &Context, state: &ClusterState) {
 
 /// Every acknowledged write is on disk: in Redis' words an append-only file with `appendfsync always`.
 fn persistence(lines: &mut Lines, context: &Context, _: &ClusterState) {
-    let full = context.stats.disk_full.get() != 0;
+    let full = context.stats.full_logs.get() != 0;
     lines.add("loading", 0);
     lines.add("async_loading", 0);
     lines.add("rdb_changes_since_last_save", 0);
@@ -236,7 +236,7 @@ fn consort(lines: &mut Lines, context: &Context, state: &ClusterState) {
     lines.add("fsync_batches", stats.batches.get());
     lines.add("fsync_max_us", stats.fsync_max_us.get());
     lines.add("log_bytes_written", stats.log_bytes.get());
-    lines.add("disk_full", stats.disk_full.get());
+    lines.add("disk_full", u64::from(stats.full_logs.get() != 0));
     lines.add("snapshots_taken", stats.snapshots_taken.get());
     lines.add("snapshots_sent", stats.snapshots_sent.get());
     lines.add("snapshots_installed", stats.snapshots_installed.get());

@@ -150,3 +150,76 @@ fn large_values_come_through_whole_on_every_node() {
         }
     }
 }
+
+#[test]
+fn strangers_may_not_send_much() {
+    let mut cluster = Cluster::prepare(1, "password = \"secret\"");
+    cluster.nodes[0].start(server::Start::Bootstrap);
+    let many: Vec<&[u8]> = vec![b"a"; 20];
+    let long = vec![b'v'; 20 << 10];
+    let wrong = [
+        (request_of(&many), "-ERR Protocol error: unauthenticated multibulk length\r\n"),
+        (request_of(&[b"SET", b"a", &long]), "-ERR Protocol error: unauthenticated bulk length\r\n"),
+    ];
+    for (bytes, words) in &wrong {
+        let mut client = cluster.client(0);
+        client.send(bytes).unwrap();
+        assert_eq!(last_words(&mut client), *words);
+    }
+    let mut friend = cluster.client(0);
+    let mut bytes = request("AUTH secret");
+    wrong.iter().for_each(|(request, _)| bytes.extend_from_slice(request));
+    friend.send(&bytes).unwrap();
+    assert_eq!(friend.read().unwrap(), Value::OK);
+    let said = format!("{:?}", (friend.read().unwrap(), friend.read().unwrap()));
+    assert!(!said.contains("unauthenticated"), "the same requests behind AUTH: {said}");
+}
+
+/// The answers are far more than may wait to be sent at once: the connection stops and goes on, and loses nothing.
+#[test]
+fn a_long_pipeline_of_long_answers_comes_whole_and_in_order() {
+    let cluster = Cluster::start(1, "");
+    let mut client = cluster.client(0);
+    let mut bytes = Vec::new();
+    for number in 0..300 {
+        bytes.extend(request("COMMAND"));
+        bytes.extend(request(&format!("ECHO {number}")));
+        bytes.extend(request("INCR counter"));
+    }
+    client.send(&bytes).unwrap();
+    client.stream.shutdown(std::net::Shutdown::Write).unwrap();
+    for number in 0..300 {
+        let Value::Array(table) = client.read().unwrap() else { panic!("the table of commands") };
+        assert!(table.len() > 50);
+        assert_eq!(client.read().unwrap(), bulk(&number.to_string()));
+        assert_eq!(client.read().unwrap(), Value::Integer(number + 1));
+    }
+    assert_eq!(last_words(&mut client), "", "every answer, then the end");
+}
+
+/// One command waits for a partition without a leader; what is answered behind it must not pile up.
+#[test]
+fn answers_behind_a_command_that_waits_do_not_pile_up() {
+    let mut cluster = Cluster::start(3, "");
+    let mut client = cluster.client(0);
+    assert_eq!(client.call("SET a 1"), Value::OK);
+    cluster.nodes[1].kill();
+    cluster.nodes[2].kill();
+    let count = 500;
+    let mut bytes = request("SET a 2");
+    (0..count).for_each(|_| bytes.extend(request("COMMAND")));
+    client.send(&bytes).unwrap();
+    let mut other = cluster.client(0);
+    let most = eventually("something that waits", || {
+        let Value::Bulk(list) = other.call("CLIENT LIST") else { panic!("text") };
+        let list = String::from_utf8_lossy(&list).into_owned();
+        let waiting =
+            list.split(" omem=").skip(1).map(|rest| rest.split(' ').next().unwrap().parse::<u64>().unwrap());
+        waiting.max().filter(|most| *most > 0)
+    });
+    assert!(most < 4 << 20, "{most} bytes wait");
+    assert!(client.read().unwrap().is_error(), "nobody can acknowledge it");
+    for _ in 0..count {
+        assert!(matches!(client.read().unwrap(), Value::Array(_)));
+    }
+}
