@@ -26,6 +26,7 @@ pub const EXPECTED: &[&str] = &[
     "fault.crash",
     "fault.crash_all",
     "fault.crash_leader",
+    "fault.crash_new_leader",
     "fault.crash_several",
     "fault.cut_halves",
     "fault.cut_isolated",

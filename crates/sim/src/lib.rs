@@ -23,4 +23,6 @@ mod story;
 mod world;
 
 pub use counters::Counters;
-pub use run::{Outcome, run};
+#[cfg(feature = "planted-bugs")]
+pub use replication::ordered::raft::Bug;
+pub use run::{Outcome, Sabotage, run, run_sabotaged};

@@ -24,6 +24,21 @@ pub struct Outcome {
     pub story: Vec<String>,
 }
 
+/// Something that is made wrong on purpose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sabotage {
+    /// Syncs return without having made anything durable.
+    SyncsLie,
+    /// A fault in the consensus.
+    #[cfg(feature = "planted-bugs")]
+    Consensus(replication::ordered::raft::Bug),
+}
+
+/// Runs a seed of a system in which something is made wrong on purpose.
+pub fn run_sabotaged(seed: u64, sabotage: Sabotage) -> Outcome {
+    run_world(seed, World::sabotaged(seed, sabotage))
+}
+
 /// Runs a seed. `story`: keep the story, which makes the run slower and changes nothing else. A panic is a violation.
 pub fn run(seed: u64, story: bool) -> Outcome {
     run_world(seed, World::new(seed, story))

@@ -16,6 +16,8 @@ pub enum Fault {
     Crash,
     /// The leader of some partition dies.
     CrashLeader,
+    /// The next node that is elected dies right afterwards.
+    CrashNewLeader,
     /// Several nodes die at once.
     CrashSeveral,
     /// All nodes die at once.
@@ -52,15 +54,16 @@ pub enum Fault {
     Rest,
 }
 
-const KINDS: [(Fault, u32); 19] = [
+const KINDS: [(Fault, u32); 20] = [
     (Fault::Crash, 12),
     (Fault::CrashLeader, 12),
-    (Fault::CrashSeveral, 6),
-    (Fault::CrashAll, 5),
+    (Fault::CrashNewLeader, 6),
+    (Fault::CrashSeveral, 8),
+    (Fault::CrashAll, 6),
     (Fault::CutHalves, 9),
     (Fault::CutIsolated, 12),
     (Fault::CutOneWay, 8),
-    (Fault::CutRing, 5),
+    (Fault::CutRing, 8),
     (Fault::LinkBad, 10),
     (Fault::Pause, 8),
     (Fault::DiskSlow, 8),
@@ -106,8 +109,9 @@ pub struct Scenario {
     pub snapshot_log_bytes: u64,
     /// The size of a segment of the log.
     pub segment_bytes: u64,
-    /// Usual time of a sync, at the least and at the most.
-    pub sync_time: (TrueTime, TrueTime),
+    /// By node: the usual time of a sync, at the least and at the most. Where they differ much, what one node holds
+    /// durably another will not for long.
+    pub sync_time: Vec<(TrueTime, TrueTime)>,
     /// Wall clocks are right to the millisecond and never jump: then nothing may expire early.
     pub wall_trusted: bool,
     /// What goes wrong.
@@ -125,7 +129,6 @@ impl Scenario {
         let nodes = *random.pick(&[3, 3, 3, 5]);
         let wall_trusted = random.chance(300);
         let breaks_until = random.between(15, 35) * SECOND;
-        let sync_min = random.between(50_000, 1_000_000);
         let raft = raft::Options {
             max_append_bytes: *random.pick(&[512, 16 << 10, 1 << 20]),
             max_inflight_bytes: *random.pick(&[4 << 10, 256 << 10, 8 << 20]),
@@ -137,18 +140,25 @@ impl Scenario {
             nodes,
             partitions: random.between(1, 4) as u32,
             replication_factor: if nodes == 5 { *random.pick(&[3, 5]) } else { 3 },
-            clients: random.between(3, 7) as usize,
+            clients: random.between(4, 9) as usize,
             workload: Workload::draw(random),
             network: Profile::draw(random),
             raft,
             snapshot_log_bytes: *random.pick(&[4 << 10, 16 << 10, 64 << 10, 1 << 20]),
             segment_bytes: *random.pick(&[32 << 10, 128 << 10]),
-            sync_time: (sync_min, sync_min + random.between(50_000, 4_000_000)),
+            sync_time: (0..nodes).map(|_| disk_speed(random)).collect(),
             wall_trusted,
             faults: schedule(breaks_until, wall_trusted, random),
             breaks_until,
         }
     }
+}
+
+/// A fast disk, a usual one, or a slow one.
+fn disk_speed(random: &mut Random) -> (TrueTime, TrueTime) {
+    let (low, high) =
+        *random.pick(&[(50_000, 300_000), (300_000, 4 * MILLISECOND), (10 * MILLISECOND, 60 * MILLISECOND)]);
+    (low, random.between(low, high))
 }
 
 /// Faults at random times, of kinds that this seed likes.
@@ -166,7 +176,7 @@ fn schedule(until: TrueTime, wall_trusted: bool, random: &mut Random) -> Vec<Pla
     while at < until {
         let fault = KINDS[random.weighted(&weights)].0;
         let lasts = match random.below(4) {
-            0 => random.between(5, 200) * MILLISECOND,
+            0 => random.between(2, 120) * MILLISECOND,
             1 | 2 => random.between(200, 2500) * MILLISECOND,
             _ => random.between(1, 6) * SECOND,
         };

@@ -69,7 +69,7 @@ impl World {
         let wanted = self.clients[client].wanted_node();
         if let Some(connection) = &self.clients[client].connection {
             let fits = wanted.is_none_or(|wanted| wanted == connection.node);
-            if fits && !self.random.chance(50) {
+            if fits && !self.random.chance(150) {
                 return true;
             }
             self.disconnect(client);

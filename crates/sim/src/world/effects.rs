@@ -87,6 +87,7 @@ impl World {
         let status = process.shard.status().into_iter().find(|status| status.partition == partition);
         if self.leaders.on_leader(partition, term, id, incarnation)? {
             self.counters.add("raft.elections");
+            self.on_elected(node);
             if let Some(status) = status {
                 self.logs.on_leader(id, partition, term, status.last_index)?;
             }

@@ -43,8 +43,9 @@ impl World {
                 self.plan_undo(number, lasts, Undo::Network);
             }
             Fault::LinkBad => self.spoil_links(number, lasts),
+            Fault::CrashNewLeader => self.doom = Some(lasts),
             Fault::Pause => {
-                let node = self.some_node();
+                let node = if self.random.chance(700) { self.some_leader() } else { self.some_node() };
                 let lasts = lasts.min(2500 * MILLISECOND);
                 let id = self.nodes[node].id.0;
                 self.tell(|| format!("node {id} stands still for {} ms", lasts / MILLISECOND));
@@ -142,6 +143,7 @@ impl World {
     pub(super) fn heal(&mut self) {
         self.network.heal();
         self.rest_until = 0;
+        self.doom = None;
         let numbers: Vec<u64> = self.undos.keys().copied().collect();
         for number in numbers {
             self.queue.push(self.at, Event::Undo { number });
@@ -195,6 +197,23 @@ impl World {
                     self.plan_undo(number, after, Undo::Start(vec![node]));
                 }
             }
+        }
+    }
+
+    /// A node was elected: if a new leader is to die, it dies soon.
+    pub(super) fn on_elected(&mut self, node: usize) {
+        if let Some(lasts) = self.doom.take() {
+            let after = self.random.below(40 * MILLISECOND);
+            let life = self.nodes[node].life;
+            self.queue.push(self.at + after, Event::Doom { node, life, lasts });
+        }
+    }
+
+    pub(super) fn on_doom(&mut self, node: usize, life: u64, lasts: TrueTime) {
+        if self.process(node, life).is_some() {
+            self.counters.add("fault.crash_new_leader");
+            self.kill_node(node, true);
+            self.come_back(node, lasts);
         }
     }
 

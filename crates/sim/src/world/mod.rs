@@ -32,6 +32,7 @@ use crate::oracle::leases::Leases;
 use crate::oracle::logs::Logs;
 use crate::queue::Queue;
 use crate::random::Random;
+use crate::run::Sabotage;
 use crate::scenario::{RATE_ERROR_PPM, Scenario};
 use crate::story::Story;
 
@@ -61,6 +62,8 @@ enum Event {
     Turn { client: usize },
     /// A client does not wait any longer.
     Timeout { client: usize, attempt: u64 },
+    /// A node that was just elected dies.
+    Doom { node: usize, life: u64, lasts: TrueTime },
     /// The next fault of the schedule.
     Fault { index: usize },
     /// The end of one.
@@ -90,6 +93,8 @@ pub struct World {
     /// By connection: when the last bytes arrive at the client.
     last_answer: BTreeMap<u64, TrueTime>,
     rest_until: TrueTime,
+    /// The next node that is elected dies, for so long.
+    doom: Option<TrueTime>,
     /// What clients are to do in the later stages, each at its node if one is given.
     tasks: VecDeque<(Option<usize>, Intent)>,
     stage: Stage,
@@ -119,6 +124,21 @@ impl World {
         World::with_scenario(scenario, random, keep_story)
     }
 
+    /// As [`World::new`], with something made wrong on purpose.
+    pub fn sabotaged(seed: u64, sabotage: Sabotage) -> World {
+        #[cfg_attr(
+            not(feature = "planted-bugs"),
+            expect(unused_mut, reason = "only planted faults change options")
+        )]
+        let mut world = World::new(seed, false);
+        match sabotage {
+            Sabotage::SyncsLie => world.nodes.iter().for_each(|node| node.disk.lie_about_sync(true)),
+            #[cfg(feature = "planted-bugs")]
+            Sabotage::Consensus(bug) => world.scenario.raft.planted = Some(bug),
+        }
+        world
+    }
+
     /// A world of a given scenario.
     pub fn with_scenario(scenario: Scenario, mut random: Random, keep_story: bool) -> World {
         let ids: Vec<NodeId> = (1..=scenario.nodes as u64).map(NodeId).collect();
@@ -143,6 +163,7 @@ impl World {
             owners: BTreeMap::new(),
             last_answer: BTreeMap::new(),
             rest_until: 0,
+            doom: None,
             tasks: VecDeque::new(),
             stage: Stage::Break,
             undos: BTreeMap::new(),
@@ -227,6 +248,10 @@ impl World {
             Event::Lost { client, connection } => self.on_lost(client, connection),
             Event::Turn { client } => self.on_turn(client),
             Event::Timeout { client, attempt } => self.on_timeout(client, attempt),
+            Event::Doom { node, life, lasts } => {
+                self.on_doom(node, life, lasts);
+                Ok(())
+            }
             Event::Fault { index } => self.on_fault(index),
             Event::Undo { number } => self.on_undo(number),
             Event::Tick => self.on_tick(),

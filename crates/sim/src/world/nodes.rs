@@ -301,7 +301,7 @@ impl World {
     }
 
     fn sync_time(&mut self, node: usize) -> TrueTime {
-        let (low, high) = self.scenario.sync_time;
+        let (low, high) = self.scenario.sync_time[node];
         let usual = self.random.between(low, high);
         let slow = if self.nodes[node].slow > 0 { self.random.between(20, 400) * MILLISECOND } else { 0 };
         usual + slow
