@@ -79,7 +79,8 @@ pub struct Config {
     pub cluster: String,
     /// The name of this node, one of those in `nodes`.
     pub node: String,
-    /// All nodes of the cluster, this one among them.
+    /// All nodes of the cluster, this one among them, sorted by name: the first placement follows from their order, which
+    /// must not depend on how a file happens to list them.
     pub nodes: Vec<NodeConfig>,
     /// The folder that holds everything this node must remember.
     pub data: PathBuf,

@@ -10,7 +10,8 @@
 //! ```
 //! Either side may say `Refused` with its reason instead, so that both can log it. A node that is about to be rebuilt
 //! says `Ask` and is told the roster. Proofs are HMAC-SHA256 with the shared `peer_secret`; without a secret they are
-//! empty. The beginning of every frame (magic, versions) is the same in all versions of the protocol.
+//! empty. A refusal which says that the other side's disk was wiped ends that process, so it carries a proof of its own;
+//! without a secret it is believed only by a dialer, of the address that its configuration gives. The beginning of every frame (magic, versions) is the same in all versions of the protocol.
 
 use std::fmt;
 use std::io;
@@ -22,7 +23,7 @@ use sha2::Sha256;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::identity::Identity;
+use crate::identity::{Identity, Layout};
 use crate::node::Node;
 use crate::random;
 use crate::roster::{Content, Stranger};
@@ -37,8 +38,6 @@ const FRAME_BYTES: usize = 64 << 10;
 pub struct Hello {
     /// The content of the sender's `node.toml`.
     pub identity: Identity,
-    /// Copies of a partition, as the sender is configured.
-    pub replication_factor: u32,
     /// Drawn anew at each start of the sender.
     pub incarnation: u64,
     /// Drawn anew for each connection.
@@ -51,10 +50,19 @@ enum Frame {
     Welcome(Hello, Vec<u8>),
     Proof(Vec<u8>),
     Accepted,
-    Ask { cluster: String, nonce: [u8; 32] },
-    Challenge { nonce: [u8; 32] },
+    Ask {
+        layout: Layout,
+        nonce: [u8; 32],
+    },
+    Challenge {
+        nonce: [u8; 32],
+    },
     Roster(Content),
-    Refused { wiped: bool, reason: String },
+    /// With `wiped`: the other side's disk was wiped, and this proves who says so.
+    Refused {
+        wiped: Option<Vec<u8>>,
+        reason: String,
+    },
 }
 
 /// Why there is no connection.
@@ -92,12 +100,7 @@ impl From<io::Error> for Rejection {
 fn hello(node: &Node) -> Hello {
     let mut nonce = [0; 32];
     random::fill(&mut nonce);
-    Hello {
-        identity: node.identity.clone(),
-        replication_factor: node.context.config.replication_factor as u32,
-        incarnation: node.context.incarnation,
-        nonce,
-    }
+    Hello { identity: node.identity.clone(), incarnation: node.context.incarnation, nonce }
 }
 
 /// Introduces this node to the node named `expected`, at the other end of `stream`. Returns who that is.
@@ -117,12 +120,16 @@ pub async fn dial(stream: &mut TcpStream, node: &Node, expected: &str) -> Result
         .and_then(|()| check_name(&theirs, expected))
         .and_then(|()| check(node, &theirs));
     if let Err(refusal) = checked {
-        return Err(refuse(stream, refusal).await);
+        let proof = make_proof(secret, Side::DialerRefuses, &transcript);
+        return Err(refuse(stream, refusal, proof).await);
     }
     write(stream, &Frame::Proof(make_proof(secret, Side::Dialer, &transcript))).await?;
     match read(stream).await? {
         Frame::Accepted => Ok(theirs),
-        other => Err(unexpected(other)),
+        // We dialed the address that the configuration gives, and whoever is there knows the secret, if there is one.
+        other => Err(refused(other, |proof| {
+            check_proof(secret, Side::AcceptorRefuses, &transcript, proof).is_ok()
+        })),
     }
 }
 
@@ -134,7 +141,7 @@ pub async fn accept(stream: &mut TcpStream, node: &Node) -> Result<Option<Hello>
     let secret = node.context.config.peer_secret.as_deref();
     let theirs = match read(stream).await? {
         Frame::Hello(theirs) => theirs,
-        Frame::Ask { cluster, nonce } => return answer(stream, node, secret, &cluster, nonce).await,
+        Frame::Ask { layout, nonce } => return answer(stream, node, secret, &layout, nonce).await,
         other => return Err(unexpected(other)),
     };
     let ours = hello(node);
@@ -143,11 +150,17 @@ pub async fn accept(stream: &mut TcpStream, node: &Node) -> Result<Option<Hello>
     write(stream, &Frame::Welcome(ours, proof)).await?;
     let proof = match read(stream).await? {
         Frame::Proof(proof) => proof,
-        other => return Err(unexpected(other)),
+        // Anybody can dial: without a secret there is no telling who refuses us.
+        other => {
+            return Err(refused(other, |proof| {
+                secret.is_some() && check_proof(secret, Side::DialerRefuses, &transcript, proof).is_ok()
+            }));
+        }
     };
     let checked = check_proof(secret, Side::Dialer, &transcript, &proof).and_then(|()| check(node, &theirs));
     if let Err(refusal) = checked {
-        return Err(refuse(stream, refusal).await);
+        let proof = make_proof(secret, Side::AcceptorRefuses, &transcript);
+        return Err(refuse(stream, refusal, proof).await);
     }
     write(stream, &Frame::Accepted).await?;
     Ok(Some(theirs))
@@ -157,10 +170,10 @@ pub async fn accept(stream: &mut TcpStream, node: &Node) -> Result<Option<Hello>
 ///
 /// # Errors
 /// See [`Rejection`].
-pub async fn ask(stream: &mut TcpStream, cluster: &str, secret: Option<&str>) -> Result<Content, Rejection> {
+pub async fn ask(stream: &mut TcpStream, layout: Layout, secret: Option<&str>) -> Result<Content, Rejection> {
     let mut nonce = [0; 32];
     random::fill(&mut nonce);
-    write(stream, &Frame::Ask { cluster: cluster.to_string(), nonce }).await?;
+    write(stream, &Frame::Ask { layout, nonce }).await?;
     let challenge = match read(stream).await? {
         Frame::Challenge { nonce } => nonce,
         other => return Err(unexpected(other)),
@@ -177,7 +190,7 @@ async fn answer(
     stream: &mut TcpStream,
     node: &Node,
     secret: Option<&str>,
-    cluster: &str,
+    layout: &Layout,
     nonce: [u8; 32],
 ) -> Result<Option<Hello>, Rejection> {
     let mut challenge = [0; 32];
@@ -188,9 +201,9 @@ async fn answer(
         other => return Err(unexpected(other)),
     };
     let checked = check_proof(secret, Side::Dialer, &[nonce, challenge].concat(), &proof)
-        .and_then(|()| same("cluster", &node.identity.cluster.as_str(), &cluster));
+        .and_then(|()| node.identity.layout().same(layout).map_err(Refusal::from));
     if let Err(refusal) = checked {
-        return Err(refuse(stream, refusal).await);
+        return Err(refuse(stream, refusal, Vec::new()).await);
     }
     let mut content = node.roster.content();
     let identity = &node.identity;
@@ -215,17 +228,27 @@ impl From<String> for Refusal {
     }
 }
 
-async fn refuse(stream: &mut TcpStream, refusal: Refusal) -> Rejection {
-    let frame = Frame::Refused { wiped: refusal.wiped, reason: refusal.reason.clone() };
+/// Says why not; `proof` goes with it if it is the other side's disk that was wiped.
+async fn refuse(stream: &mut TcpStream, refusal: Refusal, proof: Vec<u8>) -> Rejection {
+    let frame = Frame::Refused { wiped: refusal.wiped.then_some(proof), reason: refusal.reason.clone() };
     let _ = write(stream, &frame).await;
     let _ = stream.shutdown().await;
     Rejection::WeRefused(refusal.reason)
 }
 
+/// A frame that ends the conversation. This process ends if it is told that its disk was wiped, so that is believed only
+/// if `proves` accepts the proof that came with it; else it is a refusal like any other, tried again later.
+fn refused(frame: Frame, proves: impl Fn(&[u8]) -> bool) -> Rejection {
+    match frame {
+        Frame::Refused { wiped: Some(proof), reason } if proves(&proof) => Rejection::WeAreWiped(reason),
+        frame => unexpected(frame),
+    }
+}
+
+/// A frame that ends the conversation before the sender could prove who it is.
 fn unexpected(frame: Frame) -> Rejection {
     match frame {
-        Frame::Refused { wiped: true, reason } => Rejection::WeAreWiped(reason),
-        Frame::Refused { wiped: false, reason } => Rejection::TheyRefused(reason),
+        Frame::Refused { reason, .. } => Rejection::TheyRefused(reason),
         _ => Rejection::WeRefused("a handshake frame out of turn".into()),
     }
 }
@@ -241,10 +264,7 @@ fn check_name(theirs: &Hello, expected: &str) -> Result<(), Refusal> {
 /// May we talk to them? What is new about them is durable afterwards.
 fn check(node: &Node, theirs: &Hello) -> Result<(), Refusal> {
     let (ours, identity) = (&node.identity, &theirs.identity);
-    same("cluster", &ours.cluster, &identity.cluster)?;
-    same("partitions", &ours.partitions, &identity.partitions)?;
-    let factor = node.context.config.replication_factor as u32;
-    same("replication_factor", &factor, &theirs.replication_factor)?;
+    ours.layout().same(&identity.layout())?;
     if identity.name == ours.name || identity.node == ours.node {
         return Err(format!("two nodes say that they are '{}'", identity.name).into());
     }
@@ -255,17 +275,13 @@ fn check(node: &Node, theirs: &Hello) -> Result<(), Refusal> {
     }
 }
 
-fn same<T: PartialEq + fmt::Display>(field: &str, ours: &T, theirs: &T) -> Result<(), Refusal> {
-    if ours == theirs {
-        return Ok(());
-    }
-    Err(format!("`{field}` differs: {ours} on one node and {theirs} on the other").into())
-}
-
+/// Who proves what: a proof made for one purpose is none for another.
 #[derive(Clone, Copy)]
 enum Side {
     Dialer = 1,
     Acceptor = 2,
+    DialerRefuses = 3,
+    AcceptorRefuses = 4,
 }
 
 fn transcript(dialer: &Hello, acceptor: &Hello) -> Vec<u8> {
@@ -331,55 +347,4 @@ fn decode(bytes: &[u8]) -> Result<Frame, String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn bytes(magic: &[u8; 8], versions: (u16, u16), frame: &Frame) -> Vec<u8> {
-        let mut bytes = magic.to_vec();
-        bytes.extend_from_slice(&versions.0.to_le_bytes());
-        bytes.extend_from_slice(&versions.1.to_le_bytes());
-        bytes.extend(postcard::to_allocvec(frame).unwrap());
-        bytes
-    }
-
-    fn frame() -> Frame {
-        Frame::Refused { wiped: true, reason: "so it is".into() }
-    }
-
-    #[test]
-    fn a_frame_is_read_by_every_version_that_shares_one() {
-        assert_eq!(decode(&bytes(MAGIC, VERSIONS, &frame())), Ok(frame()));
-        assert_eq!(decode(&bytes(MAGIC, (0, 9), &frame())), Ok(frame()), "a peer that speaks more");
-        let newer = decode(&bytes(MAGIC, (8, 9), &frame())).unwrap_err();
-        assert!(newer.contains("versions 8 to 9"), "{newer}");
-        let stranger = decode(&bytes(b"GET / HT", VERSIONS, &frame())).unwrap_err();
-        assert!(stranger.contains("not a Consort node"), "{stranger}");
-    }
-
-    #[test]
-    fn damaged_frames_are_errors() {
-        let whole = bytes(MAGIC, VERSIONS, &frame());
-        for cut in 0..whole.len() {
-            assert!(decode(&whole[..cut]).is_err(), "cut at {cut}");
-        }
-        for kind in 8..=255 {
-            let mut other = whole.clone();
-            other[12] = kind;
-            assert!(decode(&other).is_err(), "kind {kind}");
-        }
-    }
-
-    #[test]
-    fn a_proof_holds_for_one_secret_one_side_and_one_conversation() {
-        let proof = make_proof(Some("secret"), Side::Dialer, b"conversation");
-        let check =
-            |secret, side, conversation: &[u8]| check_proof(secret, side, conversation, &proof).is_ok();
-        assert!(check(Some("secret"), Side::Dialer, b"conversation"));
-        assert!(!check(Some("other"), Side::Dialer, b"conversation"));
-        assert!(!check(None, Side::Dialer, b"conversation"));
-        assert!(!check(Some("secret"), Side::Acceptor, b"conversation"), "a proof cannot be sent back");
-        assert!(!check(Some("secret"), Side::Dialer, b"another"), "nor used again");
-        assert!(check_proof(Some("secret"), Side::Dialer, b"", b"").is_err());
-        assert!(check_proof(None, Side::Dialer, b"", b"").is_ok());
-    }
-}
+mod tests;

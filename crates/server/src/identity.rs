@@ -6,6 +6,9 @@
 //! identity and is let in as a new member. Every formatting draws a *format id*; peers remember it beside the node id
 //! (see [`crate::roster`]) and turn away a node whose disk was wiped behind their back.
 //!
+//! The list of nodes (their names) and the replication factor are fixed at formatting too: which partitions a node holds
+//! follows from them, so a node that is configured with another list is not started ([`Layout`]).
+//!
 //! Node ids of a new cluster follow from the names of cluster and node, so that all nodes agree on the first members
 //! without having met.
 
@@ -52,6 +55,10 @@ pub struct Identity {
     pub partitions: u32,
     /// The number of worker threads, each of which has a log of its own.
     pub workers: u32,
+    /// Copies of a partition.
+    pub replication_factor: u32,
+    /// The names of the cluster's nodes, sorted.
+    pub nodes: Vec<String>,
     /// Wall clock at formatting, milliseconds since the epoch.
     pub created_ms: u64,
     /// The id of the node that this one stands in for, if it was made by `--rebuild`; 0: none.
@@ -82,6 +89,8 @@ impl Identity {
             format: random::number(),
             partitions: config.partitions,
             workers: config.workers as u32,
+            replication_factor: config.replication_factor as u32,
+            nodes: names(config),
             created_ms: now_ms,
             replaces: replaces.map_or(0, |old| old.0),
             rebuilding: false,
@@ -99,8 +108,8 @@ impl Identity {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(format!("cannot read {}: {error}", path.display())),
         };
-        let identity: Identity =
-            toml::from_str(&text).map_err(|error| format!("{} is damaged: {error}", path.display()))?;
+        let identity: Identity = toml::from_str(&text)
+            .map_err(|error| format!("{} is damaged or incomplete: {error}", path.display()))?;
         if identity.version != VERSION {
             return Err(format!(
                 "{} is of version {}; this program understands version {VERSION}",
@@ -144,8 +153,83 @@ impl Identity {
         if self.workers as usize != config.workers {
             return differs("workers", &self.workers, &config.workers);
         }
+        if self.replication_factor as usize != config.replication_factor {
+            return differs("replication_factor", &self.replication_factor, &config.replication_factor);
+        }
+        if self.nodes != names(config) {
+            return Err(format!(
+                "{}: the data folder was formatted for the nodes {}, the configuration lists {}. Nodes may change their \
+                 addresses; adding, removing and renaming nodes is not possible yet. Correct the configuration",
+                path(&config.data).display(),
+                self.nodes.join(", "),
+                names(config).join(", ")
+            ));
+        }
         Ok(())
     }
+
+    /// What all nodes of the cluster must have alike.
+    pub fn layout(&self) -> Layout {
+        Layout {
+            cluster: self.cluster.clone(),
+            partitions: self.partitions,
+            replication_factor: self.replication_factor,
+            nodes: self.nodes.clone(),
+        }
+    }
+}
+
+/// What all nodes of a cluster must have alike, since it decides which node holds which partition at first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Layout {
+    /// The cluster's name.
+    pub cluster: String,
+    /// The number of partitions.
+    pub partitions: u32,
+    /// Copies of a partition.
+    pub replication_factor: u32,
+    /// The names of the nodes, sorted.
+    pub nodes: Vec<String>,
+}
+
+impl Layout {
+    /// The layout that `config` describes.
+    pub fn of(config: &Config) -> Layout {
+        Layout {
+            cluster: config.cluster.clone(),
+            partitions: config.partitions,
+            replication_factor: config.replication_factor as u32,
+            nodes: names(config),
+        }
+    }
+
+    /// Compares two nodes' layouts.
+    ///
+    /// # Errors
+    /// They differ; the text names the first field that does, and both values.
+    pub fn same(&self, other: &Layout) -> Result<(), String> {
+        let fields = |layout: &Layout| {
+            [
+                ("cluster", layout.cluster.clone()),
+                ("partitions", layout.partitions.to_string()),
+                ("replication_factor", layout.replication_factor.to_string()),
+                ("nodes", layout.nodes.join(", ")),
+            ]
+        };
+        match fields(self).iter().zip(&fields(other)).find(|(ours, theirs)| ours != theirs) {
+            None => Ok(()),
+            Some(((field, ours), (_, theirs))) => {
+                Err(format!("`{field}` differs: {ours} on one node and {theirs} on the other"))
+            }
+        }
+    }
+}
+
+/// The names of the nodes that `config` lists, sorted.
+fn names(config: &Config) -> Vec<String> {
+    let mut names: Vec<String> = config.nodes.iter().map(|node| node.name.clone()).collect();
+    names.sort();
+    names
 }
 
 const VERSION: u32 = 1;
@@ -220,6 +304,20 @@ mod tests {
         identity.save(folder.path()).unwrap();
         assert_eq!(Identity::load(folder.path()), Ok(Some(identity.clone())));
         assert_eq!(identity.check(&config), Ok(()));
+        let mut grown = config.clone();
+        grown.nodes.push(crate::config::NodeConfig { name: "n0".into(), ..config.nodes[0].clone() });
+        let refusal = identity.check(&grown).unwrap_err();
+        assert!(
+            refusal.contains("for the nodes n1, n2, n3, the configuration lists n0, n1, n2, n3"),
+            "{refusal}"
+        );
+        let mut thinner = config.clone();
+        thinner.replication_factor = 2;
+        assert!(identity.check(&thinner).unwrap_err().contains("replication_factor = 3"));
+        let mut moved = config.clone();
+        moved.nodes[1].client.port += 1;
+        moved.nodes.reverse();
+        assert_eq!(identity.check(&moved), Ok(()), "neither addresses nor their order matter");
         identity.partitions += 1;
         assert!(identity.check(&config).unwrap_err().contains("partitions"));
         identity.cluster = "another".into();
@@ -236,6 +334,20 @@ mod tests {
         identity.version = 2;
         identity.save(folder.path()).unwrap();
         assert!(Identity::load(folder.path()).unwrap_err().contains("version 2"));
+    }
+
+    #[test]
+    fn layouts_are_compared_field_by_field() {
+        let config = crate::testing::three_nodes();
+        let ours = Layout::of(&config);
+        assert_eq!(Identity::new(&config, NodeId(1), None, 5).layout(), ours);
+        assert_eq!(ours.same(&ours), Ok(()));
+        let mut theirs = ours.clone();
+        theirs.nodes.pop();
+        let refusal = ours.same(&theirs).unwrap_err();
+        assert_eq!(refusal, "`nodes` differs: n1, n2, n3 on one node and n1, n2 on the other");
+        theirs.replication_factor = 2;
+        assert!(ours.same(&theirs).unwrap_err().contains("`replication_factor` differs: 3"));
     }
 
     /// Nodes of running clusters depend on these values: they may never change.

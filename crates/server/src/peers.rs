@@ -25,6 +25,7 @@ use tokio::sync::Notify;
 use crate::config::{Address, NodeConfig};
 use crate::driver::Worker;
 use crate::handshake::{self, Hello, Rejection};
+use crate::identity::Layout;
 use crate::inbox::Delivery;
 use crate::node::Node;
 use crate::random;
@@ -257,7 +258,7 @@ pub async fn ask_roster(config: &crate::config::Config) -> Result<crate::roster:
     for peer in config.nodes.iter().filter(|peer| peer.name != config.node) {
         let attempt = async {
             let mut stream = open(&peer.peer).await?;
-            handshake::ask(&mut stream, &config.cluster, config.peer_secret.as_deref()).await
+            handshake::ask(&mut stream, Layout::of(config), config.peer_secret.as_deref()).await
         };
         match tokio::time::timeout(HANDSHAKE_TIMEOUT, attempt).await {
             Ok(Ok(content)) => return Ok(content),

@@ -98,6 +98,11 @@ impl Roster {
         }
     }
 
+    /// What is known of the node of this name.
+    pub fn known(&self, name: &str) -> Option<Known> {
+        self.lock().nodes.get(name).cloned()
+    }
+
     /// What is known of every node, to be told to a peer that asks.
     pub fn content(&self) -> Content {
         self.lock().clone()
@@ -136,7 +141,8 @@ impl Roster {
                 )));
             }
             if before.node != peer.node {
-                if peer.created_ms < before.created_ms {
+                // Whoever was made to replace the node that is known is newer, whatever the clocks say.
+                if peer.replaces != before.node && peer.created_ms < before.created_ms {
                     return Err(Stranger::Replaced(format!(
                         "the name '{}' belongs to node {:016x}, which was formatted later than node {id}",
                         peer.name, before.node
@@ -254,6 +260,22 @@ mod tests {
         let other = Roster::load(&elsewhere).unwrap();
         assert_eq!(other.meet(&new), Ok(Met::New));
         assert!(matches!(other.meet(&old), Err(Stranger::Replaced(_))));
+    }
+
+    #[test]
+    fn a_rebuilt_peer_may_have_a_slower_clock() {
+        let folder = crate::testing::Folder::new();
+        let config = config(folder.path());
+        let roster = Roster::load(&config).unwrap();
+        let peer = config.nodes[1].name.clone();
+        let old = identity(&config, &peer, 11, 5, 100);
+        let mut new = identity(&config, &peer, 22, 6, 40);
+        assert_eq!(roster.meet(&old), Ok(Met::New));
+        assert!(matches!(roster.meet(&new), Err(Stranger::Replaced(_))), "it does not say whom it replaces");
+        new.replaces = 11;
+        assert_eq!(roster.meet(&new), Ok(Met::New));
+        assert_eq!(roster.known(&peer).map(|known| known.created_ms), Some(40));
+        assert!(matches!(roster.meet(&old), Err(Stranger::Replaced(_))));
     }
 
     #[test]

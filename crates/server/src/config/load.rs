@@ -114,6 +114,7 @@ fn complete(draft: Draft) -> Config {
         let peer = draft.listen_peer.clone().unwrap_or_else(|| Address::loopback(17000));
         config.nodes.push(NodeConfig { name, client, peer });
     }
+    config.nodes.sort_by(|one, other| one.name.cmp(&other.name));
     config.node = match draft.node {
         Some(name) => name,
         None if config.nodes.len() == 1 => config.nodes[0].name.clone(),

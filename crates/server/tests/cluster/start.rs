@@ -66,6 +66,44 @@ fn a_node_of_another_cluster_is_turned_away() {
 }
 
 #[test]
+fn the_order_of_the_nodes_does_not_matter_and_their_number_may_not_change() {
+    let mut cluster = Cluster::prepare(3, "");
+    cluster.nodes[2].reverse_nodes();
+    for node in &mut cluster.nodes {
+        node.start(Start::Bootstrap);
+    }
+    for node in 0..3 {
+        cluster.wait_until_serving(node);
+    }
+    let voters = |node: usize| -> Vec<Value> {
+        let status = cluster.client(node).call("CONSORT STATUS");
+        let partitions = elements(field(&status, "partitions"));
+        partitions.iter().map(|partition| field(partition, "voters").clone()).collect()
+    };
+    assert_eq!(voters(0), voters(2));
+
+    let node = &mut cluster.nodes[1];
+    node.kill();
+    let fourth = "[[nodes]]\nname = \"a\"\nclient = \"127.0.0.1:1\"\npeer = \"127.0.0.1:2\"\n\n[[nodes]]\nname = \"n0\"";
+    node.reconfigure("[[nodes]]\nname = \"n0\"", fourth);
+    node.start(Start::Normal);
+    assert_eq!(node.wait().code(), Some(1));
+    let text = "formatted for the nodes n0, n1, n2, the configuration lists a, n0, n1, n2";
+    assert!(node.log().contains(text), "{}", node.log());
+}
+
+#[test]
+fn a_node_without_one_of_its_shards_does_not_start() {
+    let mut cluster = Cluster::start(1, "");
+    let node = &mut cluster.nodes[0];
+    node.kill();
+    fs::remove_dir_all(node.data().join("shard-0")).unwrap();
+    node.start(Start::Bootstrap);
+    assert_eq!(node.wait().code(), Some(1));
+    assert!(node.log().contains("shard-0 does not belong to the node.toml beside it"), "{}", node.log());
+}
+
+#[test]
 fn peers_must_share_the_secret() {
     let mut cluster = Cluster::prepare(3, "peer_secret = \"one\"");
     cluster.nodes[2].reconfigure("peer_secret = \"one\"", "peer_secret = \"two\"");

@@ -116,6 +116,14 @@ impl Node {
         fs::write(&self.config, text.replace(from, to)).expect("it can be written");
     }
 
+    /// Lists the nodes in its configuration file the other way round.
+    pub fn reverse_nodes(&self) {
+        let text = fs::read_to_string(&self.config).expect("the configuration is there");
+        let mut parts: Vec<&str> = text.split("[[nodes]]").collect();
+        parts[1..].reverse();
+        fs::write(&self.config, parts.join("[[nodes]]")).expect("it can be written");
+    }
+
     /// A connection to it; waits until it listens.
     pub fn client(&self) -> Client {
         eventually("a connection", || Client::connect(self.port).ok())

@@ -1,0 +1,153 @@
+//! Frames, proofs, and who is believed.
+
+use super::*;
+use crate::config::Config;
+use crate::roster::Roster;
+use crate::testing::Folder;
+use tokio::net::TcpListener;
+
+fn bytes(magic: &[u8; 8], versions: (u16, u16), frame: &Frame) -> Vec<u8> {
+    let mut bytes = magic.to_vec();
+    bytes.extend_from_slice(&versions.0.to_le_bytes());
+    bytes.extend_from_slice(&versions.1.to_le_bytes());
+    bytes.extend(postcard::to_allocvec(frame).unwrap());
+    bytes
+}
+
+fn frame() -> Frame {
+    Frame::Refused { wiped: Some(vec![7]), reason: "so it is".into() }
+}
+
+#[test]
+fn a_frame_is_read_by_every_version_that_shares_one() {
+    assert_eq!(decode(&bytes(MAGIC, VERSIONS, &frame())), Ok(frame()));
+    assert_eq!(decode(&bytes(MAGIC, (0, 9), &frame())), Ok(frame()), "a peer that speaks more");
+    let newer = decode(&bytes(MAGIC, (8, 9), &frame())).unwrap_err();
+    assert!(newer.contains("versions 8 to 9"), "{newer}");
+    let stranger = decode(&bytes(b"GET / HT", VERSIONS, &frame())).unwrap_err();
+    assert!(stranger.contains("not a Consort node"), "{stranger}");
+}
+
+#[test]
+fn damaged_frames_are_errors() {
+    let whole = bytes(MAGIC, VERSIONS, &frame());
+    for cut in 0..whole.len() {
+        assert!(decode(&whole[..cut]).is_err(), "cut at {cut}");
+    }
+    for kind in 8..=255 {
+        let mut other = whole.clone();
+        other[12] = kind;
+        assert!(decode(&other).is_err(), "kind {kind}");
+    }
+}
+
+#[test]
+fn a_proof_holds_for_one_secret_one_side_and_one_conversation() {
+    let proof = make_proof(Some("secret"), Side::Dialer, b"conversation");
+    let check = |secret, side, conversation: &[u8]| check_proof(secret, side, conversation, &proof).is_ok();
+    assert!(check(Some("secret"), Side::Dialer, b"conversation"));
+    assert!(!check(Some("other"), Side::Dialer, b"conversation"));
+    assert!(!check(None, Side::Dialer, b"conversation"));
+    assert!(!check(Some("secret"), Side::Acceptor, b"conversation"), "a proof cannot be sent back");
+    assert!(!check(Some("secret"), Side::Dialer, b"another"), "nor used again");
+    assert!(check_proof(Some("secret"), Side::Dialer, b"", b"").is_err());
+    assert!(check_proof(None, Side::Dialer, b"", b"").is_ok());
+}
+
+/// The node of this name among n1, n2 and n3.
+fn node(folder: &Folder, name: &str, secret: Option<&str>) -> Node {
+    let mut config: Config = crate::testing::three_nodes();
+    config.node = name.into();
+    config.data = folder.path().to_path_buf();
+    config.peer_secret = secret.map(str::to_string);
+    let id = crate::identity::derived_id(&config.cluster, name);
+    let identity = Identity::new(&config, id, None, 5);
+    let roster = Roster::load(&config).unwrap();
+    Node::new(config, identity, roster)
+}
+
+/// Two ends of a connection: the dialer's and the acceptor's.
+async fn connection() -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (dialer, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
+    (dialer.unwrap(), accepted.unwrap().0)
+}
+
+fn wiped(proof: Vec<u8>) -> Frame {
+    Frame::Refused { wiped: Some(proof), reason: "wiped".into() }
+}
+
+const SECRETS: [Option<&str>; 2] = [None, Some("secret")];
+
+#[tokio::test]
+async fn a_node_that_dials_learns_that_it_was_wiped_and_one_that_accepts_only_with_a_secret() {
+    for secret in SECRETS {
+        let folders = [Folder::new(), Folder::new()];
+        let (knows, back) = (node(&folders[0], "n1", secret), node(&folders[1], "n2", secret));
+        let before = Identity { format: back.identity.format ^ 1, ..back.identity.clone() };
+        knows.roster.meet(&before).unwrap();
+
+        let (mut ours, mut theirs) = connection().await;
+        let (dialed, accepted) = tokio::join!(dial(&mut ours, &back, "n1"), accept(&mut theirs, &knows));
+        assert!(matches!(dialed, Err(Rejection::WeAreWiped(_))), "{secret:?}: {dialed:?}");
+        assert!(matches!(accepted, Err(Rejection::WeRefused(_))), "{accepted:?}");
+
+        let (mut ours, mut theirs) = connection().await;
+        let (dialed, accepted) = tokio::join!(dial(&mut ours, &knows, "n2"), accept(&mut theirs, &back));
+        assert!(matches!(dialed, Err(Rejection::WeRefused(_))), "{dialed:?}");
+        let believed = matches!(accepted, Err(Rejection::WeAreWiped(_)));
+        assert_eq!(believed, secret.is_some(), "{accepted:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_stranger_cannot_end_a_node() {
+    for secret in SECRETS {
+        let folder = Folder::new();
+        let node = node(&folder, "n1", secret);
+        // Whoever dials says it, at once or after the introduction.
+        for introduced in [false, true] {
+            let (mut stranger, mut theirs) = connection().await;
+            let says = async {
+                let mut proof = Vec::new();
+                if introduced {
+                    write(&mut stranger, &Frame::Hello(hello(&node))).await.unwrap();
+                    let Frame::Welcome(_, theirs) = read(&mut stranger).await.unwrap() else {
+                        panic!("no welcome")
+                    };
+                    proof = theirs;
+                }
+                write(&mut stranger, &wiped(proof)).await.unwrap();
+            };
+            let (accepted, ()) = tokio::join!(accept(&mut theirs, &node), says);
+            assert_eq!(accepted.unwrap_err(), Rejection::TheyRefused("wiped".into()), "{secret:?}");
+        }
+        // Whoever has taken a peer's address says it before proving anything.
+        let (mut ours, mut stranger) = connection().await;
+        let says = async {
+            read(&mut stranger).await.unwrap();
+            write(&mut stranger, &wiped(Vec::new())).await.unwrap();
+        };
+        let (dialed, ()) = tokio::join!(dial(&mut ours, &node, "n2"), says);
+        assert_eq!(dialed.unwrap_err(), Rejection::TheyRefused("wiped".into()), "{secret:?}");
+    }
+}
+
+#[tokio::test]
+async fn nodes_with_other_lists_of_nodes_refuse_one_another_with_the_reason() {
+    let folders = [Folder::new(), Folder::new()];
+    let (ours, mut grown) = (node(&folders[0], "n1", None), node(&folders[1], "n2", None));
+    grown.identity.nodes.push("n4".into());
+    let text = "`nodes` differs: n1, n2, n3 on one node and n1, n2, n3, n4 on the other";
+    let (mut dialer, mut acceptor) = connection().await;
+    let (dialed, accepted) = tokio::join!(dial(&mut dialer, &ours, "n2"), accept(&mut acceptor, &grown));
+    assert_eq!(dialed.unwrap_err(), Rejection::WeRefused(text.into()));
+    assert_eq!(accepted.unwrap_err(), Rejection::TheyRefused(text.into()));
+
+    let (mut dialer, mut acceptor) = connection().await;
+    let layout = grown.identity.layout();
+    let (asked, answered) = tokio::join!(ask(&mut dialer, layout, None), accept(&mut acceptor, &ours));
+    assert_eq!(asked.unwrap_err(), Rejection::TheyRefused(text.into()));
+    assert_eq!(answered.unwrap_err(), Rejection::WeRefused(text.into()));
+}
