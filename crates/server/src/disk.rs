@@ -20,7 +20,7 @@ use replication::PartitionId;
 use replication::contract::{Batch, Input, SnapshotWrite, Write};
 use replication::shard::Recovered;
 use storage::journal::{Journal, Options};
-use storage::{AppendError, RealDisk, SnapshotError};
+use storage::{AppendError, Disk, RealDisk, SnapshotError};
 
 use crate::inbox::Delivery;
 use crate::node::Node;
@@ -132,18 +132,18 @@ pub fn open(node: Arc<Node>, index: usize, folder: &Path) -> Result<(LogHandle, 
 }
 
 /// Runs a log. If that panics the process ends: a node that no longer writes must not look alive.
-fn watch(log: Log) {
+fn watch<D: Disk>(log: Log<D>) {
     let folder = log.folder.clone();
     if catch_unwind(AssertUnwindSafe(|| log.run())).is_err() {
         end(&folder, &"the log thread panicked, see the message above");
     }
 }
 
-struct Log {
+struct Log<D: Disk> {
     node: Arc<Node>,
     index: usize,
     folder: String,
-    journal: Journal<RealDisk>,
+    journal: Journal<D>,
     shared: Arc<Shared>,
     /// Not appended yet.
     batches: VecDeque<Batch>,
@@ -155,7 +155,7 @@ struct Log {
     looked: Instant,
 }
 
-impl Log {
+impl<D: Disk> Log<D> {
     fn run(mut self) {
         while self.take() {
             self.commit();
@@ -306,5 +306,67 @@ fn size(write: &Write) -> u64 {
         Write::Append { entry, .. } => entry.payload.len() as u64 + 32,
         Write::State { state, .. } => state.len() as u64 + 32,
         Write::Reset { .. } | Write::Trim { .. } | Write::Forget { .. } => 32,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use storage::MemoryDisk;
+
+    use super::*;
+    use crate::identity::{Identity, derived_id};
+    use crate::roster::Roster;
+    use crate::testing::{Folder, three_nodes};
+
+    const SEGMENT_BYTES: u64 = 64 << 10;
+
+    fn log(disk: MemoryDisk, folder: &Folder) -> Log<MemoryDisk> {
+        let mut config = three_nodes();
+        config.data = folder.path().to_path_buf();
+        let identity = Identity::new(&config, derived_id("test", "n1"), None, 1);
+        let roster = Roster::load(&config).unwrap();
+        let options = Options { segment_bytes: SEGMENT_BYTES, ..Options::default() };
+        let (journal, _) = Journal::open(disk, options, |_| Table::new()).unwrap();
+        Log {
+            node: Arc::new(Node::new(config, identity, roster)),
+            index: 0,
+            folder: "memory".into(),
+            journal,
+            shared: Arc::default(),
+            batches: VecDeque::new(),
+            others: VecDeque::new(),
+            full: false,
+            looked: Instant::now(),
+        }
+    }
+
+    fn batch(number: u64, bytes: usize) -> Batch {
+        let writes = vec![Write::State { partition: PartitionId(0), state: vec![7; bytes].into() }];
+        Batch { number, writes }
+    }
+
+    fn told(log: &Log<MemoryDisk>) -> Vec<String> {
+        let mut deliveries = Vec::new();
+        log.node.inboxes[0].take(&mut deliveries);
+        deliveries.iter().map(|delivery| format!("{delivery:?}")).collect()
+    }
+
+    #[test]
+    fn a_batch_that_did_not_fit_is_written_once_there_is_room() {
+        let (disk, folder) = (MemoryDisk::new(), Folder::new());
+        let mut log = log(disk.clone(), &folder);
+        disk.limit_room(Some(0));
+        log.batches.push_back(batch(1, 4 * SEGMENT_BYTES as usize));
+        log.commit();
+        assert_eq!(told(&log), ["Input(Disk { full: true })"]);
+        assert_eq!((log.batches.len(), log.node.context.stats.full_logs.get()), (1, 1));
+        log.looked -= RECLAIM_INTERVAL;
+        log.look_for_room();
+        assert!(told(&log).is_empty(), "still full");
+        disk.limit_room(None);
+        log.looked -= RECLAIM_INTERVAL;
+        log.look_for_room();
+        assert_eq!(told(&log), ["Persisted(1)", "Input(Disk { full: false })"]);
+        assert_eq!((log.batches.len(), log.node.context.stats.full_logs.get()), (0, 0));
     }
 }

@@ -269,7 +269,7 @@ impl Worker {
                 tokio::task::spawn_local(connection::serve(self.clone(), stream, session, pipeline));
             }
             Delivery::Peer(stream) => {
-                tokio::task::spawn_local(peers::receive(self.clone(), stream));
+                tokio::task::spawn_local(or_fail(self.node.clone(), peers::receive(self.clone(), stream)));
             }
             Delivery::HandOver => {
                 state.handing_over = true;
@@ -368,6 +368,20 @@ impl Worker {
             inbox.push(Delivery::Input(Input::PeerLost { node }));
         }
     }
+}
+
+/// Runs a task that the node cannot do without: a panic, of which the runtime would only end the task, fails the node.
+pub async fn or_fail(node: Arc<Node>, task: impl Future<Output = ()>) {
+    struct Guard(Arc<Node>);
+    impl Drop for Guard {
+        fn drop(&mut self) {
+            if std::thread::panicking() {
+                self.0.fail("a task of a worker panicked: a broken invariant, see the message above".into());
+            }
+        }
+    }
+    let _guard = Guard(node);
+    task.await;
 }
 
 fn keys_in_slot(shard: &Shard, partition: PartitionId, question: KeysInSlot) -> Value {

@@ -23,7 +23,7 @@ use crate::cluster::{ClusterView, NodeView};
 use crate::command::Context;
 use crate::config::{Config, NodeConfig};
 use crate::disk::{self, LogHandle};
-use crate::driver::Worker;
+use crate::driver::{self, Worker};
 use crate::identity::Identity;
 use crate::inbox::{Delivery, Inbox};
 use crate::peers::{self, Peers};
@@ -274,7 +274,7 @@ fn work(index: usize, node: &Arc<Node>, started: oneshot::Sender<Result<LogHandl
     let worker = Worker::new(index, node.clone(), shard, log);
     if index == 0 {
         for (_, link) in node.peers.links() {
-            local.spawn_local(peers::keep_sending(worker.clone(), link));
+            local.spawn_local(driver::or_fail(node.clone(), peers::keep_sending(worker.clone(), link)));
         }
     }
     runtime.block_on(local.run_until(Rc::clone(&worker).drive()));
