@@ -8,6 +8,7 @@
 //! yet waits, and later ones wait behind it; they go out again, in order, once no forward of the partition is under way
 //! any more. So that a node which sent one back does not serve the next one (it may have become leader in between),
 //! forwards carry a generation: of one generation, everything after the first that was sent back is sent back too.
+//! What another node serves meanwhile cannot be held back; then what is sent back is refused, not tried again.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -51,6 +52,10 @@ struct Stream {
     sent_back: bool,
     /// Who leads, as the last one that sent something back said.
     hint: Option<NodeId>,
+    /// Where those under way went.
+    to: Option<NodeId>,
+    /// The latest request that was served elsewhere while others were under way.
+    overtaken_by: u64,
 }
 
 #[derive(Debug)]
@@ -69,6 +74,8 @@ impl Stream {
             retry_at: Time::default(),
             sent_back: false,
             hint: None,
+            to: None,
+            overtaken_by: 0,
         }
     }
 
@@ -95,6 +102,13 @@ impl Forwards {
     /// Who leads the partition, as another node said last.
     pub fn hint(&self, partition: PartitionId) -> Option<NodeId> {
         self.streams.get(&partition)?.hint
+    }
+
+    /// A request that this node serves itself: those under way at a former leader must not be run behind it.
+    pub fn overtake(&mut self, partition: PartitionId, arrival: u64) {
+        if let Some(stream) = self.streams.get_mut(&partition).filter(|stream| stream.under_way > 0) {
+            stream.overtaken_by = arrival.max(stream.overtaken_by);
+        }
     }
 
     /// Lets a request wait, in its place.
@@ -124,6 +138,10 @@ impl Forwards {
         let deadline_ms = work.deadline.since(now).as_millis().min(u128::from(u32::MAX)) as u32;
         let call = encode_call(&work.call);
         let stream = self.stream(partition);
+        if stream.under_way > 0 && stream.to != Some(to) {
+            stream.overtaken_by = work.arrival.max(stream.overtaken_by);
+        }
+        stream.to = Some(to);
         stream.under_way += 1;
         let generation = stream.generation;
         outbox.send(
@@ -163,6 +181,10 @@ impl Forwards {
                     <[u8; 8]>::try_from(&value[..]).ok().map(|bytes| NodeId(u64::from_le_bytes(bytes)));
                 stream.hint = hint.filter(|&leader| leader != from);
                 stream.sent_back = true;
+                if work.ordered && work.arrival < stream.overtaken_by {
+                    let text = "TRYAGAIN the leader changed, and later requests of this node went ahead: nothing was done";
+                    return outbox.answers.push((work.requester, Reply::Refused(text.into())));
+                }
                 return self.wait(partition, work, now);
             }
             _ => Reply::Unknown(text()),

@@ -284,6 +284,9 @@ impl Shard {
     /// To the replica here, or to a node that has one.
     fn dispatch(&mut self, partition: PartitionId, work: Work, now: Now) {
         if self.is_member(partition) {
+            if self.replicas.get(&partition).is_some_and(Strategy::is_leader) {
+                self.forwards.overtake(partition, work.arrival);
+            }
             return self.with(partition, |replica, outbox| replica.handle(work, now, outbox));
         }
         if (partition.0 as usize) < self.placement.partitions.len() {

@@ -327,6 +327,10 @@ impl Replica {
         }
         if self.applied > applied_before {
             self.raft.applied(self.applied);
+        }
+        // Once more without an entry: a state from elsewhere may have gone past what they waited for.
+        more |= self.wake_applied(now, outbox);
+        if self.replacement.is_some() {
             self.members_applied(now, outbox);
         }
         for (ticket, answer) in effects.reads.drain(..) {
@@ -368,7 +372,11 @@ impl Replica {
             lost.extend(waits.extract_if(.., |waiting| !waiting.survives_leadership()));
         }
         for waiting in lost {
-            self.give_up_wait(waiting.work, outbox);
+            if waiting.is_retry() {
+                outbox.answers.push((waiting.work.requester, retry_unknown()));
+            } else {
+                self.give_up_wait(waiting.work, outbox);
+            }
         }
         self.apply_waits.retain(|_, waits| !waits.is_empty());
         if let Some(replacement) = self.replacement.take() {
@@ -398,9 +406,13 @@ impl Replica {
         let mut refused: Vec<Work> = self.parked.extract_if(.., |work| late(work.deadline)).collect();
         let waits = self.apply_waits.values_mut().chain(self.asked_reads.values_mut());
         for waits in waits {
-            refused.extend(
-                waits.extract_if(.., |waiting| late(waiting.work.deadline)).map(|waiting| waiting.work),
-            );
+            for waiting in waits.extract_if(.., |waiting| late(waiting.work.deadline)) {
+                if waiting.is_retry() {
+                    outbox.answers.push((waiting.work.requester, retry_unknown()));
+                } else {
+                    refused.push(waiting.work);
+                }
+            }
         }
         if let Some(replacement) = &mut self.replacement {
             for work in replacement.works.extract_if(.., |work| late(work.deadline)) {
@@ -463,4 +475,8 @@ impl Replica {
     pub fn is_leader(&self) -> bool {
         self.raft.is_leader()
     }
+}
+
+fn retry_unknown() -> Reply {
+    Reply::Unknown("the write with this token was proposed before and not committed in time".into())
 }

@@ -36,14 +36,19 @@ enum Stage {
     LookAt { clock_ms: u64 },
     /// This is the answer, if the consensus confirms that this node leads in `term`, and `minimum` is applied.
     Confirm { reply: Value, term: u64 },
-    /// This is the answer once `minimum` is applied.
-    Wait { reply: Value },
+    /// This is the answer once `minimum` is applied. `retry`: the request itself is what was proposed there.
+    Wait { reply: Value, retry: bool },
 }
 
 impl Waiting {
     /// The answer is known and holds once the proposal at `index` is applied.
     pub fn for_proposal(work: Work, reply: Value, index: u64) -> Waiting {
-        Waiting { work, minimum: index, stage: Stage::Wait { reply } }
+        Waiting { work, minimum: index, stage: Stage::Wait { reply, retry: true } }
+    }
+
+    /// Is it the retry of a write that is proposed? Then nobody can say that it will not happen.
+    pub fn is_retry(&self) -> bool {
+        matches!(self.stage, Stage::Wait { retry: true, .. })
     }
 
     /// Does it wait only for what is committed already?
@@ -56,6 +61,9 @@ impl Replica {
     /// Takes a read.
     pub(super) fn read(&mut self, work: Work, now: Now, outbox: &mut Outbox) {
         let ordered = work.ordered || matches!(work.requester, Requester::Remote { .. });
+        if ordered && !self.parked.is_empty() {
+            return self.parked.push(work);
+        }
         if ordered && !self.raft.is_leader() {
             return outbox.elsewhere.push((self.partition, work, self.raft.leader()));
         }
@@ -66,6 +74,8 @@ impl Replica {
             return self.parked.push(work);
         }
         let clock_ms = self.clock_ms(now);
+        // What comes later must not see an earlier time, whatever the clock does.
+        self.last_stamp_ms = clock_ms;
         let mut minimum = self.raft.commit();
         if ordered {
             minimum = minimum.max(self.pending_position(&work.call));
@@ -108,7 +118,7 @@ impl Replica {
         } else if minimum <= self.applied {
             outbox.answers.push((work.requester, Reply::Done(reply)));
         } else {
-            self.wait_applied(Waiting { work, minimum, stage: Stage::Wait { reply } });
+            self.wait_applied(Waiting { work, minimum, stage: Stage::Wait { reply, retry: false } });
         }
     }
 
@@ -173,7 +183,7 @@ impl Replica {
                         waiting.minimum = index.max(replica.exact_at);
                         waiting.stage = Stage::Look;
                     }
-                    Stage::Confirm { reply, .. } => waiting.stage = Stage::Wait { reply },
+                    Stage::Confirm { reply, .. } => waiting.stage = Stage::Wait { reply, retry: false },
                     _ => {}
                 }
                 replica.wait_applied(waiting);
@@ -186,6 +196,10 @@ impl Replica {
     /// Goes on with what waited for entries that are now applied.
     pub(super) fn wake_applied(&mut self, now: Now, outbox: &mut Outbox) -> bool {
         let mut more = false;
+        // A state from elsewhere may be looked at only once it is exact, whatever a read asked for before it came.
+        if self.applied < self.exact_at {
+            return more;
+        }
         while let Some(entry) = self.apply_waits.first_entry() {
             if *entry.key() > self.applied {
                 break;
@@ -207,7 +221,7 @@ impl Replica {
                 self.look_at(waiting.work, clock_ms, now, outbox);
                 true
             }
-            Stage::Wait { reply } => {
+            Stage::Wait { reply, .. } => {
                 outbox.answers.push((waiting.work.requester, Reply::Done(reply)));
                 false
             }
@@ -237,14 +251,22 @@ impl Replica {
             let answer = self.answer(&work.call, 0);
             return self.confirm(work, answer.reply, 0, now, outbox);
         }
-        match answer.expired.iter().filter_map(|key| self.pending.position_of(key)).max() {
-            None => {
-                let mutation = answer.expire();
-                self.propose(work, answer.reply, mutation, None, clock_ms, now, outbox);
-            }
-            // Writes that came after this read were prepared when the key had expired already: with them it is gone.
-            Some(index) if work.ordered => self.confirm(work, answer.reply, index, now, outbox),
-            Some(_) => self.read(Work { ordered: true, ..work }, now, outbox),
+        if !self.is_serving() {
+            return self.give_up_wait(work, outbox);
+        }
+        let pending = answer.expired.iter().filter_map(|key| self.pending.position_of(key)).max();
+        let (decided, due): (Vec<_>, Vec<_>) =
+            answer.expired.into_iter().partition(|key| self.pending.position_of(key).is_some());
+        if !decided.is_empty() && !work.ordered {
+            // Writes that were there before this read may have been prepared before the key expired: behind those.
+            return self.read(Work { ordered: true, ..work }, now, outbox);
+        }
+        // Writes that came after this read were prepared when the key had expired already: with them it is gone. What
+        // none of them decides is deleted now, behind all of them.
+        let reply = answer.reply;
+        match (Answer { reply: Value::Null, expired: due }).expire() {
+            Some(mutation) => self.propose(work, reply, Some(mutation), None, clock_ms, now, outbox),
+            None => self.confirm(work, reply, pending.unwrap_or(0), now, outbox),
         }
     }
 

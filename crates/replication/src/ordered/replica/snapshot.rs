@@ -78,6 +78,7 @@ impl Tail {
 impl Replica {
     /// Begins, goes on with or finishes a snapshot, as the log's size and the disk's progress ask for.
     pub(super) fn take_snapshot(&mut self, outbox: &mut Outbox) {
+        self.drop_overtaken_incoming(outbox);
         if self.taking.is_none() && !self.begin_snapshot() {
             return;
         }
@@ -106,9 +107,9 @@ impl Replica {
             return;
         }
         taking.finishing = true;
-        taking.meta.exact_at = self.applied;
+        taking.meta.exact_at = exact_at;
         let sequence = taking.sequence;
-        // Tokens are taken now, which is after the last slice: exact at the entry that is applied now.
+        // Tokens are taken now, perhaps with those of later entries: those are committed and will be applied again.
         let meta = Tail::encode(&taking.meta, self.last_stamp_ms, &self.tokens);
         outbox.outputs.push(Output::Snapshot(SnapshotWrite::Finish { partition, snapshot, sequence, meta }));
     }
@@ -165,6 +166,7 @@ impl Replica {
     pub fn snapshot_failed(&mut self, snapshot: u64) {
         if self.taking.as_ref().is_some_and(|taking| taking.id == snapshot) {
             self.taking = None;
+            self.log_bytes = self.options.snapshot_log_bytes / 2;
         }
         if self.incoming.as_ref().is_some_and(|incoming| incoming.is_file(snapshot)) {
             self.incoming = None;

@@ -78,6 +78,9 @@ impl Incoming {
 impl Replica {
     /// A follower is too far behind for the log.
     pub(super) fn start_transfer(&mut self, to: NodeId, now: Now, outbox: &mut Outbox) {
+        if !self.raft.is_leader() {
+            return;
+        }
         let Some(meta) = self.raft.meta_at(self.applied) else { return };
         let transfer = Transfer {
             meta,
@@ -105,7 +108,9 @@ impl Replica {
         outbox: &mut Outbox,
     ) {
         let Some(transfer) = self.transfers.get(&to) else { return };
-        let (partition, term, meta) = (self.partition, self.raft.term(), transfer.meta.clone());
+        let (partition, term, mut meta) = (self.partition, self.raft.term(), transfer.meta.clone());
+        // What the slice may hold effects of: if another leader goes on with this transfer, it does not know.
+        meta.exact_at = self.applied.max(self.exact_at);
         outbox.send(to, Message::SnapshotChunk(SnapshotChunk { partition, term, meta, from, next, bytes }));
     }
 
@@ -167,6 +172,14 @@ impl Replica {
             transfer.tail_sent = false;
         } else {
             transfer.unacknowledged.retain(|&position| position >= next);
+            let oldest =
+                transfer.unacknowledged.first().copied().or(transfer.cursor).unwrap_or(Position::MAX);
+            if next < oldest {
+                // A late answer had made us go too far: back to what the follower wants.
+                transfer.cursor = Some(next);
+                transfer.unacknowledged.clear();
+                transfer.tail_sent = false;
+            }
             // A follower that is further than we thought (its answers came late) is not sent again what it has.
             if transfer.cursor.is_some_and(|cursor| cursor < next) {
                 transfer.cursor = (next != Position::MAX).then_some(next);
@@ -198,6 +211,11 @@ impl Replica {
 
     /// Sends again what was lost, gives up what leads nowhere.
     pub(super) fn transfer_wake(&mut self, now: Now, outbox: &mut Outbox) {
+        // The consensus may have stepped down and this replica not know it yet: no chunk may go out in a term that this
+        // node does not lead.
+        if !self.raft.is_leader() {
+            return;
+        }
         let waiting: Vec<NodeId> = self.transfers.keys().copied().collect();
         for to in waiting {
             let Some(transfer) = self.transfers.get_mut(&to) else { continue };
@@ -276,14 +294,16 @@ impl Replica {
         if incoming.finishing.is_some() {
             return;
         }
+        incoming.meta.exact_at = incoming.meta.exact_at.max(chunk.meta.exact_at);
         let Some(next) = chunk.next else {
             if incoming.next.is_some() {
                 let wanted = incoming.next;
                 return self.acknowledge(from, index, wanted, outbox);
             }
-            let Some(tail) = Tail::decode(chunk.bytes.clone()) else { return };
+            let Some(mut tail) = Tail::decode(chunk.bytes) else { return };
+            tail.meta.exact_at = tail.meta.exact_at.max(incoming.meta.exact_at);
+            let meta = Tail::encode(&tail.meta, tail.last_stamp_ms, &tail.tokens);
             incoming.finishing = Some((from, tail));
-            let meta = chunk.bytes;
             outbox.outputs.push(Output::Snapshot(SnapshotWrite::Finish {
                 partition,
                 snapshot,
@@ -323,6 +343,16 @@ impl Replica {
     fn acknowledge(&self, to: NodeId, index: u64, next: Option<Position>, outbox: &mut Outbox) {
         let (partition, term) = (self.partition, self.raft.term());
         outbox.send(to, Message::SnapshotAck(SnapshotAck { partition, term, index, next }));
+    }
+
+    /// The log has overtaken a snapshot that came in part: it will not be gone on with.
+    pub(super) fn drop_overtaken_incoming(&mut self, outbox: &mut Outbox) {
+        let overtaken =
+            |incoming: &mut Incoming| incoming.finishing.is_none() && incoming.meta.index <= self.applied;
+        if let Some(incoming) = self.incoming.take_if(overtaken) {
+            let (partition, snapshot) = (self.partition, incoming.file);
+            outbox.outputs.push(Output::Snapshot(SnapshotWrite::Abort { partition, snapshot }));
+        }
     }
 
     /// Is the piece one of the snapshot that comes in? If it was the last one, the state is taken over.

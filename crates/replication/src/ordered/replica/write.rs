@@ -27,7 +27,9 @@ pub(crate) struct Proposal {
 impl Replica {
     /// Takes a write.
     pub(super) fn write(&mut self, work: Work, now: Now, outbox: &mut Outbox) {
-        if !self.raft.is_leader() {
+        if !self.parked.is_empty() {
+            self.parked.push(work);
+        } else if !self.raft.is_leader() {
             outbox.elsewhere.push((self.partition, work, self.raft.leader()));
         } else if !self.is_serving() {
             self.parked.push(work);
@@ -154,6 +156,7 @@ impl Replica {
     /// Proposes a mutation that no client asked for (expiry). Nothing happens if it cannot be.
     pub(super) fn propose_own(&mut self, mutation: Mutation, now: Now) {
         let time_ms = self.clock_ms(now);
+        self.last_stamp_ms = time_ms;
         let payload = Payload { time_ms, token: None, mutation: Some(mutation) };
         if let Ok(index) = self.raft.propose(payload.encode(), now.time)
             && let Some(mutation) = &payload.mutation
