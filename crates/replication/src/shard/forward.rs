@@ -303,3 +303,52 @@ pub(super) fn answer_not_leader(
         Message::Forwarded { sequence, sender_incarnation: incarnation, outcome: NOT_LEADER, value },
     );
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::contract::RequestId;
+
+    const PARTITION: PartitionId = PartitionId(0);
+    const OLD: NodeId = NodeId(1);
+    const NEW: NodeId = NodeId(2);
+
+    fn write(arrival: u64) -> Work {
+        let call = Call::Fingerprint { keys: Vec::new() };
+        let requester = Requester::Local(RequestId(arrival));
+        Work { requester, call, deadline: Time::NEVER, ordered: true, arrival }
+    }
+
+    fn sent_back(overtaken: bool) -> (Forwards, Outbox) {
+        let mut peers = Peers::new(Duration::from_millis(100), Duration::from_secs(1), Time(0));
+        peers.hear(OLD, 11, Time(0));
+        peers.hear(NEW, 22, Time(0));
+        let mut forwards = Forwards::new(0);
+        let mut outbox = Outbox::default();
+        forwards.forward(PARTITION, write(1), OLD, &peers, Time(0), &mut outbox);
+        if overtaken {
+            forwards.forward(PARTITION, write(2), NEW, &peers, Time(0), &mut outbox);
+        }
+        forwards.on_forwarded(OLD, 1 << 8, NOT_LEADER, &Bytes::new(), Time(1), &mut outbox);
+        (forwards, outbox)
+    }
+
+    #[test]
+    fn what_is_sent_back_is_tried_again() {
+        let (forwards, outbox) = sent_back(false);
+        assert!(forwards.has_waiting(PARTITION) && outbox.answers.is_empty());
+    }
+
+    /// A later request of the connection went to the next leader and may have been served: running this one now would
+    /// turn their order round.
+    #[test]
+    fn what_is_sent_back_behind_a_later_request_is_refused() {
+        let (forwards, outbox) = sent_back(true);
+        assert!(!forwards.has_waiting(PARTITION));
+        assert!(
+            matches!(&outbox.answers[..], [(_, Reply::Refused(text))] if text.starts_with("TRYAGAIN ")),
+            "{:?}",
+            outbox.answers
+        );
+    }
+}
