@@ -29,7 +29,7 @@ pub fn measure(
     println!("\nMemory and restart");
     if let Some(program) = program {
         let nursery = Nursery::new(folder)?;
-        let system = System::consort(&nursery, program, Route::Leader, KEYS)?;
+        let system = System::consort(&nursery, "consort", program, Route::Leader, KEYS)?;
         report.footprints.push(footprint(&nursery, system)?);
     }
     if peers.contains(&Peer::Redis) {

@@ -56,7 +56,7 @@ pub struct Arguments {
     #[arg(long, value_enum, value_delimiter = ',', default_value = "set,get")]
     operations: Vec<Operation>,
     /// What to measure beside Consort
-    #[arg(long, value_enum, value_delimiter = ',', default_value = "etcd,redis,limit")]
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "etcd,redis,redis-replicas,limit")]
     peers: Vec<Peer>,
     /// Where connections to clusters go
     #[arg(long, value_enum, default_value = "leader")]
@@ -67,6 +67,9 @@ pub struct Arguments {
     /// Also: memory per key, and the time that a restart takes, with a million keys
     #[arg(long)]
     memory: bool,
+    /// Another binary of Consort, from before a change say, to measure in the same run
+    #[arg(long)]
+    baseline: Option<PathBuf>,
     /// Leave Consort out (to measure the peers alone)
     #[arg(long)]
     without_consort: bool,
@@ -121,7 +124,10 @@ fn build(root: &Path) -> Result<PathBuf, String> {
 fn start(nursery: &Nursery, program: Option<&Path>, arguments: &Arguments) -> Result<Vec<System>, String> {
     let mut systems = Vec::new();
     if let Some(program) = program {
-        systems.push(System::consort(nursery, program, arguments.route, KEYS)?);
+        systems.push(System::consort(nursery, "consort", program, arguments.route, KEYS)?);
+    }
+    if let Some(program) = &arguments.baseline {
+        systems.push(System::consort(nursery, "baseline", program, arguments.route, KEYS)?);
     }
     for peer in &arguments.peers {
         systems.push(System::peer(nursery, *peer, arguments.route, KEYS)?);

@@ -9,6 +9,7 @@
 
 pub(crate) mod call;
 mod forward;
+mod gather;
 pub(crate) mod outbox;
 mod peers;
 mod strategy;
@@ -27,6 +28,7 @@ use crate::wire::Message;
 use crate::{NodeId, PartitionId, Placement};
 
 use self::forward::Forwards;
+use self::gather::Gather;
 use self::outbox::{Gate, Outbox, Requester, Work};
 use self::peers::{Heard, Peers};
 use self::strategy::Strategy;
@@ -60,6 +62,9 @@ pub struct Options {
     pub token_retention_ms: u64,
     /// How many tokens a partition remembers at the most; the oldest go first.
     pub token_limit: usize,
+    /// How long a write waits at the most for others to share a log batch and frames with, while earlier ones are under
+    /// way ([`gather`]). Zero: not at all.
+    pub gather: Duration,
     /// This node lost its disk and stands in for that one: ask the leaders to be let in.
     pub replaces: Option<NodeId>,
     /// Tell every applied entry (for the simulator's oracles).
@@ -79,6 +84,7 @@ impl Options {
             max_payload_bytes: 64 << 20,
             token_retention_ms: 600_000,
             token_limit: 100_000,
+            gather: Duration::from_millis(2),
             replaces: None,
             announce_applied: false,
         }
@@ -128,6 +134,7 @@ pub struct Shard {
     timer_of: BTreeMap<PartitionId, Time>,
     peers: Peers,
     forwards: Forwards,
+    gather: Gather,
     gate: Gate,
     outbox: Outbox,
     arrivals: u64,
@@ -196,6 +203,7 @@ impl Shard {
         let next_rebuild = if options.replaces.is_some() { now.time } else { Time::NEVER };
         let mut shard = Shard {
             forwards: Forwards::new(options.lane),
+            gather: Gather::new(options.gather),
             options,
             placement: placement.clone(),
             touched: replicas.keys().copied().collect(),
@@ -493,9 +501,12 @@ impl Shard {
 
     /// Ends a batch of inputs: gives out what is to be sent and persisted for all of them.
     pub fn finish(&mut self, now: Now, outputs: &mut Vec<Output>) {
+        let gathering = self.gather.begin(&self.replicas, &mut self.touched, now.time);
         for partition in std::mem::take(&mut self.touched) {
             let Some(replica) = self.replicas.get_mut(&partition) else { continue };
+            replica.gather(gathering);
             replica.finish(now, &mut self.outbox);
+            self.gather.note(partition, replica, now.time);
             let at = replica.wake_at(now);
             self.set_timer(partition, at);
         }
@@ -503,20 +514,24 @@ impl Shard {
         self.gate.flush(&mut self.outbox, outputs);
     }
 
+    /// Deadlines move away with every sign of life, so a timer is only ever moved to an earlier time: one that goes off
+    /// too early finds nothing due and is set anew.
     fn set_timer(&mut self, partition: PartitionId, at: Time) {
-        if let Some(former) = self.timer_of.remove(&partition) {
+        let former = self.timer_of.get(&partition).copied().unwrap_or(Time::NEVER);
+        if former <= at {
+            return;
+        }
+        if former != Time::NEVER {
             self.timers.remove(&(former, partition));
         }
-        if at != Time::NEVER {
-            self.timers.insert((at, partition));
-            self.timer_of.insert(partition, at);
-        }
+        self.timers.insert((at, partition));
+        self.timer_of.insert(partition, at);
     }
 
     /// When [`Input::Wake`] is due; [`Time::NEVER`] if nothing is waiting for time to pass.
     pub fn wake_at(&self) -> Time {
         let timer = self.timers.first().map_or(Time::NEVER, |&(at, _)| at);
-        let own = self.peers.wake_at().min(self.forwards.wake_at());
+        let own = self.peers.wake_at().min(self.forwards.wake_at()).min(self.gather.wake_at());
         timer.min(own).min(self.next_sweep).min(self.next_rebuild).min(self.next_hand_over)
     }
 

@@ -101,6 +101,14 @@ impl Strategy {
         each!(self, replica => replica.wake_at(now))
     }
 
+    pub fn gather(&mut self, gathering: bool) {
+        each!(self, replica => replica.gather(gathering))
+    }
+
+    pub fn under_way(&self) -> (u64, u64) {
+        each!(self, replica => replica.under_way())
+    }
+
     pub fn finish(&mut self, now: Now, outbox: &mut Outbox) {
         each!(self, replica => replica.finish(now, outbox))
     }

@@ -268,7 +268,7 @@ fn open_segments<D: Disk>(
             HeaderError::Damaged(reason) => Damage::new(name, 0, reason).into(),
         })?;
         firsts.push(first);
-        found.push_back(Segment { id, file, length, tail: FIRST_GROUP, records: 0 });
+        found.push_back(Segment { id, file, length, tail: FIRST_GROUP, prepared: 0, records: 0 });
     }
     Ok((found, firsts))
 }

@@ -40,7 +40,7 @@ impl<D: Disk> Log<D> {
     pub fn maintain(&mut self) -> Result<u64, AppendError> {
         self.check_alive()?;
         let budget = self.options.maintain_bytes.max(2 * std::mem::take(&mut self.unmaintained_bytes));
-        self.segments.prepare_spare(budget).map_err(|failure| AppendError::Failed(self.poison(failure)))?;
+        self.segments.prepare(budget).map_err(|failure| AppendError::Failed(self.poison(failure)))?;
         let mut written = 0;
         let mut read = 0;
         while read < budget && self.is_rewrite_worth_it() {

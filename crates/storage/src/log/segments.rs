@@ -7,7 +7,8 @@
 //! successor's are all durable.
 //!
 //! Writing into blocks that have been written before spares the file system a change of its own books with each
-//! sync. Recycled segments are such; a fresh spare is filled with zeros bit by bit ([`Segments::prepare_spare`]).
+//! sync. Recycled segments are such; a fresh one is filled with zeros bit by bit, ahead of what is written to it if it
+//! is in use already ([`Segments::prepare`]).
 
 use std::collections::VecDeque;
 use std::io;
@@ -25,6 +26,8 @@ const LARGE_UNIT: u64 = 4096;
 const MAX_SPARES: usize = 2;
 /// A spare is synced each time that so much has been zeroed, so that no later sync has to wait for all of it.
 const ZERO_SYNC_BYTES: u64 = 4 << 20;
+/// A segment in use is zeroed from this far behind its tail on: nothing that recovery looks at stands there.
+const ZERO_AHEAD_BYTES: u64 = 1 << 20;
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
 /// The name of a segment.
@@ -60,6 +63,8 @@ pub(super) struct Segment<F> {
     pub length: u64,
     /// Where the last group ends.
     pub tail: u64,
+    /// Bytes up to here were written before, by an earlier life or by zeroing.
+    pub prepared: u64,
     /// Records written to it.
     pub records: u64,
 }
@@ -188,6 +193,7 @@ impl<D: Disk> Segments<D> {
             file: spare.file,
             length: spare.length,
             tail: FIRST_GROUP,
+            prepared: spare.written,
             records: 0,
         });
         Ok(())
@@ -196,7 +202,8 @@ impl<D: Disk> Segments<D> {
     /// Writes a group at the tail of the newest segment.
     pub fn write_group(&mut self, bytes: &[u8], records: u32) -> Result<(), Failure> {
         let newest = self.list.back_mut().expect("an open log has a segment");
-        newest.file.write_at(newest.tail, bytes).map_err(Failure::of("write", &name(newest.id)))?;
+        let id = newest.id;
+        newest.file.write_at(newest.tail, bytes).map_err(|error| Failure::of("write", &name(id))(error))?;
         newest.tail += bytes.len() as u64;
         newest.records += u64::from(records);
         Ok(())
@@ -205,7 +212,7 @@ impl<D: Disk> Segments<D> {
     /// Makes all groups durable.
     pub fn sync_newest(&self) -> Result<(), Failure> {
         let newest = self.newest();
-        newest.file.sync().map_err(Failure::of("sync", &newest.name()))
+        newest.file.sync().map_err(|error| Failure::of("sync", &newest.name())(error))
     }
 
     pub fn sync_folder(&self) -> Result<(), Failure> {
@@ -249,28 +256,26 @@ impl<D: Disk> Segments<D> {
         Ok(())
     }
 
-    /// Writes up to about `bytes` zeros into a spare that has never been written.
-    pub fn prepare_spare(&mut self, bytes: u64) -> Result<(), Failure> {
+    /// Writes up to about `bytes` zeros into the newest segment, ahead of its tail, or a spare, where nothing was ever
+    /// written.
+    pub fn prepare(&mut self, bytes: u64) -> Result<(), Failure> {
+        if let Some(newest) = self.list.back_mut() {
+            let ahead = (newest.tail + ZERO_AHEAD_BYTES).next_multiple_of(LARGE_UNIT);
+            let from = newest.prepared.max(ahead);
+            if from < newest.length {
+                let end = newest.length.min(from.saturating_add(bytes));
+                newest.prepared = write_zeros(&newest.file, &newest.name(), from, end, newest.length)?;
+                return Ok(());
+            }
+        }
         let Some(spare) = self.spares.iter_mut().find(|spare| spare.written < spare.length) else {
             return Ok(());
         };
-        let end = spare.length.min(spare.written.saturating_add(bytes));
-        while spare.written < end {
-            let length = (end - spare.written).min(ZEROS.len() as u64);
-            match spare.file.write_at(spare.written, &ZEROS[..length as usize]) {
-                // The room was reserved, but some file systems take new blocks at each write. This only saves
-                // time.
-                Err(error) if error.kind() == io::ErrorKind::StorageFull => {
-                    spare.written = spare.length;
-                    return Ok(());
-                }
-                result => result.map_err(Failure::of("write", &spare.name))?,
-            }
-            let before = spare.written;
-            spare.written += length;
-            if before / ZERO_SYNC_BYTES != spare.written / ZERO_SYNC_BYTES {
-                spare.file.sync().map_err(Failure::of("sync", &spare.name))?;
-            }
+        let before = spare.written;
+        let end = spare.length.min(before.saturating_add(bytes));
+        spare.written = write_zeros(&spare.file, &spare.name, before, end, spare.length)?;
+        if before / ZERO_SYNC_BYTES != spare.written / ZERO_SYNC_BYTES {
+            spare.file.sync().map_err(Failure::of("sync", &spare.name))?;
         }
         Ok(())
     }
@@ -302,4 +307,19 @@ impl<D: Disk> Segments<D> {
             }
         }
     }
+}
+
+/// Writes zeros from `from` to `end`; returns how far the file needs no more of them. That is all of its `length` if the
+/// disk is full: the room was reserved, but some file systems take new blocks at each write, and this only saves time.
+fn write_zeros<F: File>(file: &F, name: &str, from: u64, end: u64, length: u64) -> Result<u64, Failure> {
+    let mut at = from;
+    while at < end {
+        let piece = (end - at).min(ZEROS.len() as u64);
+        match file.write_at(at, &ZEROS[..piece as usize]) {
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => return Ok(length),
+            result => result.map_err(Failure::of("write", name))?,
+        }
+        at += piece;
+    }
+    Ok(end)
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, Instant};
 use std::{env, fs};
 
 use data::slot::SLOTS;
@@ -17,7 +18,13 @@ use super::{Route, System, Target, loopback, start_all};
 const NODES: usize = 3;
 
 /// Starts a cluster from the binary at `program`.
-pub fn start(nursery: &Nursery, program: &Path, route: Route, keys: u32) -> Result<System, String> {
+pub fn start(
+    nursery: &Nursery,
+    name: &'static str,
+    program: &Path,
+    route: Route,
+    keys: u32,
+) -> Result<System, String> {
     let ports = free_ports(2 * NODES)?;
     let (clients, peers) = ports.split_at(NODES);
     let nodes: String = (0..NODES)
@@ -30,7 +37,7 @@ pub fn start(nursery: &Nursery, program: &Path, route: Route, keys: u32) -> Resu
         .collect();
     let mut commands = Vec::new();
     for index in 0..NODES {
-        let folder = nursery.folder(&format!("consort-{index}"))?;
+        let folder = nursery.folder(&format!("{name}-{index}"))?;
         let file = folder.join("consort.toml");
         let data = folder.join("data");
         let text =
@@ -44,11 +51,12 @@ pub fn start(nursery: &Nursery, program: &Path, route: Route, keys: u32) -> Resu
         command.arg("server").arg("--config").arg(&file).arg("--bootstrap");
         commands.push(command);
     }
-    let mut servers = start_all(nursery, "consort", &mut commands)?;
+    let mut servers = start_all(nursery, name, &mut commands)?;
     let addresses: Vec<_> = clients.iter().map(|port| loopback(*port)).collect();
-    let owners = wait_until("consort", &mut servers, || owners(&addresses))?;
+    let mut known = (owners(&addresses).unwrap_or_default(), Instant::now());
+    let owners = wait_until(name, &mut servers, || settled(&addresses, &mut known))?;
     Ok(System {
-        name: "consort",
+        name,
         promise: "majority of 3 on disk, linearizable",
         servers,
         commands,
@@ -73,6 +81,23 @@ fn targets(
         })
         .filter(|target| !target.keys.is_empty())
         .collect()
+}
+
+/// Who leads each slot, once that has not changed for a while. Whoever was up first leads at the beginning; the nodes that
+/// are meant to lead get their partitions some seconds later, and until then half of all requests would be forwarded.
+fn settled(
+    addresses: &[SocketAddr],
+    known: &mut (BTreeMap<u16, SocketAddr>, Instant),
+) -> Result<BTreeMap<u16, SocketAddr>, String> {
+    const STILL: Duration = Duration::from_secs(6);
+    let now = owners(addresses)?;
+    if now != known.0 {
+        *known = (now, Instant::now());
+    }
+    if known.1.elapsed() < STILL {
+        return Err("leadership is still moving to where it belongs".into());
+    }
+    Ok(known.0.clone())
 }
 
 /// Who leads each slot, once all nodes say the same and every slot takes a write.

@@ -63,12 +63,18 @@ struct Target {
 }
 
 impl System {
-    /// Starts Consort from the binary at `program` and waits until it serves.
+    /// Starts Consort from the binary at `program`, under a name for the tables, and waits until it serves.
     ///
     /// # Errors
     /// It could not be started; with what it printed.
-    pub fn consort(nursery: &Nursery, program: &Path, route: Route, keys: u32) -> Result<Self, String> {
-        consort::start(nursery, program, route, keys)
+    pub fn consort(
+        nursery: &Nursery,
+        name: &'static str,
+        program: &Path,
+        route: Route,
+        keys: u32,
+    ) -> Result<Self, String> {
+        consort::start(nursery, name, program, route, keys)
     }
 
     /// Starts a peer and waits until it serves.

@@ -29,6 +29,7 @@ impl Raft {
         if self.is_leader() {
             self.finish_leading(now);
         } else {
+            self.log.release();
             self.ask_for_reads(now);
         }
         self.give_out_writes(effects);
@@ -49,6 +50,9 @@ impl Raft {
 
     fn finish_leading(&mut self, now: Time) {
         self.leave_joint_if_committed(now);
+        if !self.gathering {
+            self.log.release();
+        }
         #[cfg(any(test, feature = "planted-bugs"))]
         if self.has_bug(super::Bug::OwnLogBeforeDurable) {
             self.advance_commit();
@@ -81,7 +85,7 @@ impl Raft {
             effects.persist.push(Write::Trim { partition, index });
         }
         if !effects.persist.is_empty() {
-            effects.persist_token = Some(self.persistence.hand_out(self.log.last_index(), self.ballot));
+            effects.persist_token = Some(self.persistence.hand_out(self.log.written(), self.ballot));
         }
     }
 

@@ -8,11 +8,12 @@
 //! ```
 //!
 //! - `start`: the log on disk begins after it. `written`: handed out to be made durable; `durable`: is.
+//! - `released`: what may be sent and written; a leader gathers what comes after it ([`super::Raft::gather`]).
 //! - In memory are at least all entries that are not applied or not durable, and before them an applied tail of bounded
 //!   size for followers a little behind. It may reach back before `start`.
 //! - The terms of all entries on disk or in memory (and of the one before the first) are known, as a list of runs.
 //!
-//! Invariant: `durable <= written <= last`; an entry counts as durable only if it is the one now in the log, never one
+//! Invariant: `durable <= written <= released <= last`; an entry counts as durable only if it is the one now in the log, never one
 //! that was there before a truncation.
 
 use std::collections::VecDeque;
@@ -48,6 +49,7 @@ pub(super) struct Log {
     applied_bytes: usize,
     tail_limit: usize,
     last: u64,
+    released: u64,
     written: u64,
     durable: u64,
     /// Entries read back from disk for followers, consecutive.
@@ -66,6 +68,7 @@ impl Log {
             applied_bytes: 0,
             tail_limit,
             last: index,
+            released: index,
             written: index,
             durable: index,
             read_back: Vec::new(),
@@ -73,6 +76,7 @@ impl Log {
         for entry in entries {
             log.push(entry);
         }
+        log.release();
         log.written = log.last;
         log.durable = log.last;
         log
@@ -88,6 +92,21 @@ impl Log {
 
     pub fn last_term(&self) -> u64 {
         self.runs.back().map_or(0, |run| run.term)
+    }
+
+    /// What may be sent to followers goes up to here.
+    pub fn released(&self) -> u64 {
+        self.released
+    }
+
+    /// Everything may be sent and written.
+    pub fn release(&mut self) {
+        self.released = self.last;
+    }
+
+    /// Handed out to be made durable up to here.
+    pub fn written(&self) -> u64 {
+        self.written
     }
 
     pub fn durable(&self) -> u64 {
@@ -148,6 +167,7 @@ impl Log {
             self.runs.pop_back();
         }
         self.last = from - 1;
+        self.released = self.released.min(self.last);
         self.written = self.written.min(self.last);
         self.durable = self.durable.min(self.last);
         self.read_back.clear();
@@ -163,11 +183,12 @@ impl Log {
         self.memory.get(usize::try_from(index.checked_sub(self.memory_first)?).ok()?)
     }
 
-    /// Entries that are to be made durable and have not been handed out for it; from now on they have.
+    /// Released entries that have not been handed out to be made durable; from now on they have.
     pub fn take_unwritten(&mut self) -> impl Iterator<Item = &Entry> {
         let from = self.written + 1 - self.memory_first;
-        self.written = self.last;
-        self.memory.range(from as usize..)
+        let end = self.released + 1 - self.memory_first;
+        self.written = self.released;
+        self.memory.range(from as usize..end as usize)
     }
 
     /// Entries up to `index` are durable, as they are now in the log.
@@ -216,14 +237,15 @@ impl Log {
         }
     }
 
-    /// Entries from `from` on, at least one if there is any, else as many as fit into `max_bytes`.
+    /// Released entries from `from` on, at least one if there is any, else as many as fit into `max_bytes`.
     pub fn read(&self, from: u64, max_bytes: usize) -> Found {
-        if from > self.last {
+        if from > self.released {
             return Found::Here(Vec::new());
         }
         if from >= self.memory_first {
             let skip = (from - self.memory_first) as usize;
-            return Found::Here(take_bytes(self.memory.range(skip..), max_bytes));
+            let end = (self.released + 1 - self.memory_first) as usize;
+            return Found::Here(take_bytes(self.memory.range(skip..end), max_bytes));
         }
         if let Some(first) = self.read_back.first()
             && from >= first.index

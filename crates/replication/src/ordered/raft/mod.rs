@@ -78,6 +78,8 @@ pub struct Raft {
     removed_at: u64,
     quiet: bool,
     disk_full: bool,
+    /// What clients propose is neither sent nor written for now.
+    gathering: bool,
 
     log: Log,
     persistence: Persistence,
@@ -130,6 +132,7 @@ impl Raft {
             removed_at: 0,
             quiet: false,
             disk_full: false,
+            gathering: false,
             log,
             persistence: Persistence::new(Ballot { term: hard_state.term, vote: hard_state.vote }),
             memberships,
@@ -196,6 +199,23 @@ impl Raft {
         let term = self.log.term_at(index)?;
         let membership = self.memberships.at(index)?.clone();
         Some(SnapshotMeta { index, term, membership, exact_at: index })
+    }
+
+    /// From the next [`Raft::finish`] on, does a leader keep what is proposed to itself? What has been gathered goes out,
+    /// with everything after it, in the first `finish` without. Entries of the protocol's own never wait, nor does what
+    /// stands before them.
+    pub fn gather(&mut self, gathering: bool) {
+        self.gathering = gathering;
+    }
+
+    /// How many entries a leader has sent that are not committed, and how many it has gathered.
+    pub fn under_way(&self) -> (u64, u64) {
+        match self.leading {
+            Some(_) => {
+                (self.log.released().saturating_sub(self.commit), self.log.last_index() - self.log.released())
+            }
+            None => (0, 0),
+        }
     }
 
     /// Is the membership in force committed (no change under way)?

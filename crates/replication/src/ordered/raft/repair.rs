@@ -56,7 +56,7 @@ impl Raft {
     /// Everything that the follower was not sent, as far as the window allows. Says whether it has to wait for the disk.
     fn send_ahead(&mut self, node: NodeId, progress: &mut Progress, round: &mut impl FnMut() -> u64) -> bool {
         while progress.is_replicating()
-            && progress.next_index <= self.log.last_index()
+            && progress.next_index <= self.log.released()
             && progress.has_room(self.options.max_inflight_bytes)
         {
             match self.log.read(progress.next_index, self.options.max_append_bytes) {

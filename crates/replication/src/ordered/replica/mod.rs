@@ -250,6 +250,16 @@ impl Replica {
         at
     }
 
+    /// Keeps what is proposed from now on back ([`Raft::gather`]).
+    pub fn gather(&mut self, gathering: bool) {
+        self.raft.gather(gathering);
+    }
+
+    /// Writes sent and not committed, and writes kept back ([`Raft::under_way`]).
+    pub fn under_way(&self) -> (u64, u64) {
+        self.raft.under_way()
+    }
+
     /// Ends a batch: asks the consensus what came of it, applies, answers.
     pub fn finish(&mut self, now: Now, outbox: &mut Outbox) {
         self.expire_due(now);
