@@ -50,11 +50,17 @@ pub enum Fault {
     PeerLostHint,
     /// A node loses its disk and comes back as another node in its place.
     Rebuild,
+    /// A disk says that it has synced and has not; in the end the machine loses power, and its disk counts as lost.
+    LyingSync,
+    /// A bit turns over on a disk; the process stops and reads everything again.
+    BitRot,
+    /// A partition gets other members: one more, one less, one or two exchanged, some without a vote.
+    Members,
     /// The clients rest, so that groups fall quiet.
     Rest,
 }
 
-const KINDS: [(Fault, u32); 20] = [
+const KINDS: [(Fault, u32); 23] = [
     (Fault::Crash, 12),
     (Fault::CrashLeader, 12),
     (Fault::CrashNewLeader, 6),
@@ -74,6 +80,9 @@ const KINDS: [(Fault, u32); 20] = [
     (Fault::Transfer, 10),
     (Fault::PeerLostHint, 6),
     (Fault::Rebuild, 6),
+    (Fault::LyingSync, 5),
+    (Fault::BitRot, 6),
+    (Fault::Members, 14),
     (Fault::Rest, 8),
 ];
 
@@ -126,7 +135,7 @@ pub const RATE_ERROR_PPM: i64 = 24_000;
 impl Scenario {
     /// What the seed makes.
     pub fn draw(random: &mut Random) -> Scenario {
-        let nodes = *random.pick(&[3, 3, 3, 5]);
+        let nodes = *random.pick(&[3, 3, 3, 4, 5]);
         let wall_trusted = random.chance(300);
         let breaks_until = random.between(15, 35) * SECOND;
         let raft = raft::Options {

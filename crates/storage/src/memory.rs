@@ -283,6 +283,35 @@ impl MemoryDisk {
         self.lock().faults.sync_lies = lie;
     }
 
+    /// A bit turns over in something that is certainly durable: a snapshot, or a segment of the log that is not the newest
+    /// (at the end of that one damage cannot always be told from a write that a crash tore). Says where; `None` if there
+    /// is nothing of the kind.
+    pub fn rot(&self, seed: u64) -> Option<String> {
+        let mut inner = self.lock();
+        let mut random = Random::new(seed);
+        let newest = inner.durable_names.keys().filter(|name| name.starts_with("wal-")).next_back().cloned();
+        let mut candidates: Vec<(String, usize)> = Vec::new();
+        for (name, &node) in &inner.durable_names {
+            let is_log = name.starts_with("wal-") && Some(name) != newest.as_ref();
+            let file = &inner.nodes[node];
+            if (is_log || name.starts_with("snap-"))
+                && file.dirty.is_empty()
+                && file.bytes.iter().any(|&byte| byte != 0)
+            {
+                candidates.push((name.clone(), node));
+            }
+        }
+        if candidates.is_empty() {
+            return None;
+        }
+        let (name, node) = candidates.swap_remove(random.below(candidates.len() as u64) as usize);
+        let bytes = &mut inner.nodes[node].bytes;
+        let used = bytes.iter().rposition(|&byte| byte != 0)? + 1;
+        let offset = random.below(used as u64) as usize;
+        bytes[offset] ^= 1 << random.below(8);
+        Some(format!("{name} at offset {offset}"))
+    }
+
     /// After this many more changes (writes, syncs, folder operations) every further one fails, until the next
     /// crash: a process that stops in the middle of something.
     pub fn stop_after(&self, changes: u64) {

@@ -307,7 +307,9 @@ impl Shard {
 
     /// Is there a replica here that takes part in its partition? One that was replaced, or is not yet let in, does not.
     fn is_member(&self, partition: PartitionId) -> bool {
-        self.replicas.get(&partition).is_some_and(|replica| replica.membership().contains(self.options.node))
+        let takes_part =
+            |replica: &Strategy| replica.membership().contains(self.options.node) && !replica.is_removed();
+        self.replicas.get(&partition).is_some_and(takes_part)
     }
 
     /// A node that could serve a partition in which this one takes no part, as far as is known here.
@@ -351,7 +353,7 @@ impl Shard {
             Message::Alive => {}
             Message::Forward { partition, receiver_incarnation, sequence, generation, deadline_ms, call } => {
                 if receiver_incarnation == self.options.incarnation
-                    && self.peers.take_forward(from, incarnation, sequence)
+                    && (self.peers.take_forward(from, incarnation, sequence) || self.takes_twice())
                 {
                     let requester = Requester::Remote { node: from, incarnation, sequence, generation };
                     self.on_forward(partition, requester, deadline_ms, call, now);
@@ -377,6 +379,13 @@ impl Shard {
                 self.with(partition, |replica, outbox| replica.on_rebuild(from, old, now, outbox));
             }
         }
+    }
+
+    fn takes_twice(&self) -> bool {
+        #[cfg(any(test, feature = "planted-bugs"))]
+        return self.options.raft.planted == Some(raft::Bug::DuplicateApply);
+        #[cfg(not(any(test, feature = "planted-bugs")))]
+        false
     }
 
     /// A request from another node is served here or sent back; it is not passed on a second time.

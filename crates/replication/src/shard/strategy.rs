@@ -121,6 +121,10 @@ impl Strategy {
         each!(self, replica => replica.status())
     }
 
+    pub fn is_removed(&self) -> bool {
+        each!(self, replica => replica.is_removed())
+    }
+
     pub fn membership(&self) -> &raft::Membership {
         each!(self, replica => replica.membership())
     }

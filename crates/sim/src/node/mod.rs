@@ -44,6 +44,12 @@ pub struct Node {
     pub full: u32,
     /// Its next sync fails; it comes back after so long.
     pub sync_fails: Option<TrueTime>,
+    /// Its syncs do nothing. Once it loses power its disk is as good as gone.
+    pub lying: bool,
+    /// A bit of its disk is wrong.
+    pub rotten: bool,
+    /// What its disk held is gone: it comes back as another node.
+    pub lost: bool,
     /// The node whose place it took when it lost its disk.
     pub replaces: Option<NodeId>,
     /// It is not to be started by a fault's end (another fault keeps it down).

@@ -3,6 +3,7 @@
 use replication::contract::{Batch, Event as Told, Role, Write};
 use replication::{PartitionId, wire};
 
+use super::members::Members;
 use super::{Event, World};
 use crate::clock::MILLISECOND;
 use crate::node::front::Produced;
@@ -43,11 +44,15 @@ impl World {
                 );
                 return Err(Violation::new("digest", text));
             }
-            Told::Membership { partition, voters, outgoing, committed, .. } => {
+            Told::Membership { partition, index, voters, outgoing, learners, committed } => {
+                if !outgoing.is_empty() {
+                    self.counters.add("raft.joint");
+                }
                 if committed {
                     self.counters.add("raft.membership_changed");
                     if outgoing.is_empty() {
                         self.on_membership(partition, &voters);
+                        self.on_members(partition, index, Members { voters, learners });
                     }
                 }
             }

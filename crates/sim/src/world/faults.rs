@@ -1,7 +1,5 @@
 //! What goes wrong, and how it is put right again.
 
-use std::sync::Arc;
-
 use replication::contract::{Admin, Call, Input};
 use replication::{NodeId, PartitionId};
 
@@ -24,6 +22,10 @@ pub enum Undo {
     Room(usize),
     /// A wall clock is set right.
     Wall(usize),
+    /// A machine whose disk lies loses power.
+    PowerCut(usize),
+    /// A process with a rotten disk stops and starts.
+    Reread(usize),
 }
 
 impl World {
@@ -86,7 +88,10 @@ impl World {
                     self.counters.add("fault.peer_lost_hint");
                 }
             }
-            Fault::Rebuild => self.rebuild(number, lasts)?,
+            Fault::Rebuild => self.rebuild(number, lasts),
+            Fault::LyingSync => self.lie_about_syncs(number, lasts),
+            Fault::BitRot => self.rot(number, lasts),
+            Fault::Members => self.want_members(),
             Fault::Rest => self.rest_until = self.at + lasts,
         }
         Ok(())
@@ -118,6 +123,16 @@ impl World {
                 }
             }
             Undo::Wall(node) => self.nodes[node].clock.set_wall_offset(0),
+            Undo::PowerCut(node) => {
+                self.kill_node(node, true);
+                self.nodes[node].lost |= self.nodes[node].lying;
+                self.come_back(node, 100 * MILLISECOND);
+            }
+            Undo::Reread(node) => {
+                let power_lost = self.random.chance(500);
+                self.kill_node(node, power_lost);
+                self.come_back(node, 100 * MILLISECOND);
+            }
             Undo::Start(nodes) => {
                 for node in nodes {
                     self.nodes[node].kept_down -= 1;
@@ -327,27 +342,73 @@ impl World {
         self.take_in(node, life, Input::Request(request));
     }
 
-    /// A node loses its disk and comes back under another identity. One at a time: the others must hold everything.
-    fn rebuild(&mut self, number: u64, lasts: TrueTime) -> Result<(), Violation> {
+    /// Does every node hold what it has acknowledged, and is no change of members under way? Only then may something
+    /// happen that costs one node its disk: the others must hold everything.
+    pub(super) fn copies_are_whole(&self) -> bool {
+        let whole = |node: &crate::node::Node| !node.lying && !node.rotten && !node.lost;
+        self.rebuilding.is_empty() && self.wanted.is_empty() && self.nodes.iter().all(whole)
+    }
+
+    /// A node loses its disk and comes back under another identity.
+    fn rebuild(&mut self, number: u64, lasts: TrueTime) {
         let node = self.some_node();
-        if !self.rebuilding.is_empty() || self.nodes[node].partitions.is_empty() {
-            return Ok(());
+        if !self.copies_are_whole() || self.nodes[node].partitions.is_empty() {
+            return;
         }
+        self.counters.add("fault.rebuild");
         self.kill_node(node, true);
+        self.nodes[node].lost = true;
+        self.nodes[node].kept_down += 1;
+        self.plan_undo(number, lasts, Undo::Start(vec![node]));
+    }
+
+    /// The node gets an empty disk and another identity, under which it asks to be let in for the one that it was.
+    pub(super) fn lose_disk(&mut self, node: usize) {
         let (old, new) = (self.nodes[node].id, NodeId(self.next_node_id));
         self.next_node_id += 1;
-        self.tell(|| format!("#{number} node {} loses its disk and becomes node {}", old.0, new.0));
-        self.counters.add("fault.rebuild");
+        self.tell(|| format!("node {} has lost its disk and becomes node {}", old.0, new.0));
         self.index_of.remove(&old);
         self.index_of.insert(new, node);
         let victim = &mut self.nodes[node];
         victim.id = new;
         victim.replaces = Some(old);
         victim.disk = storage::MemoryDisk::new();
-        victim.kept_down += 1;
-        self.rebuilding = victim.partitions.iter().map(|&partition| (partition, old, new)).collect();
-        self.plan_undo(number, lasts, Undo::Start(vec![node]));
-        Ok(())
+        (victim.lying, victim.rotten, victim.lost) = (false, false, false);
+        let members = &self.members;
+        let was_member = |partition: &&PartitionId| {
+            members.get(partition).is_some_and(|(_, members)| members.voters.contains(&old))
+        };
+        self.rebuilding =
+            victim.partitions.iter().filter(was_member).map(|&partition| (partition, old, new)).collect();
+        self.drop_learner(old);
+    }
+
+    /// Syncs of a node do nothing from now on, until the machine loses power.
+    fn lie_about_syncs(&mut self, number: u64, lasts: TrueTime) {
+        let node = self.some_node();
+        if !self.copies_are_whole() || self.nodes[node].process.is_none() {
+            return;
+        }
+        let id = self.nodes[node].id.0;
+        self.tell(|| format!("#{number} syncs of node {id} do nothing for {} ms", lasts / MILLISECOND));
+        self.nodes[node].lying = true;
+        self.nodes[node].disk.lie_about_sync(true);
+        self.counters.add("disk.lied");
+        self.plan_undo(number, lasts, Undo::PowerCut(node));
+    }
+
+    /// A bit of a node's disk turns over; some time later its process starts anew.
+    fn rot(&mut self, number: u64, lasts: TrueTime) {
+        let (node, seed) = (self.some_node(), self.random.next());
+        if !self.copies_are_whole() || self.nodes[node].process.is_none() {
+            return;
+        }
+        let Some(place) = self.nodes[node].disk.rot(seed) else { return };
+        let id = self.nodes[node].id.0;
+        self.tell(|| format!("#{number} a bit turns over on the disk of node {id}: {place}"));
+        self.nodes[node].rotten = true;
+        self.counters.add("disk.rot");
+        self.plan_undo(number, lasts, Undo::Reread(node));
     }
 
     /// A membership is final: who waited to be let in may be in.
@@ -361,18 +422,5 @@ impl World {
         }
         self.rebuilding.retain(|(waiting, _, _)| *waiting != partition);
         self.counters.add("fault.rebuilt");
-        let mut placement = (*self.placement).clone();
-        placement.epoch += 1;
-        for replica in &mut placement.partitions[partition.0 as usize].replicas {
-            if *replica == old {
-                *replica = new;
-            }
-        }
-        self.placement = Arc::new(placement);
-        for node in 0..self.nodes.len() {
-            let at = self.at + self.random.between(1, 300) * MILLISECOND;
-            let (life, input) = (self.nodes[node].life, Input::Placement(self.placement.clone()));
-            self.queue.push(at, Event::Completed { node, life, input });
-        }
     }
 }

@@ -8,6 +8,7 @@
 mod clients;
 mod effects;
 mod faults;
+mod members;
 mod nodes;
 mod stages;
 
@@ -33,10 +34,11 @@ use crate::oracle::logs::Logs;
 use crate::queue::Queue;
 use crate::random::Random;
 use crate::run::Sabotage;
-use crate::scenario::{RATE_ERROR_PPM, Scenario};
+use crate::scenario::{Fault, RATE_ERROR_PPM, Scenario};
 use crate::story::Story;
 
 use self::faults::Undo;
+use self::members::Members;
 use self::stages::Stage;
 
 /// Something that happens. `life`: only to that process of the node.
@@ -84,6 +86,8 @@ pub struct World {
     index_of: BTreeMap<NodeId, usize>,
     next_node_id: u64,
     placement: Arc<Placement>,
+    /// The placement that the cluster was made with: who the first members of each partition were.
+    first_placement: Arc<Placement>,
     network: Network,
     clients: Vec<Client>,
     next_connection: u64,
@@ -103,6 +107,10 @@ pub struct World {
     next_fault: u64,
     /// Nodes that lost their disk and are not yet members again: by partition, who waits to replace whom.
     rebuilding: Vec<(PartitionId, NodeId, NodeId)>,
+    /// By partition: the newest membership that is committed for good, and its index.
+    members: BTreeMap<PartitionId, (u64, Members)>,
+    /// By partition: what an operator wants the members to be, and asks for until they are.
+    wanted: BTreeMap<PartitionId, Members>,
     /// A violation found where it cannot be returned.
     alarm: Option<Violation>,
     leaders: Leaders,
@@ -143,8 +151,14 @@ impl World {
     pub fn with_scenario(scenario: Scenario, mut random: Random, keep_story: bool) -> World {
         let ids: Vec<NodeId> = (1..=scenario.nodes as u64).map(NodeId).collect();
         let placement = Placement::round_robin(&ids, scenario.partitions, scenario.replication_factor);
-        let nodes =
-            ids.iter().map(|&id| new_node(id, &placement, scenario.wall_trusted, &mut random)).collect();
+        let nodes = ids.iter().map(|&id| new_node(id, &placement, &scenario, &mut random)).collect();
+        let members = (0..).map(PartitionId).zip(&placement.partitions).map(|(partition, place)| {
+            let mut voters = place.replicas.clone();
+            voters.sort_unstable();
+            (partition, (0, Members { voters, learners: Vec::new() }))
+        });
+        let members = members.collect();
+        let placement = Arc::new(placement);
         let clients = (0..scenario.clients).map(|_| Client::new(random.fork())).collect();
         let mut world = World {
             network: Network::new(scenario.network.clone()),
@@ -156,7 +170,8 @@ impl World {
             nodes,
             index_of: ids.iter().enumerate().map(|(index, &id)| (id, index)).collect(),
             next_node_id: ids.len() as u64 + 1,
-            placement: Arc::new(placement),
+            first_placement: placement.clone(),
+            placement,
             clients,
             next_connection: 1,
             next_unique: 1,
@@ -169,6 +184,8 @@ impl World {
             undos: BTreeMap::new(),
             next_fault: 1,
             rebuilding: Vec::new(),
+            members,
+            wanted: BTreeMap::new(),
             alarm: None,
             leaders: Leaders::default(),
             logs: Logs::default(),
@@ -263,8 +280,12 @@ impl World {
     }
 }
 
-fn new_node(id: NodeId, placement: &Placement, wall_trusted: bool, random: &mut Random) -> Node {
-    let held = placement.partitions.iter().zip(0..).filter(|(place, _)| place.replicas.contains(&id));
+fn new_node(id: NodeId, placement: &Placement, scenario: &Scenario, random: &mut Random) -> Node {
+    // Whose members change may come to be held by any node.
+    let moves = scenario.faults.iter().any(|planned| planned.fault == Fault::Members);
+    let wall_trusted = scenario.wall_trusted;
+    let held =
+        placement.partitions.iter().zip(0..).filter(|(place, _)| moves || place.replicas.contains(&id));
     let rate = random.signed_between(-RATE_ERROR_PPM, RATE_ERROR_PPM);
     let skew = if wall_trusted { 0 } else { random.signed_between(-400, 400) };
     Node {
@@ -278,6 +299,9 @@ fn new_node(id: NodeId, placement: &Placement, wall_trusted: bool, random: &mut 
         slow: 0,
         full: 0,
         sync_fails: None,
+        lying: false,
+        rotten: false,
+        lost: false,
         replaces: None,
         kept_down: 0,
     }

@@ -21,6 +21,9 @@ impl World {
     }
 
     pub(super) fn start_node(&mut self, node: usize) -> Result<(), Violation> {
+        if self.nodes[node].lost {
+            self.lose_disk(node);
+        }
         let mut options = replication::shard::Options::new(self.nodes[node].id, 0, 0);
         options.raft = self.scenario.raft.clone();
         options.snapshot_log_bytes = self.scenario.snapshot_log_bytes;
@@ -30,7 +33,8 @@ impl World {
             maintain_bytes: self.scenario.segment_bytes / 4,
             ..storage::journal::Options::default()
         };
-        let start = Start { options, placement: self.placement.clone(), journal };
+        // Who was no member at the beginning must not take itself for one, whatever the placement says by now.
+        let start = Start { options, placement: self.first_placement.clone(), journal };
         let started = self.nodes[node].start(self.at, start, &mut self.random);
         let found = match started {
             Ok(found) => found,
@@ -39,6 +43,13 @@ impl World {
                 self.counters.add("disk.too_full_to_start");
                 self.come_back(node, 300 * MILLISECOND);
                 return Ok(());
+            }
+            Err(Broken(text)) if self.nodes[node].rotten => {
+                let id = self.nodes[node].id.0;
+                self.tell(|| format!("node {id} does not start: {text}"));
+                self.counters.add("disk.rot_found");
+                self.lose_disk(node);
+                return self.start_node(node);
             }
             Err(Broken(text)) => {
                 let id = self.nodes[node].id.0;
@@ -54,7 +65,8 @@ impl World {
         for &partition in &self.nodes[node].partitions.clone() {
             self.digests.on_loaded(id, partition, self.logs.highest(partition));
         }
-        self.plan_step(node, life);
+        self.nodes[node].rotten = false;
+        self.take_in(node, life, Input::Placement(self.placement.clone()));
         Ok(())
     }
 
@@ -69,6 +81,7 @@ impl World {
             true => victim.disk.crash(seed),
             false => victim.disk.kill(),
         }
+        victim.lost |= power_lost && victim.lying;
         let id = victim.id;
         self.leases.on_crash(id);
         self.story.mark(self.at, 2, id.0);
@@ -341,7 +354,7 @@ impl World {
         if let Err(Broken(text)) = result {
             let id = self.nodes[node].id.0;
             self.tell(|| format!("node {id}: {text}"));
-            if self.nodes[node].sync_fails.is_none() {
+            if self.nodes[node].sync_fails.is_none() && !self.nodes[node].rotten {
                 let text = format!("node {id} stops though nothing was done to its disk: {text}");
                 self.alarm.get_or_insert(Violation::new("storage", text));
             }

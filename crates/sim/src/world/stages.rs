@@ -33,6 +33,12 @@ impl World {
     pub(super) fn on_tick(&mut self) -> Result<(), Violation> {
         self.queue.push(self.at + TICK, Event::Tick);
         self.look_around()?;
+        if (self.at / TICK).is_multiple_of(5) {
+            if self.stage != Stage::Break {
+                self.want_no_learners();
+            }
+            self.ask_for_members();
+        }
         let idle = self.clients.iter().all(crate::client::Client::is_idle);
         let reached = match self.stage {
             Stage::Break | Stage::Calm => self.at >= self.stage_ends,

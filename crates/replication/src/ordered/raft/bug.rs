@@ -29,4 +29,16 @@ pub enum Bug {
     LeaseDuringTransfer,
     /// A snapshot throws away entries after it that have been acknowledged.
     SnapshotDropsSuffix,
+    /// The term is persisted, the vote given in it is not.
+    VoteNotPersisted,
+    /// A snapshot carries the membership of the one before it, not its own.
+    SnapshotWithOldMembership,
+    /// The log is cut when a snapshot is begun, not when it is durable.
+    LogTruncatedTooEarly,
+    /// A request that the network doubled on its way from another node is executed twice.
+    DuplicateApply,
+    /// Only the leader remembers idempotency tokens.
+    TokenLost,
+    /// Followers delete keys whose time has come by their own clocks.
+    ExpiryByFollower,
 }

@@ -65,7 +65,7 @@ impl Raft {
     }
 
     /// Is there a committed membership, newer than what this replica knows, without it?
-    fn is_removed(&self) -> bool {
+    pub fn is_removed(&self) -> bool {
         self.removed_at > self.memberships.current_index()
     }
 
@@ -119,8 +119,11 @@ impl Raft {
         now: Time,
     ) {
         if self.is_leader() {
-            self.on_sign_of_doubt(from, now);
-        } else if self.quiet {
+            return self.on_sign_of_doubt(from, now);
+        }
+        // It may know nobody who leads, and would go on asking, and have requests wait for it, for ever.
+        self.tell_removed(from);
+        if self.quiet {
             self.wake_as_follower(from, now);
         } else if term <= self.term() {
             self.send(from, Message::Stale { term: self.term() });

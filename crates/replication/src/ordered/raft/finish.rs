@@ -72,7 +72,10 @@ impl Raft {
     fn give_out_writes(&mut self, effects: &mut Effects) {
         let partition = self.partition;
         if self.persistence.written() != self.ballot || self.outbox.trim.is_some() {
-            let state = HardState { term: self.ballot.term, vote: self.ballot.vote, commit: self.commit };
+            let vote = self.ballot.vote;
+            #[cfg(any(test, feature = "planted-bugs"))]
+            let vote = vote.filter(|_| !self.has_bug(super::Bug::VoteNotPersisted));
+            let state = HardState { term: self.ballot.term, vote, commit: self.commit };
             effects.persist.push(Write::State { partition, state: state.encode() });
         }
         if let Some(index) = self.outbox.reset.take() {

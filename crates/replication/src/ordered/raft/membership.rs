@@ -42,6 +42,12 @@ impl Memberships {
         self.latest().0
     }
 
+    /// The oldest that is known.
+    #[cfg(any(test, feature = "planted-bugs"))]
+    pub fn first(&self) -> &Membership {
+        &self.history[0].1
+    }
+
     /// The one that was in force at `index`.
     pub fn at(&self, index: u64) -> Option<&Membership> {
         self.history.iter().rev().find(|(from, _)| *from <= index).map(|(_, membership)| membership)

@@ -198,6 +198,11 @@ impl Raft {
     pub fn meta_at(&self, index: u64) -> Option<SnapshotMeta> {
         let term = self.log.term_at(index)?;
         let membership = self.memberships.at(index)?.clone();
+        #[cfg(any(test, feature = "planted-bugs"))]
+        let membership = match self.has_bug(Bug::SnapshotWithOldMembership) {
+            true => self.memberships.first().clone(),
+            false => membership,
+        };
         Some(SnapshotMeta { index, term, membership, exact_at: index })
     }
 
@@ -346,7 +351,7 @@ impl Raft {
     }
 
     #[cfg(any(test, feature = "planted-bugs"))]
-    fn has_bug(&self, bug: Bug) -> bool {
+    pub(in crate::ordered) fn has_bug(&self, bug: Bug) -> bool {
         self.options.planted == Some(bug)
     }
 }

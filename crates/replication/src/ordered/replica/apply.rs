@@ -3,6 +3,8 @@
 use super::Replica;
 use super::payload::Payload;
 use crate::contract::{Event, Reply};
+#[cfg(any(test, feature = "planted-bugs"))]
+use crate::ordered::raft::Bug;
 use crate::ordered::raft::{Entry, EntryKind};
 use crate::shard::outbox::Outbox;
 
@@ -53,6 +55,10 @@ impl Replica {
         }
         if let Some((token, reply)) = payload.token {
             self.pending_tokens.remove(&token);
+            #[cfg(any(test, feature = "planted-bugs"))]
+            if self.raft.has_bug(Bug::TokenLost) && !self.raft.is_leader() {
+                return;
+            }
             let (retention_ms, limit) = (self.options.token_retention_ms, self.options.token_limit);
             self.tokens.insert(token, reply, payload.time_ms, retention_ms, limit);
         }

@@ -15,11 +15,13 @@ use crate::time::{Now, Time};
 /// A leader that is not the preferred one looks this often whether it could hand over.
 const HAND_OVER_EVERY: Duration = Duration::from_secs(2);
 
-/// One member is to take the place of another.
+/// These are to be the members.
 #[derive(Debug)]
-pub(crate) struct Replacement {
-    pub old: NodeId,
-    pub new: NodeId,
+pub(crate) struct Change {
+    /// Sorted.
+    voters: Vec<NodeId>,
+    /// Sorted.
+    learners: Vec<NodeId>,
     /// Who asked for it.
     pub works: Vec<Work>,
 }
@@ -42,6 +44,18 @@ impl Replica {
                 let (old, new) = (*old, *new);
                 self.replace(old, new, Some(work), now, outbox);
             }
+            Call::Admin(Admin::Members { voters, learners }) => {
+                let (mut voters, mut learners) = (voters.clone(), learners.clone());
+                voters.sort_unstable();
+                voters.dedup();
+                learners.sort_unstable();
+                learners.dedup();
+                if voters.is_empty() || learners.iter().any(|learner| voters.contains(learner)) {
+                    let text = "ERR a membership needs a voter, and no node can be both voter and learner";
+                    return outbox.answers.push((work.requester, Reply::Refused(text.into())));
+                }
+                self.change_members(voters, learners, Some(work), now, outbox);
+            }
             _ => unreachable!("not an order"),
         }
     }
@@ -54,71 +68,81 @@ impl Replica {
     }
 
     fn replace(&mut self, old: NodeId, new: NodeId, work: Option<Work>, now: Now, outbox: &mut Outbox) {
-        match &mut self.replacement {
-            Some(under_way) if (under_way.old, under_way.new) == (old, new) => under_way.works.extend(work),
+        let Membership { mut voters, outgoing, mut learners } = self.raft.membership().clone();
+        let refusal = match (voters.contains(&old), voters.contains(&new)) {
+            (false, false) => Some((old, "no member")),
+            // One voter less would be another order. While joint the old one may be on its way out.
+            (true, true) if outgoing.is_empty() => Some((new, "a member already")),
+            _ => None,
+        };
+        if let Some((node, what)) = refusal {
+            if let Some(work) = work {
+                let text = format!("ERR node {:016x} is {what} in partition {}", node.0, self.partition.0);
+                outbox.answers.push((work.requester, Reply::Refused(text)));
+            }
+            return;
+        }
+        voters.retain(|&node| node != old && node != new);
+        voters.push(new);
+        voters.sort_unstable();
+        learners.retain(|&node| node != new);
+        self.change_members(voters, learners, work, now, outbox);
+    }
+
+    /// `voters` and `learners` are sorted.
+    fn change_members(
+        &mut self,
+        voters: Vec<NodeId>,
+        learners: Vec<NodeId>,
+        work: Option<Work>,
+        now: Now,
+        outbox: &mut Outbox,
+    ) {
+        match &mut self.change {
+            Some(change) if change.voters == voters && change.learners == learners => {
+                change.works.extend(work);
+            }
             Some(_) => {
                 if let Some(work) = work {
-                    let text = "TRYAGAIN another replacement is under way in this partition";
+                    let text = "TRYAGAIN another change of members is under way in this partition";
                     outbox.answers.push((work.requester, Reply::Refused(text.into())));
                 }
             }
-            None => {
-                let known = self.raft.membership();
-                let (has_old, has_new) = (known.voters.contains(&old), known.voters.contains(&new));
-                let refusal = match (has_old, has_new) {
-                    (false, false) => Some((old, "no member")),
-                    // One voter less would be another order. While joint the old one may be on its way out.
-                    (true, true) if known.outgoing.is_empty() => Some((new, "a member already")),
-                    _ => None,
-                };
-                if let Some((node, what)) = refusal {
-                    if let Some(work) = work {
-                        let text =
-                            format!("ERR node {:016x} is {what} in partition {}", node.0, self.partition.0);
-                        outbox.answers.push((work.requester, Reply::Refused(text)));
-                    }
-                    return;
-                }
-                self.replacement = Some(Replacement { old, new, works: work.into_iter().collect() });
-            }
+            None => self.change = Some(Change { voters, learners, works: work.into_iter().collect() }),
         }
         self.members_applied(now, outbox);
     }
 
-    /// Takes the next step of a replacement if the last one is done: learner, caught up, joint change, end.
+    /// Takes the next step of a change if the last one is done: learners, caught up, joint change, end.
     pub(super) fn members_applied(&mut self, now: Now, outbox: &mut Outbox) {
-        let Some(Replacement { old, new, .. }) = self.replacement else { return };
-        if !self.is_serving() || !self.raft.membership_is_committed() {
+        let Some(Change { voters, learners, .. }) = &self.change else { return };
+        let present = self.raft.membership();
+        if !self.is_serving() || !self.raft.membership_is_committed() || present.is_joint() {
             return;
         }
-        let Membership { mut voters, outgoing, mut learners } = self.raft.membership().clone();
-        if !outgoing.is_empty() {
-            return;
-        }
-        if voters.contains(&new) && !voters.contains(&old) {
-            if let Some(replacement) = self.replacement.take() {
-                for work in replacement.works {
-                    outbox.answers.push((work.requester, Reply::Done(Value::OK)));
-                }
+        if present.voters == *voters && present.learners == *learners {
+            for work in self.change.take().map(|change| change.works).unwrap_or_default() {
+                outbox.answers.push((work.requester, Reply::Done(Value::OK)));
             }
             return;
         }
-        if learners.contains(&new) {
+        let newcomers: Vec<NodeId> =
+            voters.iter().copied().filter(|node| !present.voters.contains(node)).collect();
+        let next = if newcomers.iter().all(|node| present.learners.contains(node)) {
             // One that acknowledged nothing yet is not caught up, however short the log.
             let behind = |matched: u64| matched == 0 || matched + 64 < self.raft.commit();
-            if self.raft.match_index(new).is_none_or(behind) {
+            if newcomers.iter().any(|&node| self.raft.match_index(node).is_none_or(behind)) {
                 return;
             }
-            learners.retain(|&node| node != new);
-            voters.retain(|&node| node != old);
-            voters.push(new);
-            voters.sort_unstable();
+            Membership { voters: voters.clone(), outgoing: Vec::new(), learners: learners.clone() }
         } else {
-            learners.push(new);
+            let mut learners = [&present.learners[..], &newcomers[..]].concat();
             learners.sort_unstable();
-        }
+            learners.dedup();
+            Membership { voters: present.voters.clone(), outgoing: Vec::new(), learners }
+        };
         // A refusal is not the end: the step is tried again with the next entry or the next request of the node.
-        let _ = self.raft.propose_membership(Membership { voters, outgoing, learners }, now.time);
+        let _ = self.raft.propose_membership(next, now.time);
     }
 
     pub(super) fn others(&self) -> Vec<NodeId> {

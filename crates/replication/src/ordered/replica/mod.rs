@@ -86,7 +86,7 @@ pub(crate) struct Replica {
     incoming: Option<transfer::Incoming>,
     /// The newest durable snapshot of our own: the log up to it may go once no transfer needs it.
     compactable: u64,
-    replacement: Option<members::Replacement>,
+    change: Option<members::Change>,
     preferred: Option<NodeId>,
     was_leader: bool,
     was_quiet: bool,
@@ -148,7 +148,7 @@ impl Replica {
             transfers: BTreeMap::new(),
             incoming: None,
             compactable: 0,
-            replacement: None,
+            change: None,
             preferred,
             was_leader: false,
             was_quiet: false,
@@ -250,6 +250,11 @@ impl Replica {
         at
     }
 
+    /// Has this replica been told that it is no member any more, though its own log may not say so?
+    pub fn is_removed(&self) -> bool {
+        self.raft.is_removed()
+    }
+
     /// Keeps what is proposed from now on back ([`Raft::gather`]).
     pub fn gather(&mut self, gathering: bool) {
         self.raft.gather(gathering);
@@ -340,7 +345,7 @@ impl Replica {
         }
         // Once more without an entry: a state from elsewhere may have gone past what they waited for.
         more |= self.wake_applied(now, outbox);
-        if self.replacement.is_some() {
+        if self.change.is_some() {
             self.members_applied(now, outbox);
         }
         for (ticket, answer) in effects.reads.drain(..) {
@@ -389,8 +394,8 @@ impl Replica {
             }
         }
         self.apply_waits.retain(|_, waits| !waits.is_empty());
-        if let Some(replacement) = self.replacement.take() {
-            for work in replacement.works {
+        if let Some(change) = self.change.take() {
+            for work in change.works {
                 outbox.elsewhere.push((self.partition, work, leader));
             }
         }
@@ -424,9 +429,9 @@ impl Replica {
                 }
             }
         }
-        if let Some(replacement) = &mut self.replacement {
-            for work in replacement.works.extract_if(.., |work| late(work.deadline)) {
-                let text = "the replacement is under way and goes on";
+        if let Some(change) = &mut self.change {
+            for work in change.works.extract_if(.., |work| late(work.deadline)) {
+                let text = "the change of members is under way and goes on";
                 outbox.answers.push((work.requester, Reply::Unknown(text.into())));
             }
         }
@@ -440,7 +445,7 @@ impl Replica {
             || !self.parked.is_empty()
             || !self.apply_waits.is_empty()
             || self.asked_reads.values().any(|waits| !waits.is_empty())
-            || self.replacement.as_ref().is_some_and(|replacement| !replacement.works.is_empty());
+            || self.change.as_ref().is_some_and(|change| !change.works.is_empty());
         self.next_sweep = if waiting { now.time + SWEEP_INTERVAL } else { Time::NEVER };
     }
 

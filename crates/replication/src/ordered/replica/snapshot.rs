@@ -11,6 +11,8 @@ use data::{Position, Table};
 use super::Replica;
 use super::tokens::Tokens;
 use crate::contract::{Event, Output, SnapshotWrite};
+#[cfg(any(test, feature = "planted-bugs"))]
+use crate::ordered::raft::Bug;
 use crate::ordered::raft::{HardState, Initial, Membership, SnapshotMeta};
 use crate::placement::PartitionPlacement;
 use crate::shard::Recovered;
@@ -127,6 +129,10 @@ impl Replica {
         let Some(meta) = self.raft.meta_at(self.applied) else { return false };
         let id = self.next_snapshot_id();
         self.log_bytes = 0;
+        #[cfg(any(test, feature = "planted-bugs"))]
+        if self.raft.has_bug(Bug::LogTruncatedTooEarly) {
+            self.raft.compact(self.applied);
+        }
         self.taking = Some(Taking {
             id,
             meta,

@@ -169,6 +169,13 @@ impl Replica {
     pub(super) fn expire_due(&mut self, now: Now) {
         const MOST_AT_ONCE: usize = 512;
         let clock_ms = self.clock_ms(now);
+        #[cfg(any(test, feature = "planted-bugs"))]
+        if self.raft.has_bug(crate::ordered::raft::Bug::ExpiryByFollower) && !self.raft.is_leader() {
+            let expired = self.table.expired(now.wall_ms, MOST_AT_ONCE);
+            if let Some(mutation) = (data::Answer { reply: Value::Null, expired }).expire() {
+                self.table.apply(&mutation).expect("an own mutation is well formed");
+            }
+        }
         if self.disk_full || self.table.next_expiry_ms().is_none_or(|at| at > clock_ms) || !self.is_serving()
         {
             return;
