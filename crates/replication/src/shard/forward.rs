@@ -52,6 +52,8 @@ struct Stream {
     sent_back: bool,
     /// Who leads, as the last one that sent something back said.
     hint: Option<NodeId>,
+    /// Who sent something back last and could not say who leads.
+    unhelpful: Option<NodeId>,
     /// Where those under way went.
     to: Option<NodeId>,
     /// The latest request that was served elsewhere while others were under way.
@@ -74,6 +76,7 @@ impl Stream {
             retry_at: Time::default(),
             sent_back: false,
             hint: None,
+            unhelpful: None,
             to: None,
             overtaken_by: 0,
         }
@@ -102,6 +105,11 @@ impl Forwards {
     /// Who leads the partition, as another node said last.
     pub fn hint(&self, partition: PartitionId) -> Option<NodeId> {
         self.streams.get(&partition)?.hint
+    }
+
+    /// Who was asked last and knew no leader: another one is to be asked next.
+    pub fn unhelpful(&self, partition: PartitionId) -> Option<NodeId> {
+        self.streams.get(&partition)?.unhelpful
     }
 
     /// A request that this node serves itself: those under way at a former leader must not be run behind it.
@@ -180,6 +188,7 @@ impl Forwards {
                 let hint =
                     <[u8; 8]>::try_from(&value[..]).ok().map(|bytes| NodeId(u64::from_le_bytes(bytes)));
                 stream.hint = hint.filter(|&leader| leader != from);
+                stream.unhelpful = stream.hint.is_none().then_some(from);
                 stream.sent_back = true;
                 if work.ordered && work.arrival < stream.overtaken_by {
                     let text = "TRYAGAIN the leader changed, and later requests of this node went ahead: nothing was done";

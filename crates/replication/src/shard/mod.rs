@@ -316,9 +316,21 @@ impl Shard {
     fn some_member(&self, partition: PartitionId) -> Option<NodeId> {
         let known = self.replicas.get(&partition).map(|replica| replica.membership().voters.clone());
         let placed = self.placement.get(partition).map(|place| place.replicas.clone());
-        let mut candidates =
-            self.forwards.hint(partition).into_iter().chain(known.into_iter().chain(placed).flatten());
-        candidates.find(|&node| node != self.options.node && self.peers.reachable(node).is_some())
+        let mut candidates: Vec<NodeId> = Vec::new();
+        for node in self.forwards.hint(partition).into_iter().chain(known.into_iter().chain(placed).flatten())
+        {
+            if node != self.options.node
+                && self.peers.reachable(node).is_some()
+                && !candidates.contains(&node)
+            {
+                candidates.push(node);
+            }
+        }
+        // Whoever knew no leader is not asked again before the others were.
+        let unhelpful = self.forwards.unhelpful(partition);
+        let asked = candidates.iter().position(|&node| Some(node) == unhelpful);
+        let next = asked.map_or(0, |asked| asked + 1);
+        candidates.get(next).or(candidates.first()).copied()
     }
 
     /// A request that the replica here could not serve: to the leader, if one is known.
