@@ -25,4 +25,5 @@ mod world;
 pub use counters::Counters;
 #[cfg(feature = "planted-bugs")]
 pub use replication::ordered::raft::Bug;
-pub use run::{Outcome, Sabotage, run, run_sabotaged};
+pub use run::{Outcome, Sabotage, run, run_focused, run_sabotaged};
+pub use scenario::Focus;

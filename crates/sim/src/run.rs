@@ -5,6 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use crate::clock::TrueTime;
 use crate::counters::Counters;
 use crate::oracle::Violation;
+use crate::scenario::Focus;
 use crate::world::World;
 
 /// What came of a seed.
@@ -35,8 +36,13 @@ pub enum Sabotage {
 }
 
 /// Runs a seed of a system in which something is made wrong on purpose.
-pub fn run_sabotaged(seed: u64, sabotage: Sabotage) -> Outcome {
-    run_world(seed, World::sabotaged(seed, sabotage))
+pub fn run_sabotaged(seed: u64, focus: Option<Focus>, sabotage: Sabotage) -> Outcome {
+    run_world(seed, World::sabotaged(seed, focus, sabotage))
+}
+
+/// Runs a seed that dwells on something.
+pub fn run_focused(seed: u64, focus: Focus) -> Outcome {
+    run_world(seed, World::focused(seed, focus, false))
 }
 
 /// Runs a seed. `story`: keep the story, which makes the run slower and changes nothing else. A panic is a violation.

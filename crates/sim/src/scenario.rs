@@ -163,6 +163,83 @@ impl Scenario {
     }
 }
 
+/// What a seed dwells on: some sequences of events are too rare to wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Focus {
+    /// Members change, and in the middle of that the network falls apart, leaders die, logs are cut.
+    Members,
+    /// Leaders stand still until others lead, and then go on as if nothing had been.
+    Pauses,
+    /// Nodes die and come back while leaders are elected.
+    Elections,
+}
+
+impl Scenario {
+    /// As [`Scenario::draw`], dwelling on something.
+    pub fn draw_focused(focus: Focus, random: &mut Random) -> Scenario {
+        let mut scenario = Scenario::draw(random);
+        match focus {
+            Focus::Members => {
+                scenario.nodes = 5;
+                scenario.replication_factor = 3;
+                scenario.partitions = 1;
+                scenario.snapshot_log_bytes = *random.pick(&[1 << 10, 64 << 10]);
+                scenario.sync_time = (0..scenario.nodes).map(|_| disk_speed(random)).collect();
+                scenario.faults = changes_of_members(scenario.breaks_until, random);
+            }
+            Focus::Pauses => {
+                scenario.partitions = 1;
+                scenario.faults = often(&[Fault::Pause], (700, 2000), scenario.breaks_until, random);
+            }
+            Focus::Elections => {
+                const KINDS: [Fault; 4] =
+                    [Fault::CrashLeader, Fault::CrashNewLeader, Fault::CrashAll, Fault::CrashSeveral];
+                scenario.partitions = 2;
+                scenario.sync_time = vec![(50_000, 300_000); scenario.nodes];
+                scenario.faults = often(&KINDS, (1, 120), scenario.breaks_until, random);
+            }
+        }
+        scenario
+    }
+}
+
+/// Faults of these kinds one soon after the other, each lasting so many milliseconds.
+fn often(kinds: &[Fault], lasts_ms: (u64, u64), until: TrueTime, random: &mut Random) -> Vec<Planned> {
+    let mut faults = Vec::new();
+    let mut at = SECOND;
+    while at < until {
+        let lasts = random.between(lasts_ms.0, lasts_ms.1) * MILLISECOND;
+        faults.push(Planned { at, lasts, fault: *random.pick(kinds) });
+        at += random.between(100, 1800) * MILLISECOND;
+    }
+    faults
+}
+
+/// A change of members every few seconds, and something that goes wrong while it is under way.
+fn changes_of_members(until: TrueTime, random: &mut Random) -> Vec<Planned> {
+    const MEANWHILE: [Fault; 6] = [
+        Fault::CutHalves,
+        Fault::CutHalves,
+        Fault::CutIsolated,
+        Fault::CrashLeader,
+        Fault::CrashSeveral,
+        Fault::Transfer,
+    ];
+    let mut faults = Vec::new();
+    let mut at = SECOND;
+    while at < until {
+        faults.push(Planned { at, lasts: 0, fault: Fault::Members });
+        for _ in 0..random.between(1, 2) {
+            let lasts = random.between(400, 2000) * MILLISECOND;
+            let fault = *random.pick(&MEANWHILE);
+            faults.push(Planned { at: at + random.between(1, 700) * MILLISECOND, lasts, fault });
+        }
+        at += random.between(1500, 3500) * MILLISECOND;
+    }
+    faults.sort_by_key(|planned| planned.at);
+    faults
+}
+
 /// A fast disk, a usual one, or a slow one.
 fn disk_speed(random: &mut Random) -> (TrueTime, TrueTime) {
     let (low, high) =

@@ -34,7 +34,7 @@ use crate::oracle::logs::Logs;
 use crate::queue::Queue;
 use crate::random::Random;
 use crate::run::Sabotage;
-use crate::scenario::{Fault, RATE_ERROR_PPM, Scenario};
+use crate::scenario::{Fault, Focus, RATE_ERROR_PPM, Scenario};
 use crate::story::Story;
 
 use self::faults::Undo;
@@ -132,13 +132,23 @@ impl World {
         World::with_scenario(scenario, random, keep_story)
     }
 
-    /// As [`World::new`], with something made wrong on purpose.
-    pub fn sabotaged(seed: u64, sabotage: Sabotage) -> World {
+    /// The world that follows from `seed` if it dwells on something.
+    pub fn focused(seed: u64, focus: Focus, keep_story: bool) -> World {
+        let mut random = Random::new(seed);
+        let scenario = Scenario::draw_focused(focus, &mut random);
+        World::with_scenario(scenario, random, keep_story)
+    }
+
+    /// As [`World::new`] or [`World::focused`], with something made wrong on purpose.
+    pub fn sabotaged(seed: u64, focus: Option<Focus>, sabotage: Sabotage) -> World {
         #[cfg_attr(
             not(feature = "planted-bugs"),
             expect(unused_mut, reason = "only planted faults change options")
         )]
-        let mut world = World::new(seed, false);
+        let mut world = match focus {
+            Some(focus) => World::focused(seed, focus, false),
+            None => World::new(seed, false),
+        };
         match sabotage {
             Sabotage::SyncsLie => world.nodes.iter().for_each(|node| node.disk.lie_about_sync(true)),
             #[cfg(feature = "planted-bugs")]

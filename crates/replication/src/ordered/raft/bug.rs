@@ -29,7 +29,7 @@ pub enum Bug {
     LeaseDuringTransfer,
     /// A snapshot throws away entries after it that have been acknowledged.
     SnapshotDropsSuffix,
-    /// The term is persisted, the vote given in it is not.
+    /// What is persisted is the term and vote before the present ones.
     VoteNotPersisted,
     /// A snapshot carries the membership of the one before it, not its own.
     SnapshotWithOldMembership,

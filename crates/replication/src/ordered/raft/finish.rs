@@ -72,10 +72,13 @@ impl Raft {
     fn give_out_writes(&mut self, effects: &mut Effects) {
         let partition = self.partition;
         if self.persistence.written() != self.ballot || self.outbox.trim.is_some() {
-            let vote = self.ballot.vote;
+            let ballot = self.ballot;
             #[cfg(any(test, feature = "planted-bugs"))]
-            let vote = vote.filter(|_| !self.has_bug(super::Bug::VoteNotPersisted));
-            let state = HardState { term: self.ballot.term, vote, commit: self.commit };
+            let ballot = match self.has_bug(super::Bug::VoteNotPersisted) {
+                true => self.persistence.durable(),
+                false => ballot,
+            };
+            let state = HardState { term: ballot.term, vote: ballot.vote, commit: self.commit };
             effects.persist.push(Write::State { partition, state: state.encode() });
         }
         if let Some(index) = self.outbox.reset.take() {
