@@ -1,15 +1,19 @@
-//! Development tasks: `cargo xtask sim|bench`. Each is a module of its own. The rules that the repository keeps about
+//! Development tasks: `cargo xtask sim|bench|fuzz`. Each is a module of its own. The rules that the repository keeps about
 //! itself are ordinary tests, in `tests/tidy.rs`.
 
 // Measuring needs a clock.
 #![allow(clippy::disallowed_methods)]
 
 mod bench;
+mod fuzz;
 mod sim;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+#[global_allocator]
+static ALLOCATOR: fuzz::Counting = fuzz::Counting;
 
 /// Development tasks of Consort.
 #[derive(Debug, Parser)]
@@ -25,6 +29,8 @@ enum Task {
     Sim(sim::Arguments),
     /// Measures Consort beside etcd, Redis and the machine's limit, all on this machine.
     Bench(bench::Arguments),
+    /// Feeds damaged input to the decoders that face the network.
+    Fuzz(fuzz::Arguments),
     /// Ends the processes of a measurement when it ends; started by `bench`.
     #[command(hide = true)]
     BenchKeeper,
@@ -37,6 +43,7 @@ fn main() -> ExitCode {
     match Arguments::parse().task {
         Task::Sim(arguments) => sim::run(&arguments),
         Task::Bench(arguments) => told(bench::run(&arguments)),
+        Task::Fuzz(arguments) => told(fuzz::run(&arguments)),
         Task::BenchKeeper => told(bench::keep()),
         Task::BenchLimit(arguments) => told(bench::run_limit(&arguments)),
     }

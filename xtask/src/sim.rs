@@ -102,6 +102,8 @@ fn report(total: &Total, arguments: &Arguments, took: Duration) -> ExitCode {
         took.as_secs_f64(),
         total.failures.len()
     );
+    let speed = total.simulated.as_secs_f64() / took.as_secs_f64().max(1e-9);
+    println!("{speed:.0} times as fast as time: {:.1} simulated years a day", speed / 365.25);
     let mut failures: Vec<&Outcome> = total.failures.iter().collect();
     failures.sort_by_key(|outcome| outcome.seed);
     if arguments.story && arguments.seeds == 1 {

@@ -289,7 +289,7 @@ impl MemoryDisk {
     pub fn rot(&self, seed: u64) -> Option<String> {
         let mut inner = self.lock();
         let mut random = Random::new(seed);
-        let newest = inner.durable_names.keys().filter(|name| name.starts_with("wal-")).next_back().cloned();
+        let newest = inner.durable_names.keys().rfind(|name| name.starts_with("wal-")).cloned();
         let mut candidates: Vec<(String, usize)> = Vec::new();
         for (name, &node) in &inner.durable_names {
             let is_log = name.starts_with("wal-") && Some(name) != newest.as_ref();
