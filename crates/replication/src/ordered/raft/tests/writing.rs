@@ -333,3 +333,35 @@ fn a_group_restarts_with_everything_that_was_committed() {
         assert_eq!(group.applied(id), ["a", "b"]);
     }
 }
+
+/// A group of one commits by its own disk alone, so what it writes is what it has released.
+#[test]
+fn what_is_gathered_is_neither_written_nor_committed_until_it_is_let_go() {
+    let membership = super::group::voters(&[1]);
+    let initial =
+        Initial { snapshot: SnapshotMeta { membership, ..SnapshotMeta::default() }, ..Initial::default() };
+    let now = Time(0);
+    let mut raft = Raft::new(NodeId(1), PartitionId(0), Options::default(), initial, 1, now);
+    let mut effects = Effects::default();
+    raft.campaign(now);
+    let mut settle = |raft: &mut Raft| {
+        let mut appended = 0;
+        loop {
+            raft.finish(now, &mut effects);
+            let writes = effects.persist.iter();
+            appended += writes.filter(|write| matches!(write, crate::contract::Write::Append { .. })).count();
+            let Some(token) = effects.persist_token else { return appended };
+            raft.persisted(token, now);
+        }
+    };
+    settle(&mut raft);
+    assert!(raft.is_leader() && raft.commit() == raft.last_index(), "its first entry does not wait");
+    raft.gather(true);
+    raft.propose(Bytes::from_static(b"a"), now).expect("it leads");
+    raft.propose(Bytes::from_static(b"b"), now).expect("it leads");
+    assert_eq!((settle(&mut raft), raft.under_way()), (0, (0, 2)));
+    assert_eq!(raft.durable_index() + 2, raft.last_index());
+    raft.gather(false);
+    assert_eq!((settle(&mut raft), raft.under_way()), (2, (0, 0)));
+    assert_eq!((raft.commit(), raft.durable_index()), (raft.last_index(), raft.last_index()));
+}
