@@ -31,27 +31,30 @@ impl Table {
     /// The entry's key holds its value from now on.
     pub(super) fn put(&mut self, entry: &Entry<'_>) {
         let position = position_of(entry.key);
-        match self.leaf(position).find(position, entry.key) {
-            Ok(index) => self.change(position, index, |leaf, index| leaf.replace(index, entry)),
+        let number = self.leaves.find(position);
+        let leaf = self.leaves.leaf_mut(number);
+        match leaf.find(position, entry.key) {
+            Ok(index) => self.change(position, number, index, |leaf, index| leaf.replace(index, entry)),
             Err(index) => {
-                self.leaf_mut(position).1.insert(index, position, entry);
-                self.count_in(position, index);
+                leaf.insert(index, position, entry);
+                self.sums.add(position, leaf.weight(index));
             }
         }
-        self.split_if_big(position);
+        self.leaves.split_if_big(number);
     }
 
     fn set_range(&mut self, key: &[u8], offset: usize, bytes: &[u8]) {
         let position = position_of(key);
-        let Ok(index) = self.leaf(position).find(position, key) else {
+        let number = self.leaves.find(position);
+        let leaf = self.leaves.leaf_mut(number);
+        let Ok(index) = leaf.find(position, key) else {
             let mut value = vec![0; offset];
             value.extend_from_slice(bytes);
             self.put(&Entry { key, value: ValueRef::String(&value), expire_at_ms: None });
             return;
         };
-        let (_, leaf) = self.leaf_mut(position);
         if leaf.apart_mut(index).is_some() {
-            self.change(position, index, |leaf, index| {
+            self.change(position, number, index, |leaf, index| {
                 if let Some(apart) = leaf.apart_mut(index) {
                     apart.write_range(offset, bytes);
                 }
@@ -69,53 +72,41 @@ impl Table {
 
     fn set_expiry(&mut self, key: &[u8], expire_at_ms: Option<u64>) {
         let position = position_of(key);
-        if let Ok(index) = self.leaf(position).find(position, key) {
-            self.change(position, index, |leaf, index| leaf.set_expiry(index, expire_at_ms));
+        let number = self.leaves.find(position);
+        if let Ok(index) = self.leaves.leaf(number).find(position, key) {
+            self.change(position, number, index, |leaf, index| leaf.set_expiry(index, expire_at_ms));
         }
     }
 
     fn remove(&mut self, key: &[u8]) {
         let position = position_of(key);
-        let Ok(index) = self.leaf(position).find(position, key) else { return };
-        let expire_at_ms = self.count_out(position, index);
-        self.leaf_mut(position).1.remove(index);
-        self.forget_expiry(expire_at_ms, position);
-        self.merge_if_small(position);
+        let number = self.leaves.find(position);
+        let leaf = self.leaves.leaf_mut(number);
+        let Ok(index) = leaf.find(position, key) else { return };
+        let weight = leaf.weight(index);
+        leaf.remove(index);
+        self.sums.take(weight);
+        self.forget_expiry(weight.expire_at_ms, position);
+        self.leaves.merge_if_small(number);
     }
 
-    /// Changes the entry at `index`, keeping the sums.
-    fn change(&mut self, position: Position, index: usize, change: impl FnOnce(&mut Leaf, usize)) {
-        let before = self.count_out(position, index);
-        change(self.leaf_mut(position).1, index);
-        let after = self.count_in(position, index);
-        if before != after {
-            self.forget_expiry(before, position);
+    /// Changes the entry at `index` of a leaf, keeping the sums.
+    fn change(
+        &mut self,
+        position: Position,
+        number: usize,
+        index: usize,
+        change: impl FnOnce(&mut Leaf, usize),
+    ) {
+        let leaf = self.leaves.leaf_mut(number);
+        let before = leaf.weight(index);
+        change(leaf, index);
+        let after = leaf.weight(index);
+        self.sums.take(before);
+        self.sums.add(position, after);
+        if before.expire_at_ms != after.expire_at_ms {
+            self.forget_expiry(before.expire_at_ms, position);
         }
-    }
-
-    /// Adds the entry to the sums. Returns its expiry.
-    fn count_in(&mut self, position: Position, index: usize) -> Option<u64> {
-        let leaf = self.leaf(position);
-        let (entry, digest) = (leaf.entry(index), leaf.digest(index));
-        let (bytes, expire_at_ms) = (entry.key.len() + entry.value.bytes(), entry.expire_at_ms);
-        self.len += 1;
-        self.bytes += bytes as u64;
-        self.digest = self.digest.wrapping_add(digest);
-        if let Some(at_ms) = expire_at_ms {
-            self.expiries.insert((at_ms, position));
-        }
-        expire_at_ms
-    }
-
-    /// Takes the entry out of the sums. Returns its expiry, which [`Table::forget_expiry`] takes out of the index.
-    fn count_out(&mut self, position: Position, index: usize) -> Option<u64> {
-        let leaf = self.leaf(position);
-        let (entry, digest) = (leaf.entry(index), leaf.digest(index));
-        let (bytes, expire_at_ms) = (entry.key.len() + entry.value.bytes(), entry.expire_at_ms);
-        self.len -= 1;
-        self.bytes -= bytes as u64;
-        self.digest = self.digest.wrapping_sub(digest);
-        expire_at_ms
     }
 
     /// An entry at `position` no longer expires then. Another one of the same position still may.
@@ -123,44 +114,7 @@ impl Table {
         if let Some(at_ms) = expire_at_ms
             && self.entries_expiring(at_ms, position).next().is_none()
         {
-            self.expiries.remove(&(at_ms, position));
-        }
-    }
-
-    fn leaf_mut(&mut self, position: Position) -> (Position, &mut Leaf) {
-        let (&start, leaf) =
-            self.leaves.range_mut(..=position).next_back().expect("the first leaf begins at 0");
-        (start, leaf)
-    }
-
-    fn split_if_big(&mut self, position: Position) {
-        let (_, leaf) = self.leaf_mut(position);
-        if leaf.wants_split() {
-            let upper = leaf.split();
-            let start = upper.position(0);
-            self.leaves.insert(start, upper);
-        }
-    }
-
-    fn merge_if_small(&mut self, position: Position) {
-        let (start, leaf) = self.leaf_mut(position);
-        if !leaf.is_small() {
-            return;
-        }
-        let before = self.leaves.range(..start).next_back().map(|(&start, _)| start);
-        let after = self.leaves.range((std::ops::Bound::Excluded(start), std::ops::Bound::Unbounded));
-        let after = after.map(|(&start, _)| start).next();
-        self.merge_pair(Some(start), after);
-        self.merge_pair(before, Some(start));
-    }
-
-    fn merge_pair(&mut self, lower: Option<Position>, upper: Option<Position>) {
-        let (Some(lower), Some(upper)) = (lower, upper) else { return };
-        if self.leaves[&lower].wants_merge(&self.leaves[&upper])
-            && let Some(leaf) = self.leaves.remove(&upper)
-            && let Some(into) = self.leaves.get_mut(&lower)
-        {
-            into.merge(leaf);
+            self.sums.expiries.remove(&(at_ms, position));
         }
     }
 }

@@ -10,7 +10,7 @@ use bytes::BufMut;
 
 use crate::entry::{APART, Entry, ValueRef};
 use crate::table::arena::Arena;
-use crate::table::{Digest, Position, apart::Apart};
+use crate::table::{Position, Weight, apart::Apart};
 use crate::varint::{self, Reader};
 
 /// A leaf with more entries is split.
@@ -125,16 +125,18 @@ impl Leaf {
         }
     }
 
-    /// What the entry adds to the digest.
-    pub fn digest(&self, index: usize) -> Digest {
-        match self.apart_number(index) {
-            Some(number) => self.apart(number).digest(),
+    /// What the entry adds to the sums of its table.
+    pub fn weight(&self, index: usize) -> Weight {
+        let (entry, digest) = match self.apart_number(index) {
+            Some(number) => (self.apart(number).entry(), self.apart(number).digest()),
             None => {
-                let (_, length) = self.packed(index);
-                let start = self.start(index);
-                crate::entry::encoding_digest(&self.arena.tail(start)[..length])
+                let (entry, length) = self.packed(index);
+                let encoding = &self.arena.tail(self.start(index))[..length];
+                (entry, crate::entry::encoding_digest(encoding))
             }
-        }
+        };
+        let bytes = entry.key.len() + entry.value.bytes();
+        Weight { bytes, expire_at_ms: entry.expire_at_ms, digest }
     }
 
     /// The long entry at `index`, if it is one.

@@ -1,6 +1,6 @@
 //! The keys of one partition, in memory, in the order of their [`Position`].
 //!
-//! A [`BTreeMap`] of leaves: each holds the entries from its own position up to that of the next leaf, some hundreds,
+//! A `directory` of leaves: each holds the entries from its own position up to that of the next leaf, some hundreds,
 //! closely packed (`leaf`), long ones apart (`apart`). The first leaf begins at position 0 and always stands. The order depends
 //! on the keys alone, never on history, so a position is a cursor that stays right: everything before it has been seen.
 //!
@@ -12,17 +12,18 @@
 mod apart;
 mod apply;
 mod arena;
+mod directory;
 mod leaf;
 mod slice;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use xxhash_rust::xxh3::xxh3_64;
 
 pub use crate::entry::{Entry, ValueRef};
 use crate::slot::{SLOTS, key_slot};
-use leaf::Leaf;
+use directory::Directory;
 
 /// Where a key stands in the order of its table: 14 bits of slot, then 50 bits of hash. One number serves as cursor for
 /// `SCAN`, for snapshots and for range comparisons, and stays valid whatever is inserted or removed meanwhile.
@@ -56,14 +57,46 @@ pub fn slot_of(position: Position) -> u16 {
 /// The state of one partition.
 #[derive(Debug)]
 pub struct Table {
-    leaves: BTreeMap<Position, Leaf>,
-    /// When and where entries expire. Of entries that share both, one stands for all.
-    expiries: BTreeSet<(u64, Position)>,
+    leaves: Directory,
     /// The slots that the partition covers.
     slots: (u16, u16),
+    sums: Sums,
+}
+
+/// What is kept up to date over all entries.
+#[derive(Debug, Default)]
+struct Sums {
+    /// When and where entries expire. Of entries that share both, one stands for all.
+    expiries: BTreeSet<(u64, Position)>,
     len: usize,
     bytes: u64,
     digest: Digest,
+}
+
+/// What one entry adds to the sums.
+#[derive(Clone, Copy, Debug)]
+struct Weight {
+    bytes: usize,
+    expire_at_ms: Option<u64>,
+    digest: Digest,
+}
+
+impl Sums {
+    fn add(&mut self, position: Position, weight: Weight) {
+        self.len += 1;
+        self.bytes += weight.bytes as u64;
+        self.digest = self.digest.wrapping_add(weight.digest);
+        if let Some(at_ms) = weight.expire_at_ms {
+            self.expiries.insert((at_ms, position));
+        }
+    }
+
+    /// The index of expiries stays as it is: another entry of the same position may expire then, too.
+    fn take(&mut self, weight: Weight) {
+        self.len -= 1;
+        self.bytes -= weight.bytes as u64;
+        self.digest = self.digest.wrapping_sub(weight.digest);
+    }
 }
 
 impl Default for Table {
@@ -81,14 +114,7 @@ impl Table {
     /// An empty table of a partition that covers the slots from `first` to `last`, both included. The range says where
     /// a `SCAN` goes on after this partition; keys of other slots are not refused.
     pub fn with_slots(first: u16, last: u16) -> Self {
-        Table {
-            leaves: BTreeMap::from([(0, Leaf::default())]),
-            expiries: BTreeSet::new(),
-            slots: (first, last),
-            len: 0,
-            bytes: 0,
-            digest: 0,
-        }
+        Table { leaves: Directory::new(), slots: (first, last), sums: Sums::default() }
     }
 
     /// The first and the last slot that the partition covers.
@@ -98,7 +124,7 @@ impl Table {
 
     /// The number of keys, those past their expiry included.
     pub fn len(&self) -> usize {
-        self.len
+        self.sums.len
     }
 
     /// Is there no key?
@@ -108,12 +134,12 @@ impl Table {
 
     /// Bytes of keys and values held, for `INFO` and for sizing snapshots.
     pub fn bytes(&self) -> u64 {
-        self.bytes
+        self.sums.bytes
     }
 
     /// The digest of the present state. Equal states have equal digests, however they came about.
     pub fn digest(&self) -> Digest {
-        self.digest
+        self.sums.digest
     }
 
     /// The digest computed from every entry: for tests and for checking the running one.
@@ -124,21 +150,20 @@ impl Table {
     /// The entry of `key`, past its expiry or not.
     pub fn get(&self, key: &[u8]) -> Option<Entry<'_>> {
         let position = position_of(key);
-        let leaf = self.leaf(position);
+        let leaf = self.leaves.leaf(self.leaves.find(position));
         leaf.find(position, key).ok().map(|index| leaf.entry(index))
     }
 
     /// The memory that `key` and its value take, in bytes, roughly.
     pub fn memory_bytes(&self, key: &[u8]) -> Option<usize> {
         let position = position_of(key);
-        let leaf = self.leaf(position);
+        let leaf = self.leaves.leaf(self.leaves.find(position));
         leaf.find(position, key).ok().map(|index| leaf.memory_bytes(index))
     }
 
     /// All entries at or after `position`, in order.
     pub fn entries_from(&self, position: Position) -> impl Iterator<Item = (Position, Entry<'_>)> {
-        let first = self.leaf_start(position);
-        self.leaves.range(first..).flat_map(move |(_, leaf)| {
+        self.leaves.from(self.leaves.find(position)).flat_map(move |leaf| {
             (leaf.lower_bound(position)..leaf.len())
                 .map(move |index| (leaf.position(index), leaf.entry(index)))
         })
@@ -147,9 +172,13 @@ impl Table {
     /// The number of keys in `slot`.
     pub fn count_in_slot(&self, slot: u16) -> usize {
         let (from, last) = (first_position(slot), first_position(slot) | ((1 << HASH_BITS) - 1));
-        let leaves = self.leaves.range(self.leaf_start(from)..=last);
-        let end = |leaf: &Leaf| last.checked_add(1).map_or(leaf.len(), |next| leaf.lower_bound(next));
-        leaves.map(|(_, leaf)| end(leaf) - leaf.lower_bound(from)).sum()
+        let leaves = self.leaves.find(from)..=self.leaves.find(last);
+        let count = |number: usize| {
+            let leaf = self.leaves.leaf(number);
+            let end = last.checked_add(1).map_or(leaf.len(), |next| leaf.lower_bound(next));
+            end - leaf.lower_bound(from)
+        };
+        leaves.map(count).sum()
     }
 
     /// Up to `limit` keys of `slot`.
@@ -162,8 +191,8 @@ impl Table {
     /// The entry that stands at `rank` modulo the number of keys, in order of position. Takes time in proportion to the
     /// number of leaves.
     pub fn entry_at_rank(&self, rank: u64) -> Option<Entry<'_>> {
-        let mut left = rank.checked_rem(self.len as u64)? as usize;
-        self.leaves.values().find_map(|leaf| {
+        let mut left = rank.checked_rem(self.sums.len as u64)? as usize;
+        self.leaves.from(0).find_map(|leaf| {
             if left < leaf.len() {
                 return Some(leaf.entry(left));
             }
@@ -174,12 +203,12 @@ impl Table {
 
     /// The earliest expiry of any key, in wall clock milliseconds.
     pub fn next_expiry_ms(&self) -> Option<u64> {
-        self.expiries.first().map(|&(at_ms, _)| at_ms)
+        self.sums.expiries.first().map(|&(at_ms, _)| at_ms)
     }
 
     /// Up to `limit` keys whose expiry is at or before `now_ms`, earliest first.
     pub fn expired(&self, now_ms: u64, limit: usize) -> Vec<Bytes> {
-        let due = self.expiries.range(..=(now_ms, Position::MAX));
+        let due = self.sums.expiries.range(..=(now_ms, Position::MAX));
         due.flat_map(|&(at_ms, position)| self.entries_expiring(at_ms, position))
             .take(limit)
             .map(|entry| entry.key_bytes())
@@ -188,7 +217,7 @@ impl Table {
 
     /// The number of keys that have an expiry.
     pub fn expiring(&self) -> usize {
-        self.expiries.len()
+        self.sums.expiries.len()
     }
 
     fn entries_expiring(&self, at_ms: u64, position: Position) -> impl Iterator<Item = Entry<'_>> {
@@ -196,16 +225,6 @@ impl Table {
             .take_while(move |(other, _)| *other == position)
             .map(|(_, entry)| entry)
             .filter(move |entry| entry.expire_at_ms == Some(at_ms))
-    }
-
-    /// The position at which the leaf that covers `position` begins.
-    fn leaf_start(&self, position: Position) -> Position {
-        self.leaves.range(..=position).next_back().map_or(0, |(&start, _)| start)
-    }
-
-    fn leaf(&self, position: Position) -> &Leaf {
-        let (_, leaf) = self.leaves.range(..=position).next_back().expect("the first leaf begins at 0");
-        leaf
     }
 }
 
