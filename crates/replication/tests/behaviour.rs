@@ -473,3 +473,21 @@ fn a_pipeline_keeps_its_order_while_the_leader_changes() {
         assert!(done >= 100, "{done} of 120 done through node {at}");
     }
 }
+
+/// After a restart of all, the node that is meant to lead does so at once: nobody has to hand leadership over again.
+#[test]
+fn after_a_restart_of_all_the_preferred_node_leads_first() {
+    for _ in 0..3 {
+        let mut cluster = Cluster::new(3);
+        cluster.run_for(Duration::from_secs(8));
+        let preferred = cluster.ids()[0];
+        assert_eq!(cluster.leader(), preferred, "it was handed over to it");
+        let leader = cluster.leader();
+        assert_eq!(cluster.ask(leader, &["SET", "key", "value"]), ok());
+        cluster.ids().into_iter().for_each(|id| cluster.kill(id));
+        cluster.ids().into_iter().for_each(|id| cluster.restart(id));
+        cluster.run_for(Duration::from_millis(700));
+        assert!(cluster.shard(preferred).leader(replication::PartitionId(0)) == Some(preferred));
+        assert_eq!(cluster.ask(preferred, &["GET", "key"]), bulk("value"));
+    }
+}

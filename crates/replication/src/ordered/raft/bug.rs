@@ -1,7 +1,9 @@
 //! Faults built in on purpose, one at a time, to show that the tests and the simulator find them. Not in a normal build.
 
+use serde::{Deserialize, Serialize};
+
 /// A fault to plant ([`Options::planted`](super::Options)).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Bug {
     /// A candidate counts its own vote before it is durable, and asks for votes before that.
     OwnVoteBeforeDurable,
@@ -41,4 +43,29 @@ pub enum Bug {
     TokenLost,
     /// Followers delete keys whose time has come by their own clocks.
     ExpiryByFollower,
+}
+
+impl Bug {
+    /// All of them.
+    pub const ALL: [Bug; 19] = [
+        Bug::OwnVoteBeforeDurable,
+        Bug::OwnLogBeforeDurable,
+        Bug::LeaseTooLong,
+        Bug::JointNeedsOneMajority,
+        Bug::ReadWithoutConfirming,
+        Bug::MembershipNotReverted,
+        Bug::CommitOfEarlierTerm,
+        Bug::VoteWithoutLogCheck,
+        Bug::AnswerBeforeDurable,
+        Bug::AppendWithoutCheck,
+        Bug::NoPromiseAfterRestart,
+        Bug::LeaseDuringTransfer,
+        Bug::SnapshotDropsSuffix,
+        Bug::VoteNotPersisted,
+        Bug::SnapshotWithOldMembership,
+        Bug::LogTruncatedTooEarly,
+        Bug::DuplicateApply,
+        Bug::TokenLost,
+        Bug::ExpiryByFollower,
+    ];
 }

@@ -22,7 +22,15 @@ pub(super) struct Outbox {
     pub role_changed: bool,
 }
 
+/// The commit index on disk may lag by so many entries.
+const COMMIT_HINT_ENTRIES: u64 = 256;
+
 impl Raft {
+    /// Are there committed entries that the next [`Raft::finish`] will give out?
+    pub fn has_more_to_apply(&self) -> bool {
+        self.handed_out < self.commit
+    }
+
     /// Everything that the inputs since the last call led to.
     pub fn finish(&mut self, now: Time, effects: &mut Effects) {
         effects.clear();
@@ -69,9 +77,14 @@ impl Raft {
     }
 
     /// The term and vote come first: no entry on disk is ever of a later term than the state beside it.
+    ///
+    /// The commit index goes along now and then, when entries are written anyway: a restarted replica applies what it knows
+    /// to be committed while it still waits for a leader.
     fn give_out_writes(&mut self, effects: &mut Effects) {
         let partition = self.partition;
-        if self.persistence.written() != self.ballot || self.outbox.trim.is_some() {
+        let stale = self.commit >= self.commit_written + COMMIT_HINT_ENTRIES && self.log.has_unwritten();
+        if self.persistence.written() != self.ballot || self.outbox.trim.is_some() || stale {
+            self.commit_written = self.commit;
             let ballot = self.ballot;
             #[cfg(any(test, feature = "planted-bugs"))]
             let ballot = match self.has_bug(super::Bug::VoteNotPersisted) {
@@ -96,7 +109,8 @@ impl Raft {
     }
 
     fn give_out_committed(&mut self, effects: &mut Effects) {
-        while self.handed_out < self.commit {
+        let to = self.commit.min(self.handed_out + self.options.max_apply_entries.max(1));
+        while self.handed_out < to {
             self.handed_out += 1;
             let entry = self.log.get(self.handed_out);
             effects.committed.push(entry.expect("entries that are not applied are in memory").clone());

@@ -59,27 +59,26 @@ pub(super) struct Log {
 impl Log {
     /// A log that goes on, durable, after `index` of `term`; `entries` are in it already, durable as well.
     pub fn new(index: u64, term: u64, entries: Vec<Entry>, tail_limit: usize) -> Log {
-        let mut log = Log {
+        let mut runs = VecDeque::from([Run { first: index, term }]);
+        let mut last = index;
+        for entry in &entries {
+            extend(&mut runs, last, entry);
+            last = entry.index;
+        }
+        Log {
             start: index,
-            runs: VecDeque::from([Run { first: index, term }]),
-            memory: VecDeque::new(),
+            runs,
+            memory: entries.into(),
             memory_first: index + 1,
             applied: index,
             applied_bytes: 0,
             tail_limit,
-            last: index,
-            released: index,
-            written: index,
-            durable: index,
+            last,
+            released: last,
+            written: last,
+            durable: last,
             read_back: Vec::new(),
-        };
-        for entry in entries {
-            log.push(entry);
         }
-        log.release();
-        log.written = log.last;
-        log.durable = log.last;
-        log
     }
 
     pub fn start(&self) -> u64 {
@@ -148,11 +147,7 @@ impl Log {
 
     /// Adds an entry at the end.
     pub fn push(&mut self, entry: Entry) {
-        assert_eq!(entry.index, self.last + 1, "a log has no gaps");
-        assert!(entry.term >= self.last_term(), "terms in a log never fall");
-        if entry.term > self.last_term() {
-            self.runs.push_back(Run { first: entry.index, term: entry.term });
-        }
+        extend(&mut self.runs, self.last, &entry);
         self.last = entry.index;
         self.memory.push_back(entry);
     }
@@ -181,6 +176,11 @@ impl Log {
     /// The entry at `index`, if it is in memory.
     pub fn get(&self, index: u64) -> Option<&Entry> {
         self.memory.get(usize::try_from(index.checked_sub(self.memory_first)?).ok()?)
+    }
+
+    /// Is there anything for [`Log::take_unwritten`]?
+    pub fn has_unwritten(&self) -> bool {
+        self.written < self.released
     }
 
     /// Released entries that have not been handed out to be made durable; from now on they have.
@@ -223,6 +223,15 @@ impl Log {
         }
         if evicted {
             self.forget_terms();
+            self.give_room_back();
+        }
+    }
+
+    /// After a restart the whole log was here.
+    fn give_room_back(&mut self) {
+        let held = self.memory.len();
+        if self.memory.capacity() > 8 * (held + 64) {
+            self.memory.shrink_to(2 * held);
         }
     }
 
@@ -277,6 +286,16 @@ impl Log {
 
     pub fn drop_read_back(&mut self) {
         self.read_back = Vec::new();
+    }
+}
+
+/// An entry follows the `last` one.
+fn extend(runs: &mut VecDeque<Run>, last: u64, entry: &Entry) {
+    assert_eq!(entry.index, last + 1, "a log has no gaps");
+    let term = runs.back().map_or(0, |run| run.term);
+    assert!(entry.term >= term, "terms in a log never fall");
+    if entry.term > term {
+        runs.push_back(Run { first: entry.index, term: entry.term });
     }
 }
 

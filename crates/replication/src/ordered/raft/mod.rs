@@ -85,6 +85,8 @@ pub struct Raft {
     persistence: Persistence,
     memberships: Memberships,
     commit: u64,
+    /// The commit index that was handed out to be made durable last.
+    commit_written: u64,
     /// Handed out to be applied up to here.
     handed_out: u64,
     /// Entries from here on are being read back from disk.
@@ -137,6 +139,7 @@ impl Raft {
             persistence: Persistence::new(Ballot { term: hard_state.term, vote: hard_state.vote }),
             memberships,
             commit,
+            commit_written: hard_state.commit,
             handed_out: snapshot.index,
             fetching: None,
             reads: Reads::new(seed),

@@ -174,6 +174,9 @@ pub struct Options {
     pub max_inflight_bytes: usize,
     /// Applied entries are kept in memory up to this many bytes, for followers a little behind.
     pub memory_tail_bytes: usize,
+    /// The most entries that one [`Raft::finish`](super::Raft::finish) gives out to be applied: after a restart there may be
+    /// many, and messages and timers must not wait for all of them.
+    pub max_apply_entries: u64,
     /// A leader without proposals and reads for this long, whose followers hold everything, falls quiet.
     pub quiet_after: Duration,
     /// A fault built in on purpose, to see that the tests find it.
@@ -189,7 +192,8 @@ impl Default for Options {
             clock_drift_ppm: 50_000,
             max_append_bytes: 1 << 20,
             max_inflight_bytes: 8 << 20,
-            memory_tail_bytes: 1 << 20,
+            memory_tail_bytes: 256 << 10,
+            max_apply_entries: 4096,
             quiet_after: Duration::from_secs(2),
             #[cfg(any(test, feature = "planted-bugs"))]
             planted: None,

@@ -119,8 +119,10 @@ impl Replica {
         let mut raft =
             Raft::new(options.node, partition, options.raft.clone(), start.initial, seed, now.time);
         let preferred = placement.and_then(|placement| placement.replicas.first().copied());
-        if fresh && preferred == Some(options.node) {
-            raft.campaign(now.time);
+        match preferred == Some(options.node) {
+            true if fresh => raft.campaign(now.time),
+            true => raft.campaign_early(now.time),
+            false => {}
         }
         Replica {
             partition,
@@ -241,6 +243,9 @@ impl Replica {
     pub fn wake_at(&self, now: Now) -> Time {
         let mut at = self.raft.wake_at().min(self.next_sweep);
         at = at.min(self.transfer_wake_at()).min(self.lead_elsewhere_at());
+        if self.raft.has_more_to_apply() {
+            at = now.time;
+        }
         if let (true, Some(expiry_ms)) =
             (self.raft.is_leader() && !self.disk_full, self.table.next_expiry_ms())
         {

@@ -365,3 +365,31 @@ fn what_is_gathered_is_neither_written_nor_committed_until_it_is_let_go() {
     assert_eq!((settle(&mut raft), raft.under_way()), (2, (0, 0)));
     assert_eq!((raft.commit(), raft.durable_index()), (raft.last_index(), raft.last_index()));
 }
+
+#[test]
+fn a_restarted_replica_knows_most_of_what_was_committed_and_applies_it_in_pieces() {
+    let options = Options { max_apply_entries: 100, ..Options::default() };
+    let mut group = Group::with_options(3, options);
+    group.elect(1);
+    for _ in 0..2000 {
+        group.propose(1, "a").expect("it leads");
+    }
+    let committed = group.raft(2).commit();
+    assert_eq!(committed, 2001);
+    for id in [1, 2, 3] {
+        group.restart(id);
+        let now = group.now;
+        let raft = group.raft(id);
+        // Alone, before any leader is heard of. It may not know the latest.
+        let known = raft.commit();
+        assert!((committed - 600..=committed).contains(&known), "{id} knows of {known}");
+        let mut effects = Effects::default();
+        let mut applied = 0;
+        while raft.has_more_to_apply() {
+            raft.finish(now, &mut effects);
+            assert!(effects.committed.len() <= 100);
+            applied += effects.committed.len() as u64;
+        }
+        assert_eq!(applied, known);
+    }
+}

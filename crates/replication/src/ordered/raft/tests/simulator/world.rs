@@ -85,6 +85,7 @@ impl World {
             max_append_bytes: 300,
             max_inflight_bytes: 1_000,
             memory_tail_bytes: 500,
+            max_apply_entries: 3,
             quiet_after: Duration::from_millis(200),
             planted: bug,
         };
@@ -261,7 +262,14 @@ impl World {
             self.read_back(id, from, to);
         }
         self.plan_wake(id);
+        if self.nodes[&id].raft.as_ref().is_some_and(Raft::has_more_to_apply) {
+            self.with_nothing(id);
+        }
         Some(answer)
+    }
+
+    fn with_nothing(&mut self, id: u64) {
+        self.with(id, (|_, _| ()) as fn(&mut Raft, Time));
     }
 
     fn check_writes(&mut self, id: u64, effects: &Effects) {
