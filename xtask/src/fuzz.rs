@@ -3,11 +3,12 @@
 //! and what it allocates must be in proportion to what it was given, whatever lengths the bytes claim. The targets in
 //! `fuzz/` look deeper, with a compiler and a library that this needs not.
 
-use std::alloc::{GlobalAlloc, Layout, System};
+use std::alloc::{GlobalAlloc, Layout};
 use std::cell::Cell;
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
+use mimalloc::MiMalloc;
 use replication::ordered::raft::{self, Entry, EntryKind, Membership, SnapshotMeta};
 use replication::wire::{self, Message, SnapshotAck, SnapshotChunk};
 use replication::{NodeId, PartitionId};
@@ -22,7 +23,7 @@ const BUFFERS: usize = 256 << 10;
 const FRAME: usize = 16 << 10;
 
 /// Counts the bytes that a thread allocates, freed or not, while it is asked to ([`allocated_by`]). Otherwise it is the
-/// system's allocator and the look at one thread-local: this program also measures, and is the machine's limit.
+/// server's allocator and the look at one thread-local: this program also measures, and is the machine's limit.
 pub struct Counting;
 
 thread_local! {
@@ -45,30 +46,30 @@ fn allocated_by<T>(act: impl FnOnce() -> T) -> (T, usize) {
     (result, ALLOCATED.take().unwrap_or_default())
 }
 
-// SAFETY: every call goes to the system's allocator unchanged; counting allocates nothing.
+// SAFETY: every call goes to the allocator below unchanged; counting allocates nothing.
 #[allow(unsafe_code)]
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count(layout.size());
         // SAFETY: as the caller promises.
-        unsafe { System.alloc(layout) }
+        unsafe { MiMalloc.alloc(layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         count(layout.size());
         // SAFETY: as the caller promises.
-        unsafe { System.alloc_zeroed(layout) }
+        unsafe { MiMalloc.alloc_zeroed(layout) }
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         count(size);
         // SAFETY: as the caller promises.
-        unsafe { System.realloc(pointer, layout, size) }
+        unsafe { MiMalloc.realloc(pointer, layout, size) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
         // SAFETY: as the caller promises.
-        unsafe { System.dealloc(pointer, layout) }
+        unsafe { MiMalloc.dealloc(pointer, layout) }
     }
 }
 
