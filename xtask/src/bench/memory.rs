@@ -1,4 +1,5 @@
-//! What a million keys cost: memory, and the time until all of them are served again after every process was killed.
+//! What a million keys cost: memory, the time until all of them are served again after every process was killed, and the
+//! time until a node that comes back with nothing holds all of them again.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -57,11 +58,57 @@ fn footprint(nursery: &Nursery, mut system: System) -> Result<Footprint, String>
         std::thread::sleep(Duration::from_millis(5));
     }
     let restart_ms = begin.elapsed().as_secs_f64() * 1000.0;
+    let rebuild_ms = match system.can_rebuild() {
+        true => Some(rebuild(nursery, &mut system)?.as_secs_f64() * 1000.0),
+        false => None,
+    };
     let each = |(after, before): (&u64, &u64)| (*after as f64 - *before as f64) / f64::from(KEYS);
     let bytes_per_key = after.iter().zip(&before).map(each).collect();
-    let footprint = Footprint { system: system.name, keys: KEYS, bytes_per_key, restart_ms };
+    let footprint = Footprint { system: system.name, keys: KEYS, bytes_per_key, restart_ms, rebuild_ms };
     print!("{}", footprint.line());
     Ok(footprint)
+}
+
+/// The last node loses its disk and comes back, while the others go on. Returns how long it takes until it is a member
+/// of every partition and holds every key.
+fn rebuild(nursery: &Nursery, system: &mut System) -> Result<Duration, String> {
+    // Until the others have settled who leads, and have given back what the restart took.
+    std::thread::sleep(Duration::from_secs(6));
+    let address = system.addresses().last().copied().ok_or("no address")?;
+    let begin = Instant::now();
+    system.rebuild_last(nursery)?;
+    loop {
+        let reason = match holds_everything(address) {
+            Ok(()) => return Ok(begin.elapsed()),
+            Err(reason) => reason,
+        };
+        system.check()?;
+        if begin.elapsed() > PATIENCE {
+            return Err(format!("{} is not rebuilt: {reason}", system.name));
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Whether a node has a vote in every partition and all keys.
+fn holds_everything(address: SocketAddr) -> Result<(), String> {
+    let reply = Client::connect(address)?.call(&["INFO"])?;
+    let (Value::Bulk(info) | Value::Verbatim(_, info)) = reply else {
+        return Err(format!("INFO: {reply:?}"));
+    };
+    let info = String::from_utf8_lossy(&info).into_owned();
+    let field = |row: &str, name: &str| {
+        row.split([',', ':']).find_map(|field| field.strip_prefix(name)?.strip_prefix('=').map(str::to_owned))
+    };
+    let rows: Vec<&str> = info.lines().filter(|line| line.contains(":role=")).collect();
+    let votes =
+        rows.iter().filter(|row| matches!(field(row, "role").as_deref(), Some("leader" | "follower")));
+    let keys: u64 = rows.iter().filter_map(|row| field(row, "keys")?.parse::<u64>().ok()).sum();
+    let votes = votes.count();
+    match votes == rows.len() && votes > 0 && keys == u64::from(KEYS) {
+        true => Ok(()),
+        false => Err(format!("a vote in {votes} of {} partitions, {keys} keys", rows.len())),
+    }
 }
 
 /// Whether one node gives the values of a key in every slot.

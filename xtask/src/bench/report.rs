@@ -207,6 +207,8 @@ pub struct Footprint {
     pub bytes_per_key: Vec<f64>,
     /// From the start of all its processes after all were killed until every slot gave its value.
     pub restart_ms: f64,
+    /// From the start of a node that has nothing until it has a vote in every partition and every key.
+    pub rebuild_ms: Option<f64>,
 }
 
 impl Footprint {
@@ -214,11 +216,13 @@ impl Footprint {
     pub fn line(&self) -> String {
         let bytes: Vec<String> = self.bytes_per_key.iter().map(|bytes| format!("{bytes:.0}")).collect();
         format!(
-            "  {:15} {} bytes per key (one figure for each process), serves all of {} keys {:.0} ms after a restart\n",
+            "  {:15} {} bytes per key (one figure for each process), serves all of {} keys {:.0} ms after a restart{}\n",
             self.system,
             bytes.join(", "),
             self.keys,
-            self.restart_ms
+            self.restart_ms,
+            self.rebuild_ms
+                .map_or(String::new(), |ms| format!(", an empty replica is rebuilt in {ms:.0} ms"))
         )
     }
 }

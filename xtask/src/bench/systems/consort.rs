@@ -35,7 +35,7 @@ pub fn start(
             )
         })
         .collect();
-    let mut commands = Vec::new();
+    let (mut commands, mut rebuild) = (Vec::new(), None);
     for index in 0..NODES {
         let folder = nursery.folder(&format!("{name}-{index}"))?;
         let file = folder.join("consort.toml");
@@ -43,13 +43,8 @@ pub fn start(
         let text =
             format!("cluster = \"bench\"\nname = \"n{index}\"\ndata = {data:?}\nlog = \"warn\"\n{nodes}");
         fs::write(&file, text).map_err(|error| format!("{}: {error}", file.display()))?;
-        let mut command = Command::new(program);
-        // What is measured is the default: settings of the shell that runs the measurement stay out of it.
-        for (name, _) in env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("CONSORT_")) {
-            command.env_remove(name);
-        }
-        command.arg("server").arg("--config").arg(&file).arg("--bootstrap");
-        commands.push(command);
+        commands.push(server(program, &file, "--bootstrap"));
+        rebuild = Some(server(program, &file, "--rebuild"));
     }
     let mut servers = start_all(nursery, name, &mut commands)?;
     let addresses: Vec<_> = clients.iter().map(|port| loopback(*port)).collect();
@@ -60,9 +55,20 @@ pub fn start(
         promise: "majority of 3 on disk, linearizable",
         servers,
         commands,
+        rebuild,
         targets: targets(&addresses, &owners, route, keys),
         etcd: false,
     })
+}
+
+fn server(program: &Path, file: &Path, start: &str) -> Command {
+    let mut command = Command::new(program);
+    // What is measured is the default: settings of the shell that runs the measurement stay out of it.
+    for (name, _) in env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("CONSORT_")) {
+        command.env_remove(name);
+    }
+    command.arg("server").arg("--config").arg(file).arg(start);
+    command
 }
 
 fn targets(

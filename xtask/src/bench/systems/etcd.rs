@@ -46,6 +46,7 @@ pub fn start(nursery: &Nursery, route: Route, keys: u32) -> Result<System, Strin
         promise: "majority of 3 on disk, linearizable",
         servers,
         commands,
+        rebuild: None,
         targets: targets.collect(),
         etcd: true,
     })

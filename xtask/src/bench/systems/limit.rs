@@ -31,6 +31,7 @@ pub fn start(nursery: &Nursery, keys: u32) -> Result<System, String> {
         promise: "majority of 3 on disk, nothing else",
         servers,
         commands,
+        rebuild: None,
         targets: vec![Target { address, keys: keys_of(keys, 1, |_| true) }],
         etcd: false,
     })

@@ -52,6 +52,8 @@ pub struct System {
     servers: Vec<Server>,
     /// How its servers are started again, in the order of `servers`; empty for those that never are.
     commands: Vec<Command>,
+    /// How its last server is started with nothing, to get everything from the others.
+    rebuild: Option<Command>,
     targets: Vec<Target>,
     etcd: bool,
 }
@@ -140,6 +142,22 @@ impl System {
     /// Where its nodes take connections.
     pub fn addresses(&self) -> Vec<SocketAddr> {
         self.targets.iter().map(|target| target.address).collect()
+    }
+
+    /// Can a node of it come back without its disk?
+    pub fn can_rebuild(&self) -> bool {
+        self.rebuild.is_some()
+    }
+
+    /// Kills its last process and starts it again with nothing.
+    ///
+    /// # Errors
+    /// It cannot be done with this system, or could not be started.
+    pub fn rebuild_last(&mut self, nursery: &Nursery) -> Result<(), String> {
+        let command = self.rebuild.as_mut().ok_or("no node of it can be rebuilt")?;
+        drop(self.servers.pop());
+        self.servers.push(nursery.start(&format!("{}-rebuilt", self.name), command)?);
+        Ok(())
     }
 
     /// Kills all its processes at once and starts them again.

@@ -42,6 +42,7 @@ pub fn start(nursery: &Nursery, keys: u32, replicas: usize) -> Result<System, St
         promise: "one copy on disk",
         servers,
         commands,
+        rebuild: None,
         targets: vec![Target { address: primary, keys: keys_of(keys, 1, |_| true) }],
         etcd: false,
     })
