@@ -19,11 +19,14 @@ mod queue;
 mod random;
 mod run;
 mod scenario;
+mod shrink;
 mod story;
 mod world;
 
 pub use counters::Counters;
+pub use oracle::Violation;
 #[cfg(feature = "planted-bugs")]
 pub use replication::ordered::raft::Bug;
-pub use run::{Outcome, Sabotage, run, run_focused, run_sabotaged};
-pub use scenario::Focus;
+pub use run::{Outcome, run};
+pub use scenario::{Consensus, Fault, Focus, Planned, Scenario, Unreadable};
+pub use shrink::{Shrinking, shrink};

@@ -5,15 +5,21 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use crate::clock::TrueTime;
 use crate::random::Random;
+use crate::scenario::milliseconds;
 
 /// How the links of one simulation behave on a good day.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Profile {
-    /// The shortest way, in nanoseconds.
+    /// The shortest way.
+    #[serde(with = "milliseconds")]
     pub delay_min: TrueTime,
     /// The usual longest way.
+    #[serde(with = "milliseconds")]
     pub delay_max: TrueTime,
     /// Messages that take up to twenty times as long, per mille.
     pub late_per_mille: u32,
@@ -57,7 +63,14 @@ pub enum Effect {
 pub struct Network {
     profile: Profile,
     effects: BTreeMap<u64, Effect>,
-    last_arrival: BTreeMap<Link, TrueTime>,
+    chance: u64,
+    links: BTreeMap<Link, OneLink>,
+}
+
+#[derive(Debug)]
+struct OneLink {
+    random: Random,
+    last_arrival: TrueTime,
 }
 
 /// What became of a message.
@@ -74,9 +87,9 @@ pub struct Passage {
 }
 
 impl Network {
-    /// A network on a good day.
-    pub fn new(profile: Profile) -> Network {
-        Network { profile, effects: BTreeMap::new(), last_arrival: BTreeMap::new() }
+    /// A network on a good day. What happens on its links follows from `chance`.
+    pub fn new(profile: Profile, chance: u64) -> Network {
+        Network { profile, effects: BTreeMap::new(), chance, links: BTreeMap::new() }
     }
 
     /// Something goes wrong.
@@ -102,7 +115,7 @@ impl Network {
     }
 
     /// Sends a message of `bytes` over `link`.
-    pub fn pass(&mut self, link: Link, at: TrueTime, bytes: usize, random: &mut Random) -> Passage {
+    pub fn pass(&mut self, link: Link, at: TrueTime, bytes: usize) -> Passage {
         if self.is_cut(link) {
             return Passage { cut: true, ..Passage::default() };
         }
@@ -118,24 +131,35 @@ impl Network {
                 extra += extra_delay;
             }
         }
+        let chance = self.chance;
+        let OneLink { random, last_arrival } = self
+            .links
+            .entry(link)
+            .or_insert_with(|| OneLink { random: stream(chance, link), last_arrival: 0 });
         if random.chance(loss) {
             return Passage::default();
         }
-        let copy = random.chance(duplicate).then(|| at + self.delay(bytes, extra, random));
-        let mut arrival = at + self.delay(bytes, extra, random);
-        let last = self.last_arrival.entry(link).or_default();
+        let copy = random.chance(duplicate).then(|| at + self.profile.delay(bytes, extra, random));
+        let mut arrival = at + self.profile.delay(bytes, extra, random);
         if self.profile.ordered {
-            arrival = arrival.max(*last + 1);
+            arrival = arrival.max(*last_arrival + 1);
         }
-        let overtakes = arrival < *last;
-        *last = arrival.max(*last);
+        let overtakes = arrival < *last_arrival;
+        *last_arrival = arrival.max(*last_arrival);
         Passage { arrival: Some(arrival), copy, cut: false, overtakes }
     }
+}
 
+/// The numbers of one link.
+fn stream(chance: u64, (from, to): Link) -> Random {
+    Random::of_part(chance, (from as u64) << 8 | to as u64)
+}
+
+impl Profile {
     /// One way's time: about 100 MB/s, and now and then very late.
     fn delay(&self, bytes: usize, extra: TrueTime, random: &mut Random) -> TrueTime {
-        let usual = random.between(self.profile.delay_min, self.profile.delay_max);
-        let late = if random.chance(self.profile.late_per_mille) { usual * random.between(2, 20) } else { 0 };
+        let usual = random.between(self.delay_min, self.delay_max);
+        let late = if random.chance(self.late_per_mille) { usual * random.between(2, 20) } else { 0 };
         let extra = if extra == 0 { 0 } else { random.below(extra) };
         usual + late + extra + bytes as u64 * 10
     }
@@ -165,10 +189,8 @@ mod tests {
     #[test]
     fn an_ordered_link_never_overtakes_and_an_unordered_one_does() {
         for ordered in [true, false] {
-            let mut network = Network::new(Profile { ordered, ..clean() });
-            let mut random = Random::new(3);
-            let passages: Vec<Passage> =
-                (0..200).map(|at| network.pass((0, 1), at, 0, &mut random)).collect();
+            let mut network = Network::new(Profile { ordered, ..clean() }, 3);
+            let passages: Vec<Passage> = (0..200).map(|at| network.pass((0, 1), at, 0)).collect();
             assert_eq!(passages.iter().any(|passage| passage.overtakes), !ordered);
             let arrivals: Vec<_> = passages.iter().map(|passage| passage.arrival.unwrap()).collect();
             assert_eq!(arrivals.is_sorted(), ordered);
@@ -177,15 +199,14 @@ mod tests {
 
     #[test]
     fn a_cut_holds_until_it_is_removed_and_in_its_direction_only() {
-        let mut network = Network::new(clean());
-        let mut random = Random::new(3);
+        let mut network = Network::new(clean(), 3);
         network.add(1, Effect::Cut(vec![(0, 1)]));
         network.add(2, Effect::Cut(vec![(0, 1)]));
-        assert!(network.pass((0, 1), 0, 0, &mut random).cut);
-        assert!(network.pass((1, 0), 0, 0, &mut random).arrival.is_some());
+        assert!(network.pass((0, 1), 0, 0).cut);
+        assert!(network.pass((1, 0), 0, 0).arrival.is_some());
         network.remove(1);
         assert!(network.is_cut((0, 1)));
         network.remove(2);
-        assert!(network.pass((0, 1), 0, 0, &mut random).arrival.is_some());
+        assert!(network.pass((0, 1), 0, 0).arrival.is_some());
     }
 }

@@ -1,67 +1,42 @@
 //! What is going to happen, in order of (virtual time, sequence number): ties are settled by who was first put in.
 
-use std::cmp::Ordering;
+use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use crate::clock::TrueTime;
 
-/// A queue of things to come.
+/// A queue of things to come. The heap holds only their times; what happens lies still until then.
 #[derive(Debug)]
 pub struct Queue<E> {
-    heap: BinaryHeap<Item<E>>,
+    heap: BinaryHeap<Reverse<(TrueTime, u64, u32)>>,
     sequence: u64,
-}
-
-#[derive(Debug)]
-struct Item<E> {
-    at: TrueTime,
-    sequence: u64,
-    event: E,
-}
-
-impl<E> Item<E> {
-    fn key(&self) -> (TrueTime, u64) {
-        (self.at, self.sequence)
-    }
-}
-
-impl<E> PartialEq for Item<E> {
-    fn eq(&self, other: &Self) -> bool {
-        self.key() == other.key()
-    }
-}
-
-impl<E> Eq for Item<E> {}
-
-impl<E> PartialOrd for Item<E> {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl<E> Ord for Item<E> {
-    /// Reversed, so that the heap gives out the earliest.
-    fn cmp(&self, other: &Self) -> Ordering {
-        other.key().cmp(&self.key())
-    }
+    events: Vec<Option<E>>,
+    free: Vec<u32>,
 }
 
 impl<E> Default for Queue<E> {
     fn default() -> Self {
-        Queue { heap: BinaryHeap::new(), sequence: 0 }
+        Queue { heap: BinaryHeap::new(), sequence: 0, events: Vec::new(), free: Vec::new() }
     }
 }
 
 impl<E> Queue<E> {
     /// `event` happens at `at`.
     pub fn push(&mut self, at: TrueTime, event: E) {
+        let place = self.free.pop().unwrap_or_else(|| {
+            self.events.push(None);
+            self.events.len() as u32 - 1
+        });
+        self.events[place as usize] = Some(event);
         self.sequence += 1;
-        self.heap.push(Item { at, sequence: self.sequence, event });
+        self.heap.push(Reverse((at, self.sequence, place)));
     }
 
     /// What happens next.
     pub fn pop(&mut self) -> Option<(TrueTime, E)> {
-        self.heap.pop().map(|item| (item.at, item.event))
+        let Reverse((at, _, place)) = self.heap.pop()?;
+        self.free.push(place);
+        Some((at, self.events[place as usize].take()?))
     }
 }
 

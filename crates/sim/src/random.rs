@@ -24,9 +24,10 @@ impl Random {
         Random { state: [splitmix(&mut s), splitmix(&mut s), splitmix(&mut s), splitmix(&mut s)] }
     }
 
-    /// A generator of its own, so that one part may draw more or less without changing what another part draws.
-    pub fn fork(&mut self) -> Random {
-        Random::new(self.next())
+    /// The generator of one part of a simulation whose numbers all follow from `seed`. Parts have different numbers.
+    pub fn of_part(seed: u64, part: u64) -> Random {
+        let mut mixed = part;
+        Random::new(seed ^ splitmix(&mut mixed))
     }
 
     /// The next 64 bits.

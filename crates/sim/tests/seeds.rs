@@ -1,6 +1,6 @@
 //! Whole simulations: a few seeds are good, exercise everything, and are the same each time.
 
-use sim::Counters;
+use sim::{Counters, Scenario};
 
 /// Seeds that every change has to pass before `cargo xtask sim` runs many more.
 const SEEDS: std::ops::RangeInclusive<u64> = 1..=24;
@@ -9,7 +9,7 @@ const SEEDS: std::ops::RangeInclusive<u64> = 1..=24;
 fn seeds_are_good_and_leave_nothing_untried() {
     let mut counters = Counters::default();
     for seed in SEEDS {
-        let outcome = sim::run(seed, false);
+        let outcome = sim::run(&Scenario::of_seed(seed), false);
         if let Some(violation) = outcome.violation {
             panic!("seed {seed}: {violation}\nagain: cargo xtask sim --seeds 1 --first-seed {seed} --story");
         }
@@ -25,11 +25,12 @@ fn seeds_are_good_and_leave_nothing_untried() {
 #[test]
 fn a_seed_gives_the_same_run_each_time_with_or_without_its_story() {
     for seed in [3, 4] {
-        let (first, second) = (sim::run(seed, false), sim::run(seed, true));
+        let (first, second) =
+            (sim::run(&Scenario::of_seed(seed), false), sim::run(&Scenario::of_seed(seed), true));
         assert_eq!(first.trace, second.trace, "seed {seed}");
         assert_eq!(first.simulated_ns, second.simulated_ns);
         assert_eq!(first.counters, second.counters);
         assert!(first.story.is_empty() && second.story.len() > 1000);
     }
-    assert_ne!(sim::run(3, false).trace, sim::run(4, false).trace);
+    assert_ne!(sim::run(&Scenario::of_seed(3), false).trace, sim::run(&Scenario::of_seed(4), false).trace);
 }

@@ -1,18 +1,24 @@
 //! What the clients of one simulation want, drawn at random: few keys at a time, so that clients collide, and new keys
 //! every few seconds, so that histories stay short and old keys have to survive what comes after.
 
+use serde::{Deserialize, Serialize};
+
 use super::intent::{Intent, Step};
 use crate::clock::{SECOND, TrueTime};
 use crate::random::Random;
+use crate::scenario::milliseconds;
 
 /// How the clients of one simulation behave.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Workload {
     /// Keys of each kind at a time.
     pub keys: u64,
     /// How long a set of keys is used.
+    #[serde(with = "milliseconds")]
     pub epoch: TrueTime,
     /// The longest pause between two operations of a client.
+    #[serde(with = "milliseconds")]
     pub think: TrueTime,
     /// How often each kind of operation is drawn: registers, expiring registers, counters, lists, pairs, several keys,
     /// compare-and-set, pipelines.

@@ -32,6 +32,8 @@ pub struct Node {
     pub disk: MemoryDisk,
     /// Its clocks.
     pub clock: Clock,
+    /// For what happens to it.
+    pub random: Random,
     /// Counts its processes: what was meant for an earlier one is void.
     pub life: u64,
     /// The process, if it is alive.
@@ -99,19 +101,14 @@ impl Node {
     ///
     /// # Errors
     /// Recovery fails.
-    pub fn start(
-        &mut self,
-        at: TrueTime,
-        start: Start,
-        random: &mut Random,
-    ) -> Result<store::Found, store::Broken> {
+    pub fn start(&mut self, at: TrueTime, start: Start) -> Result<store::Found, store::Broken> {
         self.life += 1;
         let (store, recovered, found) = Store::open(&self.disk, start.journal, &start.placement)?;
-        self.clock.restart(at, Time(random.below(1 << 40)));
+        self.clock.restart(at, Time(self.random.below(1 << 40)));
         let options = Options {
             node: self.id,
-            incarnation: random.next() | 1,
-            seed: random.next(),
+            incarnation: self.random.next() | 1,
+            seed: self.random.next(),
             replaces: self.replaces,
             ..start.options
         };

@@ -31,7 +31,7 @@ impl World {
             return Ok(());
         }
         if !self.connect(client) {
-            let at = self.at + self.random.between(5, 60) * MILLISECOND;
+            let at = self.at + self.clients[client].random.between(5, 60) * MILLISECOND;
             self.queue.push(at, Event::Turn { client });
             return Ok(());
         }
@@ -69,12 +69,12 @@ impl World {
         let wanted = self.clients[client].wanted_node();
         if let Some(connection) = &self.clients[client].connection {
             let fits = wanted.is_none_or(|wanted| wanted == connection.node);
-            if fits && !self.random.chance(150) {
+            if fits && !self.clients[client].random.chance(150) {
                 return true;
             }
             self.disconnect(client);
         }
-        let node = wanted.unwrap_or_else(|| self.random.index(self.nodes.len()));
+        let node = wanted.unwrap_or_else(|| self.clients[client].random.index(self.nodes.len()));
         let id = self.next_connection;
         let Some(process) = &mut self.nodes[node].process else { return false };
         self.next_connection += 1;
@@ -104,16 +104,16 @@ impl World {
         let id = self.nodes[node].id.0;
         self.tell(|| format!("client {client} asks node {id}: {doing}"));
         let life = self.nodes[node].life;
-        let mut at = self.at + self.random.between(20_000, 300_000);
-        let cut = if self.random.chance(100) { self.random.index(bytes.len()) } else { bytes.len() };
+        let random = &mut self.clients[client].random;
+        let mut at = self.at + random.between(20_000, 300_000);
+        let cut = if random.chance(100) { random.index(bytes.len()) } else { bytes.len() };
         for piece in [bytes.slice(..cut), bytes.slice(cut..)] {
             if !piece.is_empty() {
                 self.queue.push(at, Event::ToNode { node, life, connection, bytes: piece });
-                at += self.random.between(1_000, 100_000);
+                at += random.between(1_000, 100_000);
             }
         }
-        let patience =
-            if self.random.chance(30) { self.random.between(1, 50) * MILLISECOND } else { 5 * SECOND };
+        let patience = if random.chance(30) { random.between(1, 50) * MILLISECOND } else { 5 * SECOND };
         self.queue.push(self.at + patience, Event::Timeout { client, attempt });
     }
 
@@ -188,13 +188,13 @@ impl World {
             Next::Wait => return,
             Next::Send(bytes) => return self.send_from_client(client, bytes),
             Next::Reconnect => {
-                if self.random.chance(700) {
+                if self.clients[client].random.chance(700) {
                     self.disconnect(client);
                 }
-                self.random.between(1, 60) * MILLISECOND
+                self.clients[client].random.between(1, 60) * MILLISECOND
             }
             Next::Ready if matches!(self.stage, Stage::Break | Stage::Calm) => {
-                self.random.below(self.scenario.workload.think)
+                self.clients[client].random.below(self.scenario.workload.think)
             }
             Next::Ready => MILLISECOND,
         };

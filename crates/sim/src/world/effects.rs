@@ -122,7 +122,7 @@ impl World {
         for (connection, bytes) in produced.answers {
             if let Some(&client) = self.owners.get(&connection) {
                 // A connection keeps the order of its bytes.
-                let at = self.at + self.random.between(20_000, 300_000);
+                let at = self.at + self.clients[client].random.between(20_000, 300_000);
                 let last = self.last_answer.entry(connection).or_default();
                 let at = at.max(*last + 1);
                 *last = at;

@@ -7,6 +7,7 @@ use super::{Event, World};
 use crate::clock::{MILLISECOND, TrueTime};
 use crate::network::{Effect, Link, links_between};
 use crate::oracle::Violation;
+use crate::random::Random;
 use crate::scenario::{Fault, Planned, RATE_ERROR_PPM};
 
 /// How something is put right again.
@@ -30,7 +31,16 @@ pub enum Undo {
 
 impl World {
     pub(super) fn on_fault(&mut self, index: usize) -> Result<(), Violation> {
-        let Planned { lasts, fault, .. } = self.scenario.faults[index];
+        let Planned { fault, lasts, node, chance, .. } = self.scenario.faults[index];
+        let rest = std::mem::replace(&mut self.random, Random::new(chance));
+        self.aim = node.map(|node| node - 1);
+        let done = self.begin_fault(fault, lasts);
+        self.aim = None;
+        self.random = rest;
+        done
+    }
+
+    fn begin_fault(&mut self, fault: Fault, lasts: TrueTime) -> Result<(), Violation> {
         let number = self.next_fault;
         self.next_fault += 1;
         self.story.mark(self.at, 3, fault as u64);
@@ -129,7 +139,7 @@ impl World {
                 self.come_back(node, 100 * MILLISECOND);
             }
             Undo::Reread(node) => {
-                let power_lost = self.random.chance(500);
+                let power_lost = self.nodes[node].random.chance(500);
                 self.kill_node(node, power_lost);
                 self.come_back(node, 100 * MILLISECOND);
             }
@@ -168,21 +178,30 @@ impl World {
         }
     }
 
+    /// The node that is aimed at, else any.
     fn some_node(&mut self) -> usize {
-        self.random.index(self.nodes.len())
+        let drawn = self.random.index(self.nodes.len());
+        self.aim.unwrap_or(drawn)
     }
 
-    /// A node that leads some partition, if one does; else any.
+    /// The node that is aimed at, else one that leads some partition, if one does; else any.
     fn some_leader(&mut self) -> usize {
         let partition = PartitionId(self.random.below(u64::from(self.scenario.partitions)) as u32);
         let leader = self.leaders.latest(partition).and_then(|id| self.index_of.get(&id).copied());
-        leader.unwrap_or_else(|| self.some_node())
+        self.aim.or(leader).unwrap_or_else(|| self.some_node())
+    }
+
+    fn put_aim_first(&self, order: &mut [usize]) {
+        if let Some(place) = order.iter().position(|&node| Some(node) == self.aim) {
+            order.swap(0, place);
+        }
     }
 
     fn crash(&mut self, number: u64, lasts: TrueTime, fault: Fault) {
         let count = self.nodes.len();
         let mut victims: Vec<usize> = (0..count).collect();
         self.random.shuffle(&mut victims);
+        self.put_aim_first(&mut victims);
         match fault {
             Fault::CrashLeader => victims = vec![self.some_leader()],
             Fault::CrashSeveral => victims.truncate(self.random.between(2, count as u64 - 1) as usize),
@@ -218,7 +237,7 @@ impl World {
     /// A node was elected: if a new leader is to die, it dies soon.
     pub(super) fn on_elected(&mut self, node: usize) {
         if let Some(lasts) = self.doom.take() {
-            let after = self.random.below(40 * MILLISECOND);
+            let after = self.nodes[node].random.below(40 * MILLISECOND);
             let life = self.nodes[node].life;
             self.queue.push(self.at + after, Event::Doom { node, life, lasts });
         }
@@ -236,6 +255,7 @@ impl World {
         let count = self.nodes.len();
         let mut order: Vec<usize> = (0..count).collect();
         self.random.shuffle(&mut order);
+        self.put_aim_first(&mut order);
         let alone = if self.random.chance(600) { self.some_leader() } else { order[0] };
         let others: Vec<usize> = (0..count).filter(|&node| node != alone).collect();
         match fault {
@@ -331,7 +351,9 @@ impl World {
     fn transfer(&mut self) {
         let partition = PartitionId(self.random.below(u64::from(self.scenario.partitions)) as u32);
         let replicas = &self.placement.partitions[partition.0 as usize].replicas;
-        let to = *self.random.pick(replicas);
+        let drawn = *self.random.pick(replicas);
+        let to = self.aim.map_or(drawn, |aim| self.nodes[aim].id);
+        self.aim = None;
         let node = self.some_leader();
         let (life, now) = (self.nodes[node].life, self.nodes[node].now(self.at));
         let Some(process) = self.process(node, life) else { return };

@@ -100,7 +100,7 @@ impl World {
         self.members.insert(partition, (index, members));
         self.placement = Arc::new(placement);
         for node in 0..self.nodes.len() {
-            let at = self.at + self.random.between(1, 300) * MILLISECOND;
+            let at = self.at + self.nodes[node].random.between(1, 300) * MILLISECOND;
             let (life, input) = (self.nodes[node].life, Input::Placement(self.placement.clone()));
             self.queue.push(at, Event::Completed { node, life, input });
         }

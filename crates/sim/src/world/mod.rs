@@ -33,8 +33,7 @@ use crate::oracle::leases::Leases;
 use crate::oracle::logs::Logs;
 use crate::queue::Queue;
 use crate::random::Random;
-use crate::run::Sabotage;
-use crate::scenario::{Fault, Focus, RATE_ERROR_PPM, Scenario};
+use crate::scenario::{Fault, RATE_ERROR_PPM, Scenario};
 use crate::story::Story;
 
 use self::faults::Undo;
@@ -78,7 +77,10 @@ enum Event {
 #[derive(Debug)]
 pub struct World {
     scenario: Scenario,
+    /// For what belongs to no node, link or client; while a fault happens, for that.
     random: Random,
+    /// The node that the present fault is aimed at.
+    aim: Option<usize>,
     at: TrueTime,
     events: u64,
     queue: Queue<Event>,
@@ -125,43 +127,12 @@ pub struct World {
 }
 
 impl World {
-    /// The world that follows from `seed`.
-    pub fn new(seed: u64, keep_story: bool) -> World {
-        let mut random = Random::new(seed);
-        let scenario = Scenario::draw(&mut random);
-        World::with_scenario(scenario, random, keep_story)
-    }
-
-    /// The world that follows from `seed` if it dwells on something.
-    pub fn focused(seed: u64, focus: Focus, keep_story: bool) -> World {
-        let mut random = Random::new(seed);
-        let scenario = Scenario::draw_focused(focus, &mut random);
-        World::with_scenario(scenario, random, keep_story)
-    }
-
-    /// As [`World::new`] or [`World::focused`], with something made wrong on purpose.
-    pub fn sabotaged(seed: u64, focus: Option<Focus>, sabotage: Sabotage) -> World {
-        #[cfg_attr(
-            not(feature = "planted-bugs"),
-            expect(unused_mut, reason = "only planted faults change options")
-        )]
-        let mut world = match focus {
-            Some(focus) => World::focused(seed, focus, false),
-            None => World::new(seed, false),
-        };
-        match sabotage {
-            Sabotage::SyncsLie => world.nodes.iter().for_each(|node| node.disk.lie_about_sync(true)),
-            #[cfg(feature = "planted-bugs")]
-            Sabotage::Consensus(bug) => world.scenario.raft.planted = Some(bug),
-        }
-        world
-    }
-
-    /// A world of a given scenario.
-    pub fn with_scenario(scenario: Scenario, mut random: Random, keep_story: bool) -> World {
+    /// The world of a scenario.
+    pub fn new(scenario: Scenario, keep_story: bool) -> World {
+        let part = |part: u64| Random::of_part(scenario.chance, part);
         let ids: Vec<NodeId> = (1..=scenario.nodes as u64).map(NodeId).collect();
         let placement = Placement::round_robin(&ids, scenario.partitions, scenario.replication_factor);
-        let nodes = ids.iter().map(|&id| new_node(id, &placement, &scenario, &mut random)).collect();
+        let nodes = ids.iter().map(|&id| new_node(id, &placement, &scenario, part(NODES + id.0))).collect();
         let members = (0..).map(PartitionId).zip(&placement.partitions).map(|(partition, place)| {
             let mut voters = place.replicas.clone();
             voters.sort_unstable();
@@ -169,11 +140,13 @@ impl World {
         });
         let members = members.collect();
         let placement = Arc::new(placement);
-        let clients = (0..scenario.clients).map(|_| Client::new(random.fork())).collect();
-        let mut world = World {
-            network: Network::new(scenario.network.clone()),
+        let clients =
+            (0..scenario.clients as u64).map(|number| Client::new(part(CLIENTS + number))).collect();
+        let world = World {
+            network: Network::new(scenario.network.clone(), part(NETWORK).next()),
             stage_ends: scenario.breaks_until,
-            random,
+            random: part(REST),
+            aim: None,
             at: 0,
             events: 0,
             queue: Queue::default(),
@@ -206,8 +179,9 @@ impl World {
             story: Story::new(keep_story),
             scenario,
         };
-        let summary = format!("{:?}", world.scenario);
-        world.tell(|| summary);
+        if world.scenario.syncs_lie {
+            world.nodes.iter().for_each(|node| node.disk.lie_about_sync(true));
+        }
         world
     }
 
@@ -225,7 +199,7 @@ impl World {
             self.start_node(node)?;
         }
         for client in 0..self.clients.len() {
-            let at = self.random.between(MILLISECOND, 500 * MILLISECOND);
+            let at = self.clients[client].random.between(MILLISECOND, 500 * MILLISECOND);
             self.queue.push(at, Event::Turn { client });
         }
         for (index, planned) in self.scenario.faults.iter().enumerate() {
@@ -290,7 +264,7 @@ impl World {
     }
 }
 
-fn new_node(id: NodeId, placement: &Placement, scenario: &Scenario, random: &mut Random) -> Node {
+fn new_node(id: NodeId, placement: &Placement, scenario: &Scenario, mut random: Random) -> Node {
     // Whose members change may come to be held by any node.
     let moves = scenario.faults.iter().any(|planned| planned.fault == Fault::Members);
     let wall_trusted = scenario.wall_trusted;
@@ -303,6 +277,7 @@ fn new_node(id: NodeId, placement: &Placement, scenario: &Scenario, random: &mut
         partitions: held.map(|(_, number)| PartitionId(number)).collect(),
         disk: storage::MemoryDisk::new(),
         clock: Clock::new(0, replication::Time(random.below(1 << 40)), rate, skew),
+        random,
         life: 0,
         process: None,
         paused_until: 0,
@@ -317,6 +292,11 @@ fn new_node(id: NodeId, placement: &Placement, scenario: &Scenario, random: &mut
     }
 }
 
+/// Numbers of streams, see [`Random::of_part`].
+const NETWORK: u64 = 1;
+const REST: u64 = 2;
+const NODES: u64 = 1 << 16;
+const CLIENTS: u64 = 1 << 17;
 /// Far more than any run needs.
 const EVENT_LIMIT: u64 = 5_000_000;
 /// How long things may take after everything was healed.

@@ -6,8 +6,8 @@ use replication::{NodeId, wire};
 
 use super::{Event, World};
 use crate::clock::{MILLISECOND, TrueTime};
-use crate::node::Start;
 use crate::node::store::Broken;
+use crate::node::{Node, Start};
 use crate::oracle::Violation;
 
 /// The shortest time between a wake-up and the next: a shard that always wants to be woken at once does not stop time.
@@ -25,7 +25,7 @@ impl World {
             self.lose_disk(node);
         }
         let mut options = replication::shard::Options::new(self.nodes[node].id, 0, 0);
-        options.raft = self.scenario.raft.clone();
+        options.raft = self.scenario.raft();
         options.snapshot_log_bytes = self.scenario.snapshot_log_bytes;
         options.announce_applied = true;
         let journal = storage::journal::Options {
@@ -35,7 +35,7 @@ impl World {
         };
         // Who was no member at the beginning must not take itself for one, whatever the placement says by now.
         let start = Start { options, placement: self.first_placement.clone(), journal };
-        let started = self.nodes[node].start(self.at, start, &mut self.random);
+        let started = self.nodes[node].start(self.at, start);
         let found = match started {
             Ok(found) => found,
             // Without any room a process may not even start; it is tried again.
@@ -72,8 +72,8 @@ impl World {
 
     /// The process dies. `power_lost`: the machine too, and with it what was not synced.
     pub(super) fn kill_node(&mut self, node: usize, power_lost: bool) {
-        let seed = self.random.next();
         let victim = &mut self.nodes[node];
+        let seed = victim.random.next();
         let Some(process) = victim.process.take() else { return };
         victim.life += 1;
         victim.paused_until = 0;
@@ -90,13 +90,13 @@ impl World {
         });
         for connection in process.front.open_connections() {
             if let Some(&client) = self.owners.get(&connection) {
-                let at = self.at + self.random.between(50_000, 2 * MILLISECOND);
+                let at = self.at + self.clients[client].random.between(50_000, 2 * MILLISECOND);
                 self.queue.push(at, Event::Lost { client, connection });
             }
         }
         for other in 0..self.nodes.len() {
-            if other != node && self.random.chance(600) {
-                let at = self.at + self.random.between(50_000, 5 * MILLISECOND);
+            if other != node && self.nodes[other].random.chance(600) {
+                let at = self.at + self.nodes[other].random.between(50_000, 5 * MILLISECOND);
                 let (life, input) = (self.nodes[other].life, Input::PeerLost { node: id });
                 self.queue.push(at, Event::Completed { node: other, life, input });
             }
@@ -133,7 +133,7 @@ impl World {
     }
 
     fn plan_step(&mut self, node: usize, life: u64) {
-        let after = self.random.between(2_000, 80_000);
+        let after = self.nodes[node].random.between(2_000, 80_000);
         let at = (self.at + after).max(self.nodes[node].paused_until);
         if let Some(process) = self.process(node, life)
             && !process.step_planned
@@ -244,7 +244,7 @@ impl World {
         if matches!(message, wire::Message::Forward { .. }) {
             self.counters.add("message.forwarded");
         }
-        let passage = self.network.pass((node, target), self.at, frame.len(), &mut self.random);
+        let passage = self.network.pass((node, target), self.at, frame.len());
         if passage.cut {
             self.counters.add("message.cut");
         } else if passage.arrival.is_none() {
@@ -315,8 +315,9 @@ impl World {
 
     fn sync_time(&mut self, node: usize) -> TrueTime {
         let (low, high) = self.scenario.sync_time[node];
-        let usual = self.random.between(low, high);
-        let slow = if self.nodes[node].slow > 0 { self.random.between(20, 400) * MILLISECOND } else { 0 };
+        let Node { random, slow, .. } = &mut self.nodes[node];
+        let usual = random.between(low, high);
+        let slow = if *slow > 0 { random.between(20, 400) * MILLISECOND } else { 0 };
         usual + slow
     }
 
@@ -324,7 +325,7 @@ impl World {
     /// the answer takes its time, or the other way round, nobody can tell; both are tried.
     fn start_sync(&mut self, node: usize, life: u64) {
         let takes = self.sync_time(node);
-        let early = self.random.chance(500);
+        let early = self.nodes[node].random.chance(500);
         let at = self.at + takes;
         let Some(process) = self.process(node, life) else { return };
         if process.syncing || process.store.written == process.synced {
