@@ -122,6 +122,11 @@ fn a_missing_or_swapped_segment_is_reported() {
         copy.remove(file).unwrap();
         assert_eq!(reported(&copy, &found, file).unwrap().file, *file);
     }
+    for file in [files.first().unwrap(), files.last().unwrap()] {
+        let copy = disk.copy();
+        copy.remove(file).unwrap();
+        assert!(reported(&copy, &found, file).is_some(), "{file}");
+    }
     let copy = disk.copy();
     copy.put(&files[2], &disk.content(&files[1]).unwrap());
     assert_eq!(reported(&copy, &found, "swapped").unwrap().file, files[2]);
@@ -131,6 +136,106 @@ fn a_missing_or_swapped_segment_is_reported() {
     let copy = disk.copy();
     copy.damage(&files[1], Vec::clear).unwrap();
     assert_eq!(reported(&copy, &found, "empty").unwrap().file, files[1]);
+}
+
+/// The offset and length of every group of a segment, header included.
+fn groups(bytes: &[u8]) -> Vec<(usize, usize)> {
+    const HEADER: usize = 40;
+    let mut groups = Vec::new();
+    let mut at = (0..bytes.len()).step_by(8).find(|at| bytes[*at..].starts_with(b"GRP\x9c"));
+    while let Some(start) = at {
+        let length = u64::from_le_bytes(bytes[start + 32..start + 40].try_into().unwrap()) as usize;
+        groups.push((start, HEADER + length));
+        let next = start + HEADER + length;
+        at = bytes.get(next..next + 4).filter(|magic| magic == b"GRP\x9c").map(|_| next);
+    }
+    groups
+}
+
+#[test]
+fn pieces_of_the_log_in_each_others_place_are_reported() {
+    let (disk, found) = synced_log();
+    let files = log_files(&disk);
+    // Groups with the same records: only their payloads and numbers differ, so all are of one length.
+    let mut same_length = 0;
+    for file in &files[..files.len() - 1] {
+        let bytes = disk.content(file).unwrap();
+        let groups = groups(&bytes);
+        for (number, &(one, length)) in groups.iter().enumerate() {
+            for &(other, other_length) in &groups[number + 1..] {
+                let shorter = length.min(other_length);
+                same_length += usize::from(length == other_length);
+                for swap in [true, false] {
+                    let copy = disk.copy();
+                    copy.damage(file, |content| {
+                        let moved = content[one..one + shorter].to_vec();
+                        if swap {
+                            let back = content[other..other + shorter].to_vec();
+                            content[one..one + shorter].copy_from_slice(&back);
+                        }
+                        content[other..other + shorter].copy_from_slice(&moved);
+                    })
+                    .unwrap();
+                    let story = format!("{file}: {one} and {other}, swapped: {swap}");
+                    assert_eq!(reported(&copy, &found, &story).expect(&story).file, *file);
+                }
+            }
+        }
+    }
+    assert!(same_length > 0, "no two groups are of one length");
+}
+
+#[test]
+fn a_log_that_is_cut_anywhere_is_reported() {
+    let (disk, found) = synced_log();
+    let files = log_files(&disk);
+    for file in &files {
+        for length in (0..disk.content(file).unwrap().len()).step_by(3) {
+            let copy = disk.copy();
+            copy.damage(file, |bytes| bytes.truncate(length)).unwrap();
+            let story = format!("{file} cut to {length}");
+            let damage = reported(&copy, &found, &story);
+            assert!(damage.is_some_and(|damage| damage.file == *file), "{story}");
+        }
+    }
+}
+
+/// Every segment as it was at every earlier time, while the others are as they are now.
+#[test]
+fn a_segment_from_an_earlier_time_is_reported_unless_it_is_the_newest() {
+    let disk = MemoryDisk::new();
+    let (mut log, _) = Log::open(disk.clone(), options()).unwrap();
+    let mut earlier: Vec<MemoryDisk> = Vec::new();
+    for position in 1..=60u64 {
+        log.append(&[append(1, position, 300)]).unwrap();
+        log.sync().unwrap();
+        earlier.push(disk.copy());
+    }
+    drop(log);
+    disk.kill();
+    let (_, found) = Log::open(disk.copy(), options()).unwrap();
+    let files = log_files(&disk);
+    assert!(files.len() > 2);
+    let (mut stale, mut newest) = (0, 0);
+    for old in &earlier {
+        for file in &files {
+            let Ok(content) = old.content(file) else { continue };
+            // But for its head, into which a mark is written later.
+            if content[512..] == disk.content(file).unwrap()[512..] {
+                continue;
+            }
+            let copy = disk.copy();
+            copy.put(file, &content);
+            if Some(file) == files.last() {
+                // Nothing beside it can tell: this is a disk that lied, see docs/operations.md.
+                newest += 1;
+                continue;
+            }
+            stale += 1;
+            assert_eq!(reported(&copy, &found, file).expect("it is older").file, *file);
+        }
+    }
+    assert!(stale > 20 && newest > 5, "{stale} {newest}");
 }
 
 #[test]
@@ -206,4 +311,60 @@ fn damage_to_a_snapshot_is_reported_wherever_it_is() {
     corrupt(&|bytes| bytes.clear());
     let refused = snapshot::read(&disk, finished, |_| Err("no".to_owned())).unwrap_err();
     assert_eq!(refused.to_string(), format!("{name} is damaged at offset 64: no"));
+}
+
+/// Two snapshots of one partition, one after the other, with chunks of one length each.
+fn two_snapshots() -> (MemoryDisk, Vec<u8>, Finished, &'static str) {
+    let disk = MemoryDisk::new();
+    let mut snapshots = Snapshots::open(disk.clone()).unwrap();
+    let write = |snapshots: &mut Snapshots<MemoryDisk>, number: u64| {
+        for sequence in 0..4u8 {
+            snapshots.chunk(4, number, sequence.into(), &[sequence + number as u8; 500]).unwrap();
+        }
+        snapshots.finish(4, number, 4, format!("meta {number}").as_bytes()).unwrap();
+    };
+    write(&mut snapshots, 8);
+    let old = disk.list().unwrap().into_iter().find(|name| name.starts_with("snap-")).unwrap();
+    let old = disk.content(&old).unwrap();
+    write(&mut snapshots, 9);
+    let finished = snapshots.finished().next().unwrap();
+    let name = "snap-00000004-0000000000000002";
+    assert!(disk.content(name).is_ok(), "{:?}", disk.list());
+    (disk, old, finished, name)
+}
+
+#[test]
+fn pieces_of_a_snapshot_in_each_others_place_are_reported() {
+    let (disk, old, finished, name) = two_snapshots();
+    let length = disk.content(name).unwrap().len();
+    assert_eq!(old.len(), length);
+    let corrupt = |story: &str, change: &dyn Fn(&mut Vec<u8>)| {
+        let copy = disk.copy();
+        copy.damage(name, |bytes| change(bytes)).unwrap();
+        if copy.content(name).unwrap() == disk.content(name).unwrap() {
+            return false;
+        }
+        let read = read_chunks(&copy, finished);
+        assert!(
+            matches!(read, Err(OpenError::Corrupt(ref damage)) if damage.file == name),
+            "{story}: {read:?}"
+        );
+        true
+    };
+    assert!(corrupt("the one before", &|bytes| bytes.clone_from(&old)));
+    // Any two pieces at any two places that a chunk may begin at, and the same piece of the one before.
+    let mut tried = 0;
+    for one in (0..length).step_by(4) {
+        for size in [64, 512] {
+            let end = (one + size).min(length);
+            tried += u32::from(corrupt("stale", &|bytes| bytes[one..end].copy_from_slice(&old[one..end])));
+            for other in (one + size..length.saturating_sub(size)).step_by(148) {
+                tried += u32::from(corrupt("swapped", &|bytes| {
+                    let (left, right) = bytes.split_at_mut(other);
+                    left[one..one + size].swap_with_slice(&mut right[..size]);
+                }));
+            }
+        }
+    }
+    assert!(tried > 2000, "{tried}");
 }

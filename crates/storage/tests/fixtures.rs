@@ -1,7 +1,8 @@
-//! Files that earlier versions wrote are kept, and read for ever: `tests/fixtures/version-1` is a folder as
-//! version 1 left it.
+//! Files that earlier versions wrote are kept, and read for ever: `tests/fixtures/version-1` is a folder as the first build
+//! left it; `version-1.1` is of those that also write the length of a segment into its header, which was zeros before.
 //!
-//! When a format changes its version rises, a new folder is added beside the old ones, and the old ones stay.
+//! When a format changes so that older builds cannot read it its version rises. In either case a new folder is added beside
+//! the old ones, and the old ones stay.
 
 use std::fs;
 use std::path::PathBuf;
@@ -11,8 +12,11 @@ use storage::log::{self, Entry, Options, PartitionLog};
 use storage::snapshot;
 use storage::{Disk, Log, MemoryDisk, Record, Snapshots};
 
-fn folder() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/version-1")
+/// What this build writes.
+const NEWEST: &str = "version-1.1";
+
+fn folder(version: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(version)
 }
 
 fn options() -> Options {
@@ -74,15 +78,15 @@ fn files(disk: &MemoryDisk) -> Vec<(String, Vec<u8>)> {
 #[test]
 #[ignore = "writes the fixtures"]
 fn write_fixtures() {
-    fs::create_dir_all(folder()).unwrap();
+    fs::create_dir_all(folder(NEWEST)).unwrap();
     for (name, bytes) in files(&write_all()) {
-        fs::write(folder().join(name), bytes).unwrap();
+        fs::write(folder(NEWEST).join(name), bytes).unwrap();
     }
 }
 
-fn fixture() -> MemoryDisk {
+fn fixture(version: &str) -> MemoryDisk {
     let disk = MemoryDisk::new();
-    for file in fs::read_dir(folder()).unwrap() {
+    for file in fs::read_dir(folder(version)).unwrap() {
         let file = file.unwrap();
         disk.put(file.file_name().to_str().unwrap(), &fs::read(file.path()).unwrap());
     }
@@ -90,8 +94,13 @@ fn fixture() -> MemoryDisk {
 }
 
 #[test]
-fn version_1_is_read() {
-    let disk = fixture();
+fn all_versions_are_read() {
+    for version in ["version-1", "version-1.1"] {
+        assert_is_read(&fixture(version));
+    }
+}
+
+fn assert_is_read(disk: &MemoryDisk) {
     let (log, found) = Log::open(disk.clone(), options()).unwrap();
     let partition = |partition, state: Option<&'static [u8]>, start, entries| {
         let state = state.map(Bytes::from_static);
@@ -114,7 +123,7 @@ fn version_1_is_read() {
         chunks.push(chunk.to_vec());
         Ok(())
     };
-    assert_eq!(snapshot::read(&disk, finished, load).unwrap(), (3, Bytes::from_static(b"the meta")));
+    assert_eq!(snapshot::read(disk, finished, load).unwrap(), (3, Bytes::from_static(b"the meta")));
     assert_eq!(chunks, [&b"first chunk"[..], b"", b"third chunk"]);
 }
 
@@ -131,9 +140,9 @@ fn groups(bytes: &[u8]) -> &[u8] {
 }
 
 #[test]
-fn what_is_written_today_is_what_version_1_wrote() {
+fn what_is_written_today_is_what_the_newest_version_wrote() {
     assert_eq!((log::VERSION, snapshot::VERSION), (1, 1));
-    let (then, now) = (files(&fixture()), files(&write_all()));
+    let (then, now) = (files(&fixture(NEWEST)), files(&write_all()));
     assert_eq!(then.len(), now.len());
     for ((name, then), (now_name, now)) in then.iter().zip(&now) {
         assert_eq!(name, now_name);

@@ -2,10 +2,11 @@
 //!
 //! ```text
 //! segment  header in the first 512 bytes (nothing else shares its sector), then groups, one after the other
-//! header   magic 8, version 4, segment 4, first sequence 8, zeros, crc 4 (at 60, in every version)
+//! header   magic 8, version 4, segment 4, first sequence 8, length 8 (of the file; 0: not said), zeros, crc 4 (at 60, in
+//!          every version)
 //! group    magic 4, crc 4, sequence 8, durable 8, life 4, records 4, length 8; then `length` bytes of records
 //! record   crc 4, length 4, partition 4, kind 1, entry kind 1, zeros 2, position 8, epoch 8; then payload, padded to 8
-//! mark     as a group without records, with its own magic
+//! mark     as a group without records, with its own magic; one at 128 says that the next segment holds durable groups
 //! ```
 //!
 //! The checksum of a group header, mark or record begins from a number that follows from the segment's id and the
@@ -19,6 +20,8 @@ pub const VERSION: u32 = 1;
 
 pub(super) const SEGMENT_HEADER_BYTES: usize = 64;
 pub(super) const FIRST_GROUP: u64 = 512;
+/// Where the mark stands that says that there is a next segment.
+pub(super) const CLOSING_MARK: u64 = 128;
 pub(super) const GROUP_HEADER_BYTES: usize = 40;
 pub(super) const RECORD_HEADER_BYTES: usize = 32;
 /// Groups begin at multiples of this.
@@ -184,12 +187,17 @@ fn checksum(segment: u32, offset: u64, bytes: &[u8]) -> u32 {
 }
 
 /// The header of a segment.
-pub(super) fn encode_segment_header(segment: u32, first_sequence: u64) -> [u8; SEGMENT_HEADER_BYTES] {
+pub(super) fn encode_segment_header(
+    segment: u32,
+    first_sequence: u64,
+    length: u64,
+) -> [u8; SEGMENT_HEADER_BYTES] {
     let mut bytes = [0; SEGMENT_HEADER_BYTES];
     bytes[..8].copy_from_slice(&SEGMENT_MAGIC);
     bytes[8..12].copy_from_slice(&VERSION.to_le_bytes());
     bytes[12..16].copy_from_slice(&segment.to_le_bytes());
     bytes[16..24].copy_from_slice(&first_sequence.to_le_bytes());
+    bytes[24..32].copy_from_slice(&length.to_le_bytes());
     let crc = crc32fast::hash(&bytes[..60]);
     bytes[60..].copy_from_slice(&crc.to_le_bytes());
     bytes
@@ -201,11 +209,11 @@ pub(super) enum HeaderError {
     Damaged(&'static str),
 }
 
-/// The first sequence of segment `segment`, from its header.
+/// The first sequence of segment `segment` and the length that its file has at least, from its header.
 pub(super) fn decode_segment_header(
     bytes: &[u8; SEGMENT_HEADER_BYTES],
     segment: u32,
-) -> Result<u64, HeaderError> {
+) -> Result<(u64, u64), HeaderError> {
     if crc32fast::hash(&bytes[..60]) != u32_at(bytes, 60) {
         return Err(HeaderError::Damaged("the checksum of the segment's header does not match"));
     }
@@ -219,7 +227,7 @@ pub(super) fn decode_segment_header(
     if u32_at(bytes, 12) != segment {
         return Err(HeaderError::Damaged("the segment's header has another number than its name"));
     }
-    Ok(u64_at(bytes, 16))
+    Ok((u64_at(bytes, 16), u64_at(bytes, 24)))
 }
 
 /// Writes a group's header (or a mark) into its first [`GROUP_HEADER_BYTES`].

@@ -10,7 +10,8 @@
 //! Every group header carries the sequence number up to which all was durable when it was written, and after each
 //! sync a *mark* with that number is written (not synced itself) a sector beyond the tail. Recovery looks through
 //! the whole rest of the segment for headers and marks. If one says that the missing group was durable, it is
-//! damage; otherwise it is what a crash leaves, and is cut. In older segments all groups were durable before the
+//! damage; otherwise it is what a crash leaves, and is cut. Once the first groups of a new segment are durable a mark in
+//! the head of the one before says so: then the new one cannot go missing unnoticed either. In older segments all groups were durable before the
 //! next segment began, so there anything invalid is damage. What remains undetectable is damage to the last synced
 //! group together with everything after it, at the same time.
 //!
@@ -104,6 +105,8 @@ pub struct Log<D: Disk> {
     life: u32,
     /// A write or sync failed: nothing is known any more.
     poisoned: bool,
+    /// The newest segment is so new that the one before does not know of it.
+    rolled: bool,
     group: Group,
     locations: Vec<Location>,
     rewrite: rewrite::Cursor,
@@ -227,6 +230,7 @@ impl<D: Disk> Log<D> {
             return Err(self.poison_unless_full(error));
         }
         self.durable = self.sequence - 1;
+        self.rolled = true;
         self.index.add_segment();
         self.segments.ensure_spare().map_err(|failure| self.poison(failure))?;
         Ok(())
@@ -235,11 +239,21 @@ impl<D: Disk> Log<D> {
     /// Says beyond the tail what is durable, for [recovery](self). Not durable itself: a killed process leaves it
     /// behind, and mostly also a machine that loses power some time after its last write.
     fn write_mark(&mut self) -> Result<(), Failure> {
+        if std::mem::take(&mut self.rolled)
+            && let Some(place) = self.segments.list().len().checked_sub(2)
+        {
+            self.write_mark_at(place, format::CLOSING_MARK)?;
+        }
         let newest = self.segments.newest();
         let offset = newest.tail.next_multiple_of(SECTOR_BYTES);
         if offset + GROUP_HEADER_BYTES as u64 > newest.length {
             return Ok(());
         }
+        self.write_mark_at(self.segments.list().len() - 1, offset)
+    }
+
+    fn write_mark_at(&mut self, place: usize, offset: u64) -> Result<(), Failure> {
+        let segment = &self.segments.list()[place];
         let header = GroupHeader {
             sequence: self.sequence,
             durable: self.durable,
@@ -248,10 +262,10 @@ impl<D: Disk> Log<D> {
             length: 0,
         };
         let mut bytes = [0; GROUP_HEADER_BYTES];
-        format::encode_group_header(&mut bytes, format::MARK_MAGIC, &header, newest.id, offset);
-        match newest.file.write_at(offset, &bytes) {
+        format::encode_group_header(&mut bytes, format::MARK_MAGIC, &header, segment.id, offset);
+        match segment.file.write_at(offset, &bytes) {
             Err(error) if error.kind() != io::ErrorKind::StorageFull => {
-                let failure = Failure::of("write", &newest.name())(error);
+                let failure = Failure::of("write", &segment.name())(error);
                 Err(self.poison(failure))
             }
             _ => Ok(()),

@@ -196,6 +196,7 @@ impl<D: Disk> Log<D> {
             durable: walk.durable,
             life: walk.life + 1,
             poisoned: false,
+            rolled: false,
             group: Group::default(),
             locations: Vec::new(),
             rewrite: Cursor::default(),
@@ -261,12 +262,15 @@ fn open_segments<D: Disk>(
         }
         let mut head = [0; SEGMENT_HEADER_BYTES];
         read_exact_at(&file, 0, &mut head).map_err(Failure::of("read", &name))?;
-        let first = format::decode_segment_header(&head, id).map_err(|error| match error {
+        let (first, least) = format::decode_segment_header(&head, id).map_err(|error| match error {
             HeaderError::Version(found) => {
                 OpenError::Version { file: name.clone(), found, reads: format::VERSION }
             }
-            HeaderError::Damaged(reason) => Damage::new(name, 0, reason).into(),
+            HeaderError::Damaged(reason) => Damage::new(name.clone(), 0, reason).into(),
         })?;
+        if length < least {
+            return Err(Damage::new(name, length, "the file is shorter than it was made").into());
+        }
         firsts.push(first);
         found.push_back(Segment { id, file, length, tail: FIRST_GROUP, prepared: 0, records: 0 });
     }
@@ -292,12 +296,23 @@ fn walk_segments<F: File>(found: &mut VecDeque<Segment<F>>, firsts: &[u64]) -> R
         let Some(stop) = walk.segment(segment, until)? else { continue };
         if until.is_none() {
             walk.scan(segment)?;
+            if is_closed(segment)? {
+                return Err(Damage::new(segments::name(segment.id + 1), 0, "the file is missing").into());
+            }
         }
         if until.is_some() || walk.sequence <= walk.durable {
             return Err(Damage::new(segment.name(), stop.offset, stop.reason).into());
         }
     }
     Ok(walk)
+}
+
+/// Does a mark in its head say that a segment after this one came to hold durable groups?
+fn is_closed<F: File>(segment: &Segment<F>) -> Result<bool, Failure> {
+    let mut bytes = [0; GROUP_HEADER_BYTES];
+    read_exact_at(&segment.file, format::CLOSING_MARK, &mut bytes)
+        .map_err(Failure::of("read", &segment.name()))?;
+    Ok(format::decode_group_header(&bytes, MARK_MAGIC, segment.id, format::CLOSING_MARK).is_some())
 }
 
 /// Writes the groups at the end of the newest segment again that may be in the page cache alone.

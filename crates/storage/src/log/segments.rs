@@ -175,7 +175,7 @@ impl<D: Disk> Segments<D> {
             .list
             .back()
             .map_or(1, |newest| newest.id.checked_add(1).expect("segment ids last for 2^58 bytes"));
-        let header = format::encode_segment_header(id, first_sequence);
+        let header = format::encode_segment_header(id, first_sequence, spare.length);
         if let Err(error) = spare.file.write_at(0, &header) {
             let failure = Failure::of("write", &spare.name)(error);
             self.spares.push(spare);
