@@ -5,6 +5,7 @@
 #![allow(clippy::disallowed_methods, missing_docs)]
 
 mod basics;
+mod damage;
 mod faults;
 mod limits;
 mod start;

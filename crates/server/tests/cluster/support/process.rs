@@ -10,6 +10,7 @@ use resp::Value;
 use server::Start;
 use server::config::{Sources, load};
 
+use super::client::{elements, field};
 use super::{Client, eventually};
 
 /// What a child is told through its environment.
@@ -190,6 +191,22 @@ impl Cluster {
             assert!(ended.is_none(), "{} ended: {}", node.name, node.log());
             let mut client = Client::connect(node.port).ok()?;
             matches!(client.try_call("DBSIZE"), Ok(Value::Integer(_))).then_some(())
+        });
+    }
+
+    /// Waits until a node, in its present identity, has a vote in every partition, and no change is left under way.
+    pub fn wait_until_member(&self, node: usize) {
+        let status = self.client(node).call("CONSORT STATUS");
+        let id = field(&status, "id");
+        let other = (node + 1) % self.nodes.len();
+        eventually("the node's membership", || {
+            let status = self.client(other).call("CONSORT STATUS");
+            let is_member = |partition: &Value| {
+                let replica = field(partition, "replica");
+                let settled = ["outgoing", "learners"].map(|ids| elements(field(replica, ids)).is_empty());
+                settled == [true; 2] && elements(field(partition, "voters")).contains(id)
+            };
+            elements(field(&status, "partitions")).iter().all(is_member).then_some(())
         });
     }
 
