@@ -72,6 +72,12 @@ fn answers_before_they_are_durable() {
 }
 
 #[test]
+fn a_commit_index_on_disk_that_is_ahead() {
+    let judges = ["state machine safety", "leader completeness", "digest", "panic"];
+    assert_alarm(Sabotage::Consensus(Bug::CommitIndexAhead), 40, &judges);
+}
+
+#[test]
 fn a_request_that_is_executed_twice() {
     let judges = ["counter", "list", "read your writes", "register", "idempotence"];
     assert_alarm(Sabotage::Consensus(Bug::DuplicateApply), 10, &judges);

@@ -43,11 +43,13 @@ pub enum Bug {
     TokenLost,
     /// Followers delete keys whose time has come by their own clocks.
     ExpiryByFollower,
+    /// The commit index that goes to disk is that of the last entry, committed or not.
+    CommitIndexAhead,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 19] = [
+    pub const ALL: [Bug; 20] = [
         Bug::OwnVoteBeforeDurable,
         Bug::OwnLogBeforeDurable,
         Bug::LeaseTooLong,
@@ -67,5 +69,6 @@ impl Bug {
         Bug::DuplicateApply,
         Bug::TokenLost,
         Bug::ExpiryByFollower,
+        Bug::CommitIndexAhead,
     ];
 }

@@ -79,19 +79,23 @@ impl Raft {
     /// The term and vote come first: no entry on disk is ever of a later term than the state beside it.
     ///
     /// The commit index goes along now and then, when entries are written anyway: a restarted replica applies what it knows
-    /// to be committed while it still waits for a leader.
+    /// to be committed while it still waits for a leader. Only as far as this replica's log is durable: what stands on disk
+    /// behind that may be entries of a former leader still, which must not pass for committed.
     fn give_out_writes(&mut self, effects: &mut Effects) {
         let partition = self.partition;
-        let stale = self.commit >= self.commit_written + COMMIT_HINT_ENTRIES && self.log.has_unwritten();
+        let commit = self.commit.min(self.log.durable());
+        #[cfg(any(test, feature = "planted-bugs"))]
+        let commit = if self.has_bug(super::Bug::CommitIndexAhead) { self.log.last_index() } else { commit };
+        let stale = commit >= self.commit_written + COMMIT_HINT_ENTRIES && self.log.has_unwritten();
         if self.persistence.written() != self.ballot || self.outbox.trim.is_some() || stale {
-            self.commit_written = self.commit;
+            self.commit_written = commit;
             let ballot = self.ballot;
             #[cfg(any(test, feature = "planted-bugs"))]
             let ballot = match self.has_bug(super::Bug::VoteNotPersisted) {
                 true => self.persistence.durable(),
                 false => ballot,
             };
-            let state = HardState { term: ballot.term, vote: ballot.vote, commit: self.commit };
+            let state = HardState { term: ballot.term, vote: ballot.vote, commit };
             effects.persist.push(Write::State { partition, state: state.encode() });
         }
         if let Some(index) = self.outbox.reset.take() {

@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use super::super::*;
 use super::group::Group;
+use crate::contract::Write;
 
 fn entry(index: u64, term: u64, payload: &'static str) -> Entry {
     Entry { index, term, kind: EntryKind::Normal, payload: Bytes::from_static(payload.as_bytes()) }
@@ -392,4 +393,32 @@ fn a_restarted_replica_knows_most_of_what_was_committed_and_applies_it_in_pieces
         }
         assert_eq!(applied, known);
     }
+}
+
+/// On disk there may be entries of a former leader still, in the place of those that are committed by now.
+#[test]
+fn the_commit_index_on_disk_never_goes_beyond_what_is_durable() {
+    let membership = super::group::voters(&[1, 2, 3]);
+    let initial =
+        Initial { snapshot: SnapshotMeta { membership, ..SnapshotMeta::default() }, ..Initial::default() };
+    let now = Time(1_000_000_000);
+    let mut raft = Raft::new(NodeId(1), super::group::PARTITION, Options::default(), initial, 1, now);
+    let mut written = |from: u64, commit: u64, durable: bool| {
+        let entries = (from + 1..=from + 300).map(|index| entry(index, 1, "a")).collect();
+        let prev_term = u64::from(from > 0);
+        raft.step(NodeId(2), append(1, (from, prev_term), commit, entries), now);
+        let mut effects = Effects::default();
+        raft.finish(now, &mut effects);
+        assert_eq!(raft.commit(), commit);
+        if durable {
+            raft.persisted(effects.persist_token.expect("something was written"), now);
+        }
+        effects.persist.into_iter().find_map(|write| match write {
+            Write::State { state, .. } => HardState::decode(&state).map(|state| state.commit),
+            _ => None,
+        })
+    };
+    assert_eq!(written(0, 300, false), Some(0), "the term goes to disk, and nothing is durable yet");
+    assert_eq!(written(300, 600, true), None, "nothing was durable when it was handed out");
+    assert_eq!(written(600, 900, false), Some(600));
 }
