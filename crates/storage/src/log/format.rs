@@ -6,7 +6,7 @@
 //!          every version)
 //! group    magic 4, crc 4, sequence 8, durable 8, life 4, records 4, length 8; then `length` bytes of records
 //! record   crc 4, length 4, partition 4, kind 1, entry kind 1, zeros 2, position 8, epoch 8; then payload, padded to 8
-//! mark     as a group without records, with its own magic; one at 128 says that the next segment holds durable groups
+//! mark     as a group without records, with its own magic; one at 128 says that there is a next segment
 //! ```
 //!
 //! The checksum of a group header, mark or record begins from a number that follows from the segment's id and the

@@ -10,8 +10,8 @@
 //! Every group header carries the sequence number up to which all was durable when it was written, and after each
 //! sync a *mark* with that number is written (not synced itself) a sector beyond the tail. Recovery looks through
 //! the whole rest of the segment for headers and marks. If one says that the missing group was durable, it is
-//! damage; otherwise it is what a crash leaves, and is cut. Once the first groups of a new segment are durable a mark in
-//! the head of the one before says so: then the new one cannot go missing unnoticed either. In older segments all groups were durable before the
+//! damage; otherwise it is what a crash leaves, and is cut. Once a new segment is there durably a mark in the head of
+//! the one before says so (not synced itself either): then the new one cannot go missing unnoticed. In older segments all groups were durable before the
 //! next segment began, so there anything invalid is damage. What remains undetectable is damage to the last synced
 //! group together with everything after it, at the same time.
 //!
@@ -105,8 +105,6 @@ pub struct Log<D: Disk> {
     life: u32,
     /// A write or sync failed: nothing is known any more.
     poisoned: bool,
-    /// The newest segment is so new that the one before does not know of it.
-    rolled: bool,
     group: Group,
     locations: Vec<Location>,
     rewrite: rewrite::Cursor,
@@ -230,8 +228,10 @@ impl<D: Disk> Log<D> {
             return Err(self.poison_unless_full(error));
         }
         self.durable = self.sequence - 1;
-        self.rolled = true;
         self.index.add_segment();
+        if let Some(before) = self.segments.list().len().checked_sub(2) {
+            self.write_mark_at(before, format::CLOSING_MARK).map_err(AppendError::Failed)?;
+        }
         self.segments.ensure_spare().map_err(|failure| self.poison(failure))?;
         Ok(())
     }
@@ -239,11 +239,6 @@ impl<D: Disk> Log<D> {
     /// Says beyond the tail what is durable, for [recovery](self). Not durable itself: a killed process leaves it
     /// behind, and mostly also a machine that loses power some time after its last write.
     fn write_mark(&mut self) -> Result<(), Failure> {
-        if std::mem::take(&mut self.rolled)
-            && let Some(place) = self.segments.list().len().checked_sub(2)
-        {
-            self.write_mark_at(place, format::CLOSING_MARK)?;
-        }
         let newest = self.segments.newest();
         let offset = newest.tail.next_multiple_of(SECTOR_BYTES);
         if offset + GROUP_HEADER_BYTES as u64 > newest.length {

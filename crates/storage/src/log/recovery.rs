@@ -196,7 +196,6 @@ impl<D: Disk> Log<D> {
             durable: walk.durable,
             life: walk.life + 1,
             poisoned: false,
-            rolled: false,
             group: Group::default(),
             locations: Vec::new(),
             rewrite: Cursor::default(),
@@ -307,7 +306,7 @@ fn walk_segments<F: File>(found: &mut VecDeque<Segment<F>>, firsts: &[u64]) -> R
     Ok(walk)
 }
 
-/// Does a mark in its head say that a segment after this one came to hold durable groups?
+/// Does a mark in its head say that there is a segment after this one?
 fn is_closed<F: File>(segment: &Segment<F>) -> Result<bool, Failure> {
     let mut bytes = [0; GROUP_HEADER_BYTES];
     read_exact_at(&segment.file, format::CLOSING_MARK, &mut bytes)
