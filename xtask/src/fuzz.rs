@@ -259,6 +259,7 @@ fn messages() -> Vec<Message> {
         prev_index: 4,
         prev_term: 2,
         commit: 4,
+        admitted: 3,
         entries: (5..9).map(entry).collect(),
     };
     let heartbeat = raft::Message::Heartbeat { term: 2, round: 3, commit: 4, quiet: false };

@@ -25,6 +25,8 @@ mod kind {
     pub const STALE: u8 = 14;
     pub const WAKE: u8 = 15;
     pub const REMOVED: u8 = 16;
+    /// An append to one that has not yet acknowledged since when it is a member: that comes first.
+    pub const APPEND_ADMITTED: u8 = 17;
 }
 
 pub(super) fn put_message(out: &mut BytesMut, message: &Message) {
@@ -33,8 +35,11 @@ pub(super) fn put_message(out: &mut BytesMut, message: &Message) {
         Message::PreVoteGranted { .. } => (kind::PRE_VOTE_GRANTED, &[]),
         Message::Vote { last_index, last_term, .. } => (kind::VOTE, &[*last_index, *last_term]),
         Message::VoteGranted { .. } => (kind::VOTE_GRANTED, &[]),
-        Message::Append { round, prev_index, prev_term, commit, .. } => {
+        Message::Append { round, prev_index, prev_term, commit, admitted: 0, .. } => {
             (kind::APPEND, &[*round, *prev_index, *prev_term, *commit])
+        }
+        Message::Append { round, prev_index, prev_term, commit, admitted, .. } => {
+            (kind::APPEND_ADMITTED, &[*admitted, *round, *prev_index, *prev_term, *commit])
         }
         Message::AppendOk { round, match_index, .. } => (kind::APPEND_OK, &[*round, *match_index]),
         Message::AppendReject { round, prev_index, hint_index, hint_term, .. } => {
@@ -94,7 +99,11 @@ pub(super) fn message(reader: &mut Reader) -> Result<Message, Malformed> {
             transfer: reader.flag()?,
         },
         kind::VOTE_GRANTED => Message::VoteGranted { term },
-        kind::APPEND => append(reader, term)?,
+        kind::APPEND => append(reader, term, 0)?,
+        kind::APPEND_ADMITTED => {
+            let admitted = reader.number()?;
+            append(reader, term, admitted)?
+        }
         kind::APPEND_OK => Message::AppendOk { term, round: reader.number()?, match_index: reader.number()? },
         kind::APPEND_REJECT => Message::AppendReject {
             term,
@@ -130,7 +139,7 @@ pub(super) fn message(reader: &mut Reader) -> Result<Message, Malformed> {
     })
 }
 
-fn append(reader: &mut Reader, term: u64) -> Result<Message, Malformed> {
+fn append(reader: &mut Reader, term: u64, admitted: u64) -> Result<Message, Malformed> {
     let round = reader.number()?;
     let prev_index = reader.number()?;
     let prev_term = reader.number()?;
@@ -147,7 +156,7 @@ fn append(reader: &mut Reader, term: u64) -> Result<Message, Malformed> {
             payload: reader.bytes()?,
         });
     }
-    Ok(Message::Append { term, round, prev_index, prev_term, commit, entries })
+    Ok(Message::Append { term, round, prev_index, prev_term, commit, admitted, entries })
 }
 
 pub(super) fn put_snapshot_meta(out: &mut BytesMut, meta: &SnapshotMeta) {

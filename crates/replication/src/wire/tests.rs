@@ -29,13 +29,13 @@ fn entry() -> impl Strategy<Value = Entry> {
 }
 
 fn append() -> impl Strategy<Value = raft::Message> {
-    let numbers = (number(), number(), number(), number(), number());
+    let numbers = (number(), number(), number(), number(), number(), prop_oneof![Just(0), number()]);
     (numbers, prop::collection::vec(entry(), 0..5)).prop_map(
-        |((term, round, prev_index, prev_term, commit), mut entries)| {
+        |((term, round, prev_index, prev_term, commit, admitted), mut entries)| {
             for (entry, index) in entries.iter_mut().zip(prev_index + 1..) {
                 entry.index = index;
             }
-            raft::Message::Append { term, round, prev_index, prev_term, commit, entries }
+            raft::Message::Append { term, round, prev_index, prev_term, commit, admitted, entries }
         },
     )
 }
@@ -209,8 +209,28 @@ fn fixtures() -> Vec<(Message, &'static str)> {
         (raft(M::Vote { term: 3, last_index: 12, last_term: 2, transfer: true }), "0101ac0203030c0201"),
         (raft(M::VoteGranted { term: 3 }), "0101ac020403"),
         (
-            raft(M::Append { term: 3, round: 500, prev_index: 10, prev_term: 1, commit: 9, entries }),
+            raft(M::Append {
+                term: 3,
+                round: 500,
+                prev_index: 10,
+                prev_term: 1,
+                commit: 9,
+                admitted: 0,
+                entries,
+            }),
             "0101ac020503f4030a010902000200010203616263",
+        ),
+        (
+            raft(M::Append {
+                term: 3,
+                round: 500,
+                prev_index: 10,
+                prev_term: 1,
+                commit: 9,
+                admitted: 300,
+                entries: vec![entry(11, EntryKind::Noop, b"")],
+            }),
+            "0101ac021103ac02f4030a010901000200",
         ),
         (raft(M::AppendOk { term: 3, round: 500, match_index: 12 }), "0101ac020603f4030c"),
         (
@@ -314,7 +334,15 @@ fn bytes_of_version_1() {
 fn payloads_are_slices_of_the_frame() {
     let payload = Bytes::from(vec![7; 1000]);
     let entries = vec![Entry { index: 1, term: 1, kind: EntryKind::Normal, payload }];
-    let append = raft::Message::Append { term: 1, round: 1, prev_index: 0, prev_term: 0, commit: 0, entries };
+    let append = raft::Message::Append {
+        term: 1,
+        round: 1,
+        prev_index: 0,
+        prev_term: 0,
+        commit: 0,
+        admitted: 0,
+        entries,
+    };
     let frame = encoded(&Message::Raft { partition: PartitionId(0), message: append });
     let Ok(Message::Raft { message: raft::Message::Append { entries, .. }, .. }) = decode(frame.clone())
     else {

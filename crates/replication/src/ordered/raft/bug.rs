@@ -45,11 +45,13 @@ pub enum Bug {
     ExpiryByFollower,
     /// The commit index that goes to disk is that of the last entry, committed or not.
     CommitIndexAhead,
+    /// A replica that has forgotten what it acknowledged votes before it has caught up.
+    NewcomerVotes,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 20] = [
+    pub const ALL: [Bug; 21] = [
         Bug::OwnVoteBeforeDurable,
         Bug::OwnLogBeforeDurable,
         Bug::LeaseTooLong,
@@ -70,5 +72,6 @@ impl Bug {
         Bug::TokenLost,
         Bug::ExpiryByFollower,
         Bug::CommitIndexAhead,
+        Bug::NewcomerVotes,
     ];
 }

@@ -67,7 +67,10 @@ impl Raft {
     /// A voter may, and one that would lose its vote by a membership that is not committed yet as far as it knows: it may
     /// be the only kind of replica that holds that entry (4.2.2).
     pub(super) fn may_campaign(&self) -> bool {
-        self.memberships.has_voted_since(self.id, self.commit) && !self.is_removed() && !self.disk_full
+        self.memberships.has_voted_since(self.id, self.commit)
+            && !self.is_removed()
+            && !self.disk_full
+            && !self.newcomer
     }
 
     /// Is there a committed membership, newer than what this replica knows, without it?
@@ -127,6 +130,9 @@ impl Raft {
         if self.is_leader() {
             return self.on_sign_of_doubt(from, now);
         }
+        if self.has_no_vote_yet() {
+            return;
+        }
         // It may know nobody who leads, and would go on asking, and have requests wait for it, for ever.
         self.tell_removed(from);
         if self.quiet {
@@ -162,6 +168,9 @@ impl Raft {
             return;
         }
         if !transfer && now < self.promise_until {
+            return;
+        }
+        if self.has_no_vote_yet() {
             return;
         }
         self.catch_up_term(term, now);

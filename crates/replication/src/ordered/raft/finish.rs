@@ -87,7 +87,9 @@ impl Raft {
         #[cfg(any(test, feature = "planted-bugs"))]
         let commit = if self.has_bug(super::Bug::CommitIndexAhead) { self.log.last_index() } else { commit };
         let stale = commit >= self.commit_written + COMMIT_HINT_ENTRIES && self.log.has_unwritten();
-        if self.persistence.written() != self.ballot || self.outbox.trim.is_some() || stale {
+        let admitted = self.newcomer_written != self.newcomer;
+        if self.persistence.written() != self.ballot || self.outbox.trim.is_some() || stale || admitted {
+            self.newcomer_written = self.newcomer;
             self.commit_written = commit;
             let ballot = self.ballot;
             #[cfg(any(test, feature = "planted-bugs"))]
@@ -95,7 +97,7 @@ impl Raft {
                 true => self.persistence.durable(),
                 false => ballot,
             };
-            let state = HardState { term: ballot.term, vote: ballot.vote, commit };
+            let state = HardState { term: ballot.term, vote: ballot.vote, commit, newcomer: self.newcomer };
             effects.persist.push(Write::State { partition, state: state.encode() });
         }
         if let Some(index) = self.outbox.reset.take() {
@@ -108,7 +110,11 @@ impl Raft {
             effects.persist.push(Write::Trim { partition, index });
         }
         if !effects.persist.is_empty() {
-            effects.persist_token = Some(self.persistence.hand_out(self.log.written(), self.ballot));
+            let token = self.persistence.hand_out(self.log.written(), self.ballot);
+            effects.persist_token = Some(token);
+            if admitted && !self.newcomer {
+                self.admitting = Some(token);
+            }
         }
     }
 
@@ -132,7 +138,7 @@ impl Raft {
     /// An answer that makes the sender part of this term's majority: it may go at once if the term is durable here, so
     /// that a restart does not forget that something was promised.
     pub(super) fn promise(&mut self, to: NodeId, message: Message) {
-        if self.persistence.durable().term == self.term() {
+        if self.persistence.durable().term == self.term() && self.admitting.is_none() {
             self.send(to, message);
         } else {
             self.send_after_persist(to, message);

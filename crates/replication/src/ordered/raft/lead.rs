@@ -167,6 +167,9 @@ impl Raft {
         }
         let Some(leading) = &mut self.leading else { return false };
         let Some(progress) = leading.progress.get_mut(&from) else { return false };
+        if round <= progress.since_round {
+            return false;
+        }
         progress.heard_at = now;
         if round > progress.acked_round && round <= leading.rounds.latest {
             progress.acked_round = round;
@@ -191,16 +194,29 @@ impl Raft {
     /// member, and for a while for those that leave.
     pub(super) fn follow_membership(&mut self, now: Time) {
         let members = self.membership().members();
+        let learners = self.membership().learners.clone();
         let next_index = self.log.last_index() + 1;
         let departs_at = now + self.options.election_timeout * 10;
         let id = self.id;
+        let changed_at = self.memberships.current_index();
         let Some(leading) = &mut self.leading else { return };
+        // One that comes back may have forgotten everything since it left.
+        leading.progress.retain(|node, progress| progress.departs_at.is_none() || !members.contains(node));
+        let admitted = changed_at.max(leading.first_index);
+        let since_round = leading.rounds.latest;
         for (node, progress) in &mut leading.progress {
             progress.departs_at =
                 if members.contains(node) { None } else { Some(progress.departs_at.unwrap_or(departs_at)) };
         }
         for &node in members.iter().filter(|&&node| node != id) {
-            leading.progress.entry(node).or_insert_with(|| Progress::new(next_index, now));
+            leading.progress.entry(node).or_insert_with(|| {
+                let mut progress = Progress::new(next_index, admitted, since_round, now);
+                // A voter that came in without having been a learner may be needed to commit that very entry.
+                if changed_at >= leading.first_index && learners.contains(&node) {
+                    progress.snapshot_after = changed_at;
+                }
+                progress
+            });
         }
         leading.rounds.forget_confirmed();
         self.confirm_rounds();
@@ -271,7 +287,7 @@ impl Raft {
             Message::HeartbeatOk {
                 term: self.term(),
                 round,
-                commit: self.commit,
+                commit: self.commit_to_report(),
                 quiet: self.quiet,
                 disk_full: self.disk_full,
             },

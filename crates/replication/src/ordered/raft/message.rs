@@ -31,8 +31,17 @@ pub enum Message {
     Vote { term: u64, last_index: u64, last_term: u64, transfer: bool },
     /// The vote is given and durable.
     VoteGranted { term: u64 },
-    /// Entries to follow the one at `prev_index`, of `prev_term`, consecutive. `commit` is the leader's.
-    Append { term: u64, round: u64, prev_index: u64, prev_term: u64, commit: u64, entries: Vec<Entry> },
+    /// Entries to follow the one at `prev_index`, of `prev_term`, consecutive. `commit` is the leader's. `admitted`: the
+    /// receiver is a member since an entry before or at this one; 0 once it has acknowledged that.
+    Append {
+        term: u64,
+        round: u64,
+        prev_index: u64,
+        prev_term: u64,
+        commit: u64,
+        admitted: u64,
+        entries: Vec<Entry>,
+    },
     /// The replica's log equals the leader's up to `match_index`, durably.
     AppendOk { term: u64, round: u64, match_index: u64 },
     /// The entry at `prev_index` is not there or of another term; the replica's log may equal the leader's up to

@@ -21,6 +21,7 @@ mod lead;
 mod log;
 mod membership;
 mod message;
+mod newcomer;
 mod persist;
 mod progress;
 mod quiet;
@@ -80,6 +81,14 @@ pub struct Raft {
     disk_full: bool,
     /// What clients propose is neither sent nor written for now.
     gathering: bool,
+    /// See [`newcomer`].
+    newcomer: bool,
+    /// The highest `admitted` of the appends that were taken in this life.
+    admission: Option<u64>,
+    /// The state on disk says that this is a newcomer, and it is none any more.
+    newcomer_written: bool,
+    /// It has just ceased to be one, and the batch of this number makes that durable.
+    admitting: Option<PersistToken>,
 
     log: Log,
     persistence: Persistence,
@@ -135,6 +144,10 @@ impl Raft {
             quiet: false,
             disk_full: false,
             gathering: false,
+            newcomer: hard_state.newcomer,
+            admission: None,
+            newcomer_written: hard_state.newcomer,
+            admitting: None,
             log,
             persistence: Persistence::new(Ballot { term: hard_state.term, vote: hard_state.vote }),
             memberships,
@@ -260,9 +273,11 @@ impl Raft {
                 self.on_vote(from, term, last_index, last_term, transfer, now);
             }
             Message::VoteGranted { term } => self.on_vote_granted(from, term, now),
-            Message::Append { term, round, prev_index, prev_term, commit, entries } => {
-                if self.follow(from, term, now) {
-                    self.on_append(from, round, (prev_index, prev_term), commit, entries);
+            Message::Append { term, round, prev_index, prev_term, commit, admitted, entries } => {
+                if self.follow(from, term, now)
+                    && self.on_append(from, round, (prev_index, prev_term), commit, entries)
+                {
+                    self.on_admitted(admitted);
                 }
             }
             Message::Heartbeat { term, round, commit, quiet } => {
@@ -303,6 +318,7 @@ impl Raft {
     /// Everything that [`Effects::persist`] gave out up to and including the one named by `token` is durable.
     pub fn persisted(&mut self, token: PersistToken, now: Time) {
         let Some(index) = self.persistence.complete(token) else { return };
+        self.admitting.take_if(|admitting| *admitting <= token);
         self.log.set_durable(index);
         if self.role == Role::Candidate && self.persistence.durable() == self.ballot {
             self.count_vote(self.id, now);

@@ -46,11 +46,20 @@ pub(super) struct Progress {
     pub disk_full: bool,
     /// No member any more: it is told so much as to learn that, until then.
     pub departs_at: Option<Time>,
+    /// It has been a member since an entry up to this one; 0 once it has acknowledged that one.
+    pub admitted: u64,
+    /// The entry that made it a member, or a later one.
+    pub settles_at: u64,
+    /// A snapshot for it has to hold this entry.
+    pub snapshot_after: u64,
+    /// Answers to this round and earlier ones are none of this membership's.
+    pub since_round: u64,
 }
 
 impl Progress {
-    /// A member of whom nothing is known; the log ends before `next_index`.
-    pub fn new(next_index: u64, now: Time) -> Progress {
+    /// A member of whom nothing is known; the log ends before `next_index`. It has been a member since an entry up to
+    /// `admitted`, and was sent nothing as such up to `since_round`.
+    pub fn new(next_index: u64, admitted: u64, since_round: u64, now: Time) -> Progress {
         Progress {
             mode: Mode::Probe,
             match_index: 0,
@@ -66,6 +75,10 @@ impl Progress {
             commit_known: 0,
             disk_full: false,
             departs_at: None,
+            admitted,
+            settles_at: admitted,
+            snapshot_after: 0,
+            since_round,
         }
     }
 

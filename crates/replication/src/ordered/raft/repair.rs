@@ -93,6 +93,7 @@ impl Raft {
             prev_index,
             prev_term,
             commit: self.commit,
+            admitted: progress.admitted,
             entries,
         };
         self.outbox.send.push((node, append));
@@ -107,7 +108,12 @@ impl Raft {
         }
     }
 
+    /// One that was made before the receiver became a member could be older than what that one once acknowledged
+    /// ([`super::newcomer`]): it is made as soon as that is applied.
     fn needs_snapshot(&mut self, node: NodeId, progress: &mut Progress) {
+        if self.log.applied() < progress.snapshot_after {
+            return progress.probe(progress.next_index);
+        }
         progress.await_snapshot();
         self.outbox.needs_snapshot.push(node);
     }

@@ -13,6 +13,8 @@ use crate::contract::Write;
 
 /// The version byte of everything that this module encodes.
 const VERSION: u8 = 1;
+/// The version byte of the state of a replica that is [`HardState::newcomer`].
+const VERSION_NEWCOMER: u8 = 2;
 
 /// What an entry is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -120,7 +122,7 @@ pub struct SnapshotMeta {
 }
 
 /// What must survive a restart beside the log.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HardState {
     /// The latest term seen.
     pub term: u64,
@@ -128,28 +130,43 @@ pub struct HardState {
     pub vote: Option<NodeId>,
     /// An index known to be committed (a hint: may lag).
     pub commit: u64,
+    /// This replica came to a group that was there before it and does not yet hold all that was committed when it came: it
+    /// has no vote, whatever the memberships in its log say ([`super::newcomer`]).
+    pub newcomer: bool,
 }
 
 impl HardState {
     /// What [`Write::State`] carries.
     pub fn encode(&self) -> Bytes {
-        encode(self)
+        let version = if self.newcomer { VERSION_NEWCOMER } else { VERSION };
+        encode_as(version, &(self.term, self.vote, self.commit))
     }
 
     /// The state in such bytes; `None` if they are not one.
     pub fn decode(bytes: &[u8]) -> Option<HardState> {
-        decode(bytes)
+        let newcomer = *bytes.first()? == VERSION_NEWCOMER;
+        let version = if newcomer { VERSION_NEWCOMER } else { VERSION };
+        let (term, vote, commit) = decode_as(version, bytes)?;
+        Some(HardState { term, vote, commit, newcomer })
     }
 }
 
 fn encode<T: Serialize>(value: &T) -> Bytes {
-    let bytes = postcard::to_extend(value, vec![VERSION]);
-    Bytes::from(bytes.expect("plain data of numbers and lists always has an encoding"))
+    encode_as(VERSION, value)
 }
 
 fn decode<T: for<'a> Deserialize<'a>>(bytes: &[u8]) -> Option<T> {
-    let (&version, rest) = bytes.split_first()?;
-    if version != VERSION {
+    decode_as(VERSION, bytes)
+}
+
+fn encode_as<T: Serialize>(version: u8, value: &T) -> Bytes {
+    let bytes = postcard::to_extend(value, vec![version]);
+    Bytes::from(bytes.expect("plain data of numbers and lists always has an encoding"))
+}
+
+fn decode_as<T: for<'a> Deserialize<'a>>(version: u8, bytes: &[u8]) -> Option<T> {
+    let (&found, rest) = bytes.split_first()?;
+    if found != version {
         return None;
     }
     match postcard::take_from_bytes(rest) {

@@ -47,7 +47,7 @@ impl Raft {
         index
     }
 
-    /// Entries of the leader: `previous` is the index and term that they follow.
+    /// Entries of the leader: `previous` is the index and term that they follow. Says whether they were taken.
     pub(super) fn on_append(
         &mut self,
         from: NodeId,
@@ -55,14 +55,14 @@ impl Raft {
         previous: (u64, u64),
         commit: u64,
         mut entries: Vec<Entry>,
-    ) {
+    ) -> bool {
         let (mut prev_index, prev_term) = previous;
         if !are_sound(prev_index, self.term(), &entries) {
-            return;
+            return false;
         }
         if self.disk_full && !entries.is_empty() {
             self.reject_append(from, round, previous, true);
-            return;
+            return false;
         }
         if prev_index < self.commit {
             // What is committed here is in every later leader's log: begin after it (3.6.3).
@@ -71,7 +71,7 @@ impl Raft {
             prev_index = self.commit;
         } else if self.log.term_at(prev_index) != Some(prev_term) && !self.has_bug_no_check(prev_index) {
             self.reject_append(from, round, previous, false);
-            return;
+            return false;
         }
         let match_index = prev_index + entries.len() as u64;
         for entry in entries {
@@ -79,6 +79,7 @@ impl Raft {
         }
         self.send_after_persist(from, Message::AppendOk { term: self.term(), round, match_index });
         self.commit_up_to(commit.min(match_index));
+        true
     }
 
     /// Takes an entry whose predecessor is here; drops what contradicts it.
@@ -124,6 +125,9 @@ impl Raft {
         // A member cannot hold more of this leader's log than there is.
         let news = progress.acknowledge(match_index.min(last));
         progress.replicate();
+        if match_index >= progress.admitted {
+            progress.admitted = 0;
+        }
         if news {
             self.advance_commit();
         }
@@ -177,6 +181,7 @@ impl Raft {
             self.outbox.memberships.push((*changed_at, membership.clone(), true));
         }
         self.commit = index;
+        self.admit_if_caught_up();
     }
 }
 

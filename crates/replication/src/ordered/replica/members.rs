@@ -131,7 +131,10 @@ impl Replica {
         let next = if newcomers.iter().all(|node| present.learners.contains(node)) {
             // One that acknowledged nothing yet is not caught up, however short the log.
             let behind = |matched: u64| matched == 0 || matched + 64 < self.raft.commit();
-            if newcomers.iter().any(|&node| self.raft.match_index(node).is_none_or(behind)) {
+            let unready = |&node: &NodeId| {
+                !self.raft.has_settled(node) || self.raft.match_index(node).is_none_or(behind)
+            };
+            if newcomers.iter().any(unready) {
                 return;
             }
             Membership { voters: voters.clone(), outgoing: Vec::new(), learners: learners.clone() }

@@ -144,7 +144,8 @@ impl Replica {
     /// The follower says how far it is.
     pub fn on_snapshot_ack(&mut self, from: NodeId, ack: SnapshotAck, now: Now, outbox: &mut Outbox) {
         let partition = self.partition;
-        if !self.raft.is_leader() || ack.term > self.raft.term() {
+        // An answer of another term may be that of a replica which has forgotten everything since.
+        if !self.raft.is_leader() || ack.term != self.raft.term() {
             return;
         }
         let Some(transfer) = self.transfers.get_mut(&from) else { return };

@@ -206,11 +206,14 @@ fn heartbeats_of_all_groups_fall_together() {
 fn memberships_and_states_survive_their_encoding_and_other_bytes_are_refused() {
     let membership = Membership { outgoing: ids(&[1, 2]), learners: ids(&[9]), ..voters(&[3, u64::MAX]) };
     assert_eq!(Membership::decode(&membership.encode()), Some(membership.clone()));
-    let state = HardState { term: 5, vote: Some(NodeId(3)), commit: 70 };
+    let state = HardState { term: 5, vote: Some(NodeId(3)), commit: 70, newcomer: false };
     assert_eq!(HardState::decode(&state.encode()), Some(state));
     assert_eq!(state.encode().as_ref(), [1, 5, 1, 3, 70], "version 1");
+    let newcomer = HardState { newcomer: true, ..state };
+    assert_eq!(HardState::decode(&newcomer.encode()), Some(newcomer));
+    assert_eq!(newcomer.encode().as_ref(), [2, 5, 1, 3, 70], "version 2");
     assert_eq!(voters(&[1, 300]).encode().as_ref(), [1, 2, 1, 172, 2, 0, 0], "version 1");
-    for bytes in [&[][..], &[2, 5, 1, 3, 70], &[1, 5, 1, 3], &[1, 5, 1, 3, 70, 0], &[1, 5, 7, 3, 70]] {
+    for bytes in [&[][..], &[3, 5, 1, 3, 70], &[1, 5, 1, 3], &[1, 5, 1, 3, 70, 0], &[1, 5, 7, 3, 70]] {
         assert_eq!(HardState::decode(bytes), None, "{bytes:?}");
     }
     let mut random = crate::random::Random::new(1);

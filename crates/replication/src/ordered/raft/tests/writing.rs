@@ -11,7 +11,8 @@ fn entry(index: u64, term: u64, payload: &'static str) -> Entry {
 }
 
 fn append(term: u64, previous: (u64, u64), commit: u64, entries: Vec<Entry>) -> Message {
-    Message::Append { term, round: 1, prev_index: previous.0, prev_term: previous.1, commit, entries }
+    let (prev_index, prev_term) = previous;
+    Message::Append { term, round: 1, prev_index, prev_term, commit, admitted: 0, entries }
 }
 
 /// What replica 2 said since the last look.
