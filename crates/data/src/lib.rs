@@ -27,6 +27,7 @@ mod varint;
 pub mod view;
 
 pub use command::Command;
+pub use entry::ValueRef;
 pub use mutation::{Mutation, MutationBuilder, Operation};
 pub use prepare::{Answer, Prepared, Watch, answer, fingerprint, prepare, prepare_transaction};
 pub use route::{Route, route};

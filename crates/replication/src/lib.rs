@@ -3,8 +3,9 @@
 //! under the server's driver and under the simulator.
 //!
 //! Where to read next: `contract` (what goes in and out), `shard` (one worker's partitions), `placement` (which partition
-//! holds a slot, which nodes hold a partition), `ordered::raft` (consensus).
+//! holds a slot, which nodes hold a partition), `catalogue` (who decides that), `ordered::raft` (consensus).
 
+pub mod catalogue;
 pub mod contract;
 pub mod ordered;
 pub mod placement;

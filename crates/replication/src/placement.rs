@@ -19,6 +19,10 @@ pub struct Placement {
     pub epoch: u64,
     /// By partition number; the slots of partition `i` end before those of partition `i + 1` begin.
     pub partitions: Vec<PartitionPlacement>,
+    /// The nodes that vote on the catalogue which this follows from; empty if it follows from none.
+    pub catalogue: Vec<NodeId>,
+    /// All members of the cluster, if it follows from a catalogue.
+    pub members: Vec<NodeId>,
 }
 
 /// Where one partition lives.
@@ -28,8 +32,24 @@ pub struct PartitionPlacement {
     pub first_slot: u16,
     /// The last slot, included.
     pub last_slot: u16,
-    /// The nodes that hold it at the start; the first is the preferred leader.
+    /// The nodes that hold it; the first is the preferred leader.
     pub replicas: Vec<NodeId>,
+    /// The index of the membership that `replicas` stands for ([`crate::catalogue::PartitionRecord::settled_at`]).
+    pub settled_at: u64,
+    /// The nodes that are to hold it instead; empty: these.
+    pub moving_to: Vec<NodeId>,
+}
+
+impl PartitionPlacement {
+    /// Who is to hold it in the end, the preferred leader first.
+    pub fn wanted(&self) -> &[NodeId] {
+        if self.moving_to.is_empty() { &self.replicas } else { &self.moving_to }
+    }
+
+    /// Does the node hold it, or is it to?
+    pub fn places(&self, node: NodeId) -> bool {
+        self.replicas.contains(&node) || self.moving_to.contains(&node)
+    }
 }
 
 impl Placement {
@@ -44,9 +64,11 @@ impl Placement {
                 first_slot: slot_of(partition),
                 last_slot: slot_of(partition + 1).wrapping_sub(1).min(SLOTS - 1),
                 replicas: (0..copies).map(|copy| nodes[(partition as usize + copy) % nodes.len()]).collect(),
+                settled_at: 0,
+                moving_to: Vec::new(),
             })
             .collect();
-        Placement { epoch: 1, partitions }
+        Placement { epoch: 1, partitions, ..Placement::default() }
     }
 
     /// The partition that holds `slot`.

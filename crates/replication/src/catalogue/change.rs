@@ -1,0 +1,399 @@
+//! Changes of the catalogue: what they need, what they do, and the transaction that makes one so.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+use data::{Command, MutationBuilder, Operation, Table, View, Watch};
+
+use super::{Catalogue, Keyspace, Member, MemberState, Policy, Record, Report, Settings};
+use crate::contract::Call;
+use crate::{NodeId, PartitionId};
+
+/// A change of the catalogue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// The first catalogue of a new cluster.
+    Found(Box<Catalogue>),
+    /// A node becomes a member, in the place of `replaces` if that is given (a node that lost its disk and comes back).
+    Join {
+        /// Its id.
+        node: NodeId,
+        /// What is known of it.
+        member: Member,
+        /// The id that it had before.
+        replaces: Option<NodeId>,
+    },
+    /// A member has other addresses now, or is in another zone.
+    Moved {
+        /// Its id.
+        node: NodeId,
+        /// Where it takes clients.
+        client: String,
+        /// Where it takes its peers.
+        peer: String,
+        /// Its zone.
+        zone: String,
+    },
+    /// Something else is to become of a member.
+    State {
+        /// Its id.
+        node: NodeId,
+        /// What.
+        state: MemberState,
+    },
+    /// A member's share.
+    Weight {
+        /// Its id.
+        node: NodeId,
+        /// Relative to the others.
+        weight: u32,
+    },
+    /// A member that holds nothing any more is gone for good.
+    Remove {
+        /// Its id.
+        node: NodeId,
+    },
+    /// These vote on the catalogue.
+    Voters(Vec<NodeId>),
+    /// A partition is to be held by these nodes, the first as preferred leader.
+    Place {
+        /// The partition.
+        partition: PartitionId,
+        /// The nodes.
+        to: Vec<NodeId>,
+    },
+    /// A partition has these members.
+    Settle(Report),
+    /// What holds for the whole cluster.
+    Settings(Settings),
+    /// A new keyspace.
+    CreateKeyspace {
+        /// What its keys begin with.
+        prefix: Bytes,
+        /// How it is replicated.
+        policy: Policy,
+    },
+    /// Another policy for a keyspace.
+    AlterKeyspace {
+        /// What its keys begin with.
+        prefix: Bytes,
+        /// How it is replicated from now on.
+        policy: Policy,
+    },
+    /// The keyspace is gone; its keys belong to the one with the next shorter prefix.
+    DropKeyspace {
+        /// What its keys begin with.
+        prefix: Bytes,
+    },
+}
+
+/// Why a change makes no sense for the catalogue as it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal(pub String);
+
+fn refuse<T>(text: impl Into<String>) -> Result<T, Refusal> {
+    Err(Refusal(text.into()))
+}
+
+/// The longest prefix of a keyspace, in bytes.
+const LONGEST_PREFIX: usize = 512;
+/// The most keyspaces.
+const MOST_KEYSPACES: usize = 10_000;
+/// The most members.
+const MOST_MEMBERS: usize = 10_000;
+
+impl Change {
+    /// The catalogue that `before` becomes, and which of its records differ. Nothing differs: it is so already.
+    ///
+    /// # Errors
+    /// Why it cannot be, in words for whoever asked for it.
+    pub fn apply(&self, before: &Catalogue) -> Result<(Catalogue, BTreeSet<Record>), Refusal> {
+        if let Change::Found(first) = self {
+            if before.epoch > 0 {
+                return refuse("there is a catalogue already");
+            }
+            return Ok(((**first).clone(), Record::all(first).into_iter().collect()));
+        }
+        if before.epoch == 0 {
+            return refuse("there is no catalogue yet");
+        }
+        let mut after = before.clone();
+        let mut touched = BTreeSet::new();
+        self.edit(&mut after, &mut touched)?;
+        touched.retain(|record| record.value(&after) != record.value(before));
+        if !touched.is_empty() {
+            after.epoch += 1;
+            touched.insert(Record::Epoch);
+        }
+        Ok((after, touched))
+    }
+
+    /// The transaction that makes this change of `before`, if that still is the catalogue; `None` if it is so already. The
+    /// reply is a null array if the catalogue is another by now, and an array otherwise.
+    ///
+    /// # Errors
+    /// See [`Change::apply`].
+    pub fn call(&self, before: &Catalogue) -> Result<Option<Call>, Refusal> {
+        let (after, touched) = self.apply(before)?;
+        if touched.is_empty() {
+            return Ok(None);
+        }
+        let command = |arguments: Vec<Bytes>| {
+            let command = Command::lookup(&arguments[0]).expect("SET and DEL are commands");
+            (command, arguments)
+        };
+        let write = |record: &Record| match record.value(&after) {
+            Some(value) => command(vec![Bytes::from_static(b"SET"), record.key(), value]),
+            None => command(vec![Bytes::from_static(b"DEL"), record.key()]),
+        };
+        let watch = Watch { key: Record::Epoch.key(), fingerprint: fingerprint_of_epoch(before) };
+        Ok(Some(Call::Transaction { commands: touched.iter().map(write).collect(), watches: vec![watch] }))
+    }
+
+    fn edit(&self, catalogue: &mut Catalogue, touched: &mut BTreeSet<Record>) -> Result<(), Refusal> {
+        match self {
+            Change::Found(_) => unreachable!("handled before"),
+            Change::Join { node, member, replaces } => join(catalogue, touched, *node, member, *replaces),
+            Change::Moved { node, client, peer, zone } => {
+                let member = edit_member(catalogue, touched, *node)?;
+                member.client.clone_from(client);
+                member.peer.clone_from(peer);
+                member.zone.clone_from(zone);
+                Ok(())
+            }
+            Change::State { node, state } => {
+                let member = edit_member(catalogue, touched, *node)?;
+                member.state = *state;
+                if *state == MemberState::Active || *state == MemberState::Silent { Ok(()) } else { enough(catalogue) }
+            }
+            Change::Weight { node, weight } => {
+                edit_member(catalogue, touched, *node)?.weight = *weight;
+                enough(catalogue)
+            }
+            Change::Remove { node } => remove(catalogue, touched, *node),
+            Change::Voters(voters) => {
+                if voters.is_empty() || voters.iter().any(|voter| !catalogue.members.contains_key(voter)) {
+                    return refuse("who votes on the catalogue has to be a member");
+                }
+                catalogue.voters.clone_from(voters);
+                touched.insert(Record::Voters);
+                Ok(())
+            }
+            Change::Place { partition, to } => place(catalogue, touched, *partition, to),
+            Change::Settle(report) => settle(catalogue, touched, report),
+            Change::Settings(settings) => {
+                if settings.replication_factor == 0 || settings.moves_at_once == 0 {
+                    return refuse("replication factor and moves at once are at least 1");
+                }
+                catalogue.settings = settings.clone();
+                touched.insert(Record::Settings);
+                enough(catalogue)
+            }
+            Change::CreateKeyspace { prefix, policy } => create_keyspace(catalogue, touched, prefix, policy),
+            Change::AlterKeyspace { prefix, policy } => {
+                let Some(keyspace) = catalogue.keyspaces.get_mut(prefix) else { return no_keyspace(prefix) };
+                if keyspace.policy.strategy() != policy.strategy() {
+                    return refuse(format!(
+                        "the keyspace is replicated by {}, and that cannot be changed: make another keyspace, copy, and drop this one",
+                        keyspace.policy.strategy().name()
+                    ));
+                }
+                keyspace.policy = policy.clone();
+                touched.insert(Record::Keyspace(prefix.clone()));
+                Ok(())
+            }
+            Change::DropKeyspace { prefix } => {
+                if prefix.is_empty() {
+                    return refuse("the keyspace of all other keys cannot be dropped");
+                }
+                if catalogue.keyspaces.remove(prefix).is_none() {
+                    return no_keyspace(prefix);
+                }
+                touched.insert(Record::Keyspace(prefix.clone()));
+                Ok(())
+            }
+        }
+    }
+}
+
+/// What `WATCH epoch` gives for the table that holds `catalogue`.
+fn fingerprint_of_epoch(catalogue: &Catalogue) -> u128 {
+    let key = Record::Epoch.key();
+    let mut table = Table::new();
+    if let Some(value) = Record::Epoch.value(catalogue) {
+        let mut mutation = MutationBuilder::new();
+        mutation.push(&Operation::Set { key: &key, value: &value, expire_at_ms: None });
+        if let Some(mutation) = mutation.finish() {
+            table.apply(&mutation).expect("an own mutation is well formed");
+        }
+    }
+    data::fingerprint(&key, &View { table: &table, pending: None, now_ms: 0 })
+}
+
+fn edit_member<'a>(
+    catalogue: &'a mut Catalogue,
+    touched: &mut BTreeSet<Record>,
+    node: NodeId,
+) -> Result<&'a mut Member, Refusal> {
+    let Some(member) = catalogue.members.get_mut(&node) else {
+        return refuse(format!("node {:016x} is no member", node.0));
+    };
+    touched.insert(Record::Member(node));
+    Ok(member)
+}
+
+/// Are there enough nodes for the copies that there are to be?
+fn enough(catalogue: &Catalogue) -> Result<(), Refusal> {
+    let able = |member: &&Member| {
+        member.weight > 0 && matches!(member.state, MemberState::Active | MemberState::Silent)
+    };
+    let able = catalogue.members.values().filter(able).count();
+    let copies = catalogue.settings.replication_factor as usize;
+    if able < copies {
+        return refuse(format!(
+            "{able} nodes would be left to hold partitions, and each partition lives on {copies}: add a node first"
+        ));
+    }
+    Ok(())
+}
+
+fn join(
+    catalogue: &mut Catalogue,
+    touched: &mut BTreeSet<Record>,
+    node: NodeId,
+    member: &Member,
+    replaces: Option<NodeId>,
+) -> Result<(), Refusal> {
+    if let Some(name) = catalogue.removed.get(&node) {
+        return refuse(format!("node {:016x} ('{name}') was removed or replaced, and stays so", node.0));
+    }
+    if let Some(known) = catalogue.members.get(&node) {
+        if known.format == member.format {
+            return Ok(());
+        }
+        return refuse(format!(
+            "node {:016x} was formatted as {:016x} and comes as {:016x}: its disk was replaced or emptied",
+            node.0, known.format, member.format
+        ));
+    }
+    if catalogue.members.len() >= MOST_MEMBERS {
+        return refuse(format!("{MOST_MEMBERS} members are the most"));
+    }
+    if let Some(old) = replaces {
+        let Some(former) = catalogue.members.remove(&old) else {
+            return refuse(format!("node {:016x}, which is to be replaced, is no member", old.0));
+        };
+        touched.insert(Record::Member(old));
+        catalogue.removed.insert(old, former.name);
+        touched.insert(Record::Removed(old));
+        for (record, number) in catalogue.partitions.iter_mut().zip(0..) {
+            if record.wanted().contains(&old) {
+                let replaced = record.wanted().iter().map(|&id| if id == old { node } else { id });
+                record.moving_to = replaced.collect();
+                touched.insert(Record::Partition(number));
+            }
+        }
+        if catalogue.voters.contains(&old) {
+            catalogue.voters.iter_mut().filter(|voter| **voter == old).for_each(|voter| *voter = node);
+            touched.insert(Record::Voters);
+        }
+    }
+    if let Some((other, _)) = catalogue.member_named(&member.name) {
+        return refuse(format!("the name '{}' is that of node {:016x}", member.name, other.0));
+    }
+    catalogue.members.insert(node, member.clone());
+    touched.insert(Record::Member(node));
+    Ok(())
+}
+
+fn remove(catalogue: &mut Catalogue, touched: &mut BTreeSet<Record>, node: NodeId) -> Result<(), Refusal> {
+    if catalogue.voters.contains(&node) {
+        return refuse(format!("node {:016x} votes on the catalogue", node.0));
+    }
+    if catalogue.holds_anything(node) {
+        return refuse(format!("node {:016x} holds partitions", node.0));
+    }
+    let Some(member) = catalogue.members.remove(&node) else {
+        return refuse(format!("node {:016x} is no member", node.0));
+    };
+    touched.insert(Record::Member(node));
+    catalogue.removed.insert(node, member.name);
+    touched.insert(Record::Removed(node));
+    Ok(())
+}
+
+fn place(
+    catalogue: &mut Catalogue,
+    touched: &mut BTreeSet<Record>,
+    partition: PartitionId,
+    to: &[NodeId],
+) -> Result<(), Refusal> {
+    let distinct: BTreeSet<NodeId> = to.iter().copied().collect();
+    if to.is_empty() || distinct.len() != to.len() {
+        return refuse("a partition lives on at least one node, and on each once");
+    }
+    if let Some(stranger) = to.iter().find(|node| !catalogue.members.contains_key(node)) {
+        return refuse(format!("node {:016x} is no member", stranger.0));
+    }
+    let Some(record) = catalogue.partitions.get_mut(partition.0 as usize) else {
+        return refuse(format!("there is no partition {}", partition.0));
+    };
+    let held: BTreeSet<NodeId> = record.replicas.iter().copied().collect();
+    if held == distinct {
+        // The same nodes, perhaps in another order: nothing has to be moved.
+        record.replicas = to.to_vec();
+        record.moving_to.clear();
+    } else {
+        record.moving_to = to.to_vec();
+    }
+    touched.insert(Record::Partition(partition.0));
+    Ok(())
+}
+
+fn settle(catalogue: &mut Catalogue, touched: &mut BTreeSet<Record>, report: &Report) -> Result<(), Refusal> {
+    let Some(record) = catalogue.partitions.get_mut(report.partition.0 as usize) else {
+        return refuse(format!("there is no partition {}", report.partition.0));
+    };
+    if report.index <= record.settled_at || report.voters.is_empty() {
+        return Ok(());
+    }
+    let voters: BTreeSet<NodeId> = report.voters.iter().copied().collect();
+    let in_order = |order: &[NodeId]| order.len() == voters.len() && order.iter().all(|node| voters.contains(node));
+    if in_order(&record.moving_to) {
+        record.replicas = std::mem::take(&mut record.moving_to);
+    } else if !in_order(&record.replicas) {
+        // Somebody else's doing, or that of a move which was given up: it is so nevertheless.
+        record.replicas.retain(|node| voters.contains(node));
+        let others = voters.iter().filter(|node| !record.replicas.contains(node)).copied();
+        let others: Vec<NodeId> = others.collect();
+        record.replicas.extend(others);
+    }
+    record.settled_at = report.index;
+    touched.insert(Record::Partition(report.partition.0));
+    Ok(())
+}
+
+fn create_keyspace(
+    catalogue: &mut Catalogue,
+    touched: &mut BTreeSet<Record>,
+    prefix: &Bytes,
+    policy: &Policy,
+) -> Result<(), Refusal> {
+    if prefix.len() > LONGEST_PREFIX {
+        return refuse(format!("a prefix has at most {LONGEST_PREFIX} bytes"));
+    }
+    if catalogue.keyspaces.contains_key(prefix) {
+        return refuse("there is a keyspace of this prefix already");
+    }
+    if catalogue.keyspaces.len() >= MOST_KEYSPACES {
+        return refuse(format!("{MOST_KEYSPACES} keyspaces are the most"));
+    }
+    let keyspace = Keyspace { policy: policy.clone(), since: catalogue.epoch + 1 };
+    catalogue.keyspaces.insert(prefix.clone(), keyspace);
+    touched.insert(Record::Keyspace(prefix.clone()));
+    Ok(())
+}
+
+fn no_keyspace(prefix: &Bytes) -> Result<(), Refusal> {
+    refuse(format!("there is no keyspace of the prefix '{}'", String::from_utf8_lossy(prefix)))
+}

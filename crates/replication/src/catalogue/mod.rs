@@ -1,0 +1,209 @@
+//! The catalogue: who the members are, which keyspaces there are, which nodes hold which partition.
+//!
+//! It is the state of a replicated group of its own, the partition [`CATALOGUE`]: consensus, log and snapshots are those of
+//! every `raft` partition. Its table holds one key for each [`record`]; a [`Catalogue`] is what the records of a table say.
+//! Up to five nodes vote on it, all others follow it as learners, so every node has it, and goes on under the last one it
+//! knows when there is no majority for changes.
+//!
+//! A [`Change`] is checked against a catalogue and becomes a transaction that holds only for that very catalogue (the
+//! record `epoch` is watched and rises with each change). So a change can be made up anywhere, by any node, and of two that
+//! were made up at once one is refused and made up anew.
+//!
+//! What the catalogue says of a partition is what is *wanted*; what is so is what the partition's own log says. Its leader
+//! moves it to where it is wanted and reports what came of it with the index of the membership in that log ([`Report`]), so
+//! reports can come late, twice, or from leaders of former times ([`PartitionRecord::settled_at`]).
+//!
+//! [`plan`] says where partitions ought to be, [`steward`] what is to be changed next.
+
+mod change;
+mod keyspace;
+pub mod plan;
+mod record;
+mod steward;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+pub use change::{Change, Refusal};
+pub use keyspace::{Keyspace, Policy, StrategyKind};
+pub use record::{Record, Unreadable};
+pub use steward::{Situation, Steward};
+
+use crate::placement::PartitionPlacement;
+use crate::{NodeId, PartitionId, Placement};
+
+/// The partition that holds the catalogue.
+pub const CATALOGUE: PartitionId = PartitionId(u32::MAX);
+
+/// The most nodes that vote on the catalogue.
+pub const CATALOGUE_VOTERS: usize = 5;
+
+/// What the records say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Catalogue {
+    /// Rises by one with every change; 0: there is none yet.
+    pub epoch: u64,
+    /// What holds for the whole cluster.
+    pub settings: Settings,
+    /// The nodes that vote on the catalogue, or are to.
+    pub voters: Vec<NodeId>,
+    /// The members.
+    pub members: BTreeMap<NodeId, Member>,
+    /// Ids of nodes that were removed or replaced, with their names: they are never let in again.
+    pub removed: BTreeMap<NodeId, String>,
+    /// By prefix.
+    pub keyspaces: BTreeMap<Bytes, Keyspace>,
+    /// By number.
+    pub partitions: Vec<PartitionRecord>,
+}
+
+/// What holds for the whole cluster.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Settings {
+    /// On how many nodes each partition lives, if there are so many.
+    pub replication_factor: u32,
+    /// A node that is silent for this long is replaced by others, if there are any; 0: never. Milliseconds.
+    pub replace_after_ms: u64,
+    /// How many partitions are moved at a time.
+    pub moves_at_once: u32,
+}
+
+/// A node of the cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    /// Its name, unique among the members.
+    pub name: String,
+    /// Where it takes clients (`host:port`).
+    pub client: String,
+    /// Where it takes its peers.
+    pub peer: String,
+    /// What fails together is one zone. May be empty.
+    pub zone: String,
+    /// Its share of partitions and leaderships, relative to the others; 0: none.
+    pub weight: u32,
+    /// What is to become of it.
+    pub state: MemberState,
+    /// Drawn when its data folder was formatted: whoever comes under its id with another one has lost its disk.
+    pub format: u64,
+}
+
+/// What is to become of a member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MemberState {
+    /// It takes part.
+    Active,
+    /// Its partitions go elsewhere; it stays a member.
+    Draining,
+    /// Its partitions go elsewhere; then it is removed.
+    Leaving,
+    /// It was silent for too long: its partitions go elsewhere. If it is heard of again it is active again.
+    Silent,
+}
+
+/// A partition: its slots and where it lives.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartitionRecord {
+    /// The first slot.
+    pub first_slot: u16,
+    /// The last slot, included.
+    pub last_slot: u16,
+    /// The nodes that hold it, the preferred leader first.
+    pub replicas: Vec<NodeId>,
+    /// The index, in the partition's own log, of the membership that `replicas` stands for; 0: the first one. A node that
+    /// is not wanted here and knows of no later membership may forget the partition.
+    pub settled_at: u64,
+    /// The nodes that are to hold it instead; empty: these.
+    pub moving_to: Vec<NodeId>,
+}
+
+impl PartitionRecord {
+    /// Who is to hold it in the end.
+    pub fn wanted(&self) -> &[NodeId] {
+        if self.moving_to.is_empty() { &self.replicas } else { &self.moving_to }
+    }
+}
+
+/// What the leader of a partition says of its members: the membership without learners and not joint, committed at that
+/// index.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// The partition.
+    pub partition: PartitionId,
+    /// The index of the membership.
+    pub index: u64,
+    /// The voters.
+    pub voters: Vec<NodeId>,
+}
+
+impl Catalogue {
+    /// The catalogue that a new cluster begins with: every founder comes to the same by itself.
+    pub fn genesis(members: BTreeMap<NodeId, Member>, partitions: u32, settings: Settings) -> Catalogue {
+        let mut catalogue = Catalogue { epoch: 1, settings, members, ..Catalogue::default() };
+        catalogue.voters = plan::catalogue_voters(&catalogue);
+        catalogue.partitions = plan::slots(partitions)
+            .map(|(first_slot, last_slot)| PartitionRecord {
+                first_slot,
+                last_slot,
+                replicas: Vec::new(),
+                settled_at: 0,
+                moving_to: Vec::new(),
+            })
+            .collect();
+        let planned = plan::plan(&catalogue);
+        for (record, replicas) in catalogue.partitions.iter_mut().zip(planned) {
+            record.replicas = replicas;
+        }
+        catalogue.keyspaces.insert(Bytes::new(), Keyspace::default());
+        catalogue
+    }
+
+    /// What shards act on.
+    pub fn placement(&self) -> Placement {
+        let place = |record: &PartitionRecord| PartitionPlacement {
+            first_slot: record.first_slot,
+            last_slot: record.last_slot,
+            replicas: record.replicas.clone(),
+            settled_at: record.settled_at,
+            moving_to: record.moving_to.clone(),
+        };
+        Placement {
+            epoch: self.epoch,
+            partitions: self.partitions.iter().map(place).collect(),
+            catalogue: self.voters.clone(),
+            members: self.members.keys().copied().collect(),
+        }
+    }
+
+    /// The member of that name.
+    pub fn member_named(&self, name: &str) -> Option<(NodeId, &Member)> {
+        self.members.iter().find(|(_, member)| member.name == name).map(|(id, member)| (*id, member))
+    }
+
+    /// Does the node hold a partition, or is it to?
+    pub fn holds_anything(&self, node: NodeId) -> bool {
+        self.partitions.iter().any(|record| record.replicas.contains(&node) || record.moving_to.contains(&node))
+    }
+
+    /// How many partitions are being moved.
+    pub fn moves(&self) -> usize {
+        self.partitions.iter().filter(|record| !record.moving_to.is_empty()).count()
+    }
+
+    /// The keyspace of a key: that of the longest prefix. The empty prefix is always there in a catalogue that is.
+    pub fn keyspace_of(&self, key: &[u8]) -> Option<(&Bytes, &Keyspace)> {
+        // Prefixes of a key sort before it, the longest last; what lies between shares less with it.
+        let mut end = key.len();
+        loop {
+            let (prefix, keyspace) = self.keyspaces.range::<[u8], _>((Bound::Unbounded, Bound::Included(&key[..end]))).next_back()?;
+            if key.starts_with(prefix) {
+                return Some((prefix, keyspace));
+            }
+            end = prefix.iter().zip(key).take_while(|(a, b)| a == b).count();
+        }
+    }
+}

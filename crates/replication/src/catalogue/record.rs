@@ -1,0 +1,165 @@
+//! The records that the catalogue's table holds: a key each, and a version byte and postcard as value.
+
+use std::collections::BTreeMap;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use data::{Table, ValueRef};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::{Catalogue, Keyspace, Member, PartitionRecord};
+use crate::NodeId;
+
+/// The version byte of all values.
+const VERSION: u8 = 1;
+
+/// Names a record.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Record {
+    /// [`Catalogue::epoch`].
+    Epoch,
+    /// [`Catalogue::settings`].
+    Settings,
+    /// [`Catalogue::voters`].
+    Voters,
+    /// One of [`Catalogue::members`].
+    Member(NodeId),
+    /// One of [`Catalogue::removed`].
+    Removed(NodeId),
+    /// One of [`Catalogue::keyspaces`].
+    Keyspace(Bytes),
+    /// One of [`Catalogue::partitions`].
+    Partition(u32),
+}
+
+/// A record cannot be understood: another version of the program wrote it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unreadable(pub String);
+
+impl Record {
+    /// The key of the record.
+    pub fn key(&self) -> Bytes {
+        let mut key = BytesMut::new();
+        match self {
+            Record::Epoch => key.put_slice(b"epoch"),
+            Record::Settings => key.put_slice(b"settings"),
+            Record::Voters => key.put_slice(b"voters"),
+            Record::Member(id) => key.put_slice(format!("member/{:016x}", id.0).as_bytes()),
+            Record::Removed(id) => key.put_slice(format!("removed/{:016x}", id.0).as_bytes()),
+            Record::Keyspace(prefix) => {
+                key.put_slice(b"keyspace/");
+                key.put_slice(prefix);
+            }
+            Record::Partition(number) => key.put_slice(format!("partition/{number:08x}").as_bytes()),
+        }
+        key.freeze()
+    }
+
+    /// The record of that key.
+    pub fn of_key(key: &[u8]) -> Option<Record> {
+        let hexadecimal = |digits: &[u8]| u64::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok();
+        let record = match key {
+            b"epoch" => Record::Epoch,
+            b"settings" => Record::Settings,
+            b"voters" => Record::Voters,
+            _ => {
+                let (kind, rest) = key.split_at(key.iter().position(|&byte| byte == b'/')? + 1);
+                match kind {
+                    b"member/" => Record::Member(NodeId(hexadecimal(rest)?)),
+                    b"removed/" => Record::Removed(NodeId(hexadecimal(rest)?)),
+                    b"keyspace/" => Record::Keyspace(Bytes::copy_from_slice(rest)),
+                    b"partition/" => Record::Partition(hexadecimal(rest)?.try_into().ok()?),
+                    _ => return None,
+                }
+            }
+        };
+        (record.key() == key).then_some(record)
+    }
+
+    /// The value of the record in `catalogue`; `None`: it is not there.
+    pub fn value(&self, catalogue: &Catalogue) -> Option<Bytes> {
+        match self {
+            Record::Epoch => (catalogue.epoch > 0).then(|| encode(&catalogue.epoch)),
+            Record::Settings => Some(encode(&catalogue.settings)),
+            Record::Voters => Some(encode(&catalogue.voters)),
+            Record::Member(id) => catalogue.members.get(id).map(encode),
+            Record::Removed(id) => catalogue.removed.get(id).map(encode),
+            Record::Keyspace(prefix) => catalogue.keyspaces.get(prefix).map(encode),
+            Record::Partition(number) => catalogue.partitions.get(*number as usize).map(encode),
+        }
+    }
+
+    /// Every record that `catalogue` has.
+    pub fn all(catalogue: &Catalogue) -> Vec<Record> {
+        let members = catalogue.members.keys().map(|id| Record::Member(*id));
+        let removed = catalogue.removed.keys().map(|id| Record::Removed(*id));
+        let keyspaces = catalogue.keyspaces.keys().map(|prefix| Record::Keyspace(prefix.clone()));
+        let partitions = (0..catalogue.partitions.len() as u32).map(Record::Partition);
+        let single = [Record::Epoch, Record::Settings, Record::Voters];
+        single.into_iter().chain(members).chain(removed).chain(keyspaces).chain(partitions).collect()
+    }
+}
+
+fn encode<T: Serialize>(value: &T) -> Bytes {
+    let bytes = postcard::to_extend(value, vec![VERSION]);
+    Bytes::from(bytes.expect("plain data of numbers, texts and lists always has an encoding"))
+}
+
+fn decode<T: DeserializeOwned>(record: &Record, bytes: &[u8]) -> Result<T, Unreadable> {
+    let value = match bytes.split_first() {
+        Some((&VERSION, rest)) => postcard::take_from_bytes(rest).ok(),
+        _ => None,
+    };
+    match value {
+        Some((value, [])) => Ok(value),
+        _ => Err(Unreadable(format!("the catalogue's record {record:?} was written by another version"))),
+    }
+}
+
+/// The epoch that a table's records are of; 0: it holds no catalogue.
+///
+/// # Errors
+/// See [`Unreadable`].
+pub fn epoch_of(table: &Table) -> Result<u64, Unreadable> {
+    match table.get(b"epoch").map(|entry| entry.value) {
+        Some(ValueRef::String(bytes)) => decode(&Record::Epoch, bytes),
+        _ => Ok(0),
+    }
+}
+
+/// The catalogue that a table holds.
+///
+/// # Errors
+/// See [`Unreadable`].
+pub fn load(table: &Table) -> Result<Catalogue, Unreadable> {
+    let mut catalogue = Catalogue::default();
+    let mut partitions: BTreeMap<u32, PartitionRecord> = BTreeMap::new();
+    for (_, entry) in table.entries_from(0) {
+        let key = entry.key_bytes();
+        let unknown = || Unreadable(format!("the catalogue holds an unknown record {key:?}"));
+        let record = Record::of_key(&key).ok_or_else(unknown)?;
+        let ValueRef::String(bytes) = entry.value;
+        match &record {
+            Record::Epoch => catalogue.epoch = decode(&record, bytes)?,
+            Record::Settings => catalogue.settings = decode(&record, bytes)?,
+            Record::Voters => catalogue.voters = decode(&record, bytes)?,
+            Record::Member(id) => {
+                catalogue.members.insert(*id, decode::<Member>(&record, bytes)?);
+            }
+            Record::Removed(id) => {
+                catalogue.removed.insert(*id, decode(&record, bytes)?);
+            }
+            Record::Keyspace(prefix) => {
+                catalogue.keyspaces.insert(prefix.clone(), decode::<Keyspace>(&record, bytes)?);
+            }
+            Record::Partition(number) => {
+                partitions.insert(*number, decode(&record, bytes)?);
+            }
+        }
+    }
+    if partitions.keys().copied().ne(0..partitions.len() as u32) {
+        return Err(Unreadable("the catalogue's partitions are not numbered without gaps".into()));
+    }
+    catalogue.partitions = partitions.into_values().collect();
+    Ok(catalogue)
+}

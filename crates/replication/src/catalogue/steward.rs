@@ -1,0 +1,113 @@
+//! What is to be changed next: decided by the node that leads the catalogue, again and again, from nothing but the catalogue
+//! and who shows signs of life. So it does not matter who leads it, or how often that changes.
+
+use std::time::Duration;
+
+use super::{Catalogue, Change, MemberState, Report, plan};
+use crate::NodeId;
+
+/// A node that was given up for being silent is taken back when it has been heard of this lately.
+const HEARD_LATELY: Duration = Duration::from_secs(2);
+
+/// What the steward looks at.
+pub struct Situation<'a> {
+    /// The catalogue as it is, with everything that is committed.
+    pub catalogue: &'a Catalogue,
+    /// For how long nothing was heard of a node.
+    pub silent_for: &'a dyn Fn(NodeId) -> Duration,
+    /// What leaders of partitions say that has not been looked at.
+    pub reports: &'a [Report],
+}
+
+/// Decides what is to be changed next.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Steward;
+
+impl Steward {
+    /// The next change, if there is anything to change.
+    pub fn next(&self, situation: &Situation<'_>) -> Option<Change> {
+        let Situation { catalogue, reports, .. } = situation;
+        let news = |change: &Change| matches!(change.apply(catalogue), Ok((_, touched)) if !touched.is_empty());
+        let settled = reports.iter().map(|report| Change::Settle(report.clone())).find(news);
+        settled
+            .or_else(|| next_state(situation))
+            .or_else(|| next_voters(catalogue))
+            .or_else(|| next_removal(catalogue))
+            .or_else(|| next_place(catalogue))
+            .filter(news)
+    }
+}
+
+/// Nodes that fell silent, and those that are back.
+fn next_state(situation: &Situation<'_>) -> Option<Change> {
+    let Situation { catalogue, silent_for, .. } = situation;
+    let in_state = |state: MemberState| {
+        catalogue.members.iter().filter(move |(_, member)| member.state == state).map(|(id, _)| *id)
+    };
+    let back = in_state(MemberState::Silent).find(|&node| silent_for(node) < HEARD_LATELY);
+    if let Some(node) = back {
+        return Some(Change::State { node, state: MemberState::Active });
+    }
+    let limit = Duration::from_millis(catalogue.settings.replace_after_ms);
+    if limit.is_zero() {
+        return None;
+    }
+    // Others have to be there to take its partitions, and most nodes have to be heard: else it is we who are cut off.
+    let there = in_state(MemberState::Active).filter(|&node| silent_for(node) < HEARD_LATELY).count();
+    let enough = there >= catalogue.settings.replication_factor as usize && there * 2 > catalogue.members.len();
+    let node = in_state(MemberState::Active).filter(|&node| silent_for(node) >= limit);
+    let node = node.max_by_key(|&node| silent_for(node)).filter(|_| enough)?;
+    Some(Change::State { node, state: MemberState::Silent })
+}
+
+fn next_voters(catalogue: &Catalogue) -> Option<Change> {
+    let voters = plan::catalogue_voters(catalogue);
+    let mut present = catalogue.voters.clone();
+    present.sort_unstable();
+    (present != voters).then_some(Change::Voters(voters))
+}
+
+/// Members that were told to leave and have nothing left.
+fn next_removal(catalogue: &Catalogue) -> Option<Change> {
+    let leaving = catalogue.members.iter().filter(|(_, member)| member.state == MemberState::Leaving);
+    let node = leaving
+        .map(|(id, _)| *id)
+        .find(|&node| !catalogue.holds_anything(node) && !catalogue.voters.contains(&node))?;
+    Some(Change::Remove { node })
+}
+
+/// The next partition that is not where it ought to be: those first that have lost a copy, and those that need not be moved
+/// but only led by another.
+fn next_place(catalogue: &Catalogue) -> Option<Change> {
+    let planned = plan::plan(catalogue);
+    let moving = catalogue.moves();
+    let able = |node: &NodeId| {
+        catalogue.members.get(node).is_some_and(|member| member.state == MemberState::Active)
+    };
+    let sorted = |nodes: &[NodeId]| {
+        let mut nodes = nodes.to_vec();
+        nodes.sort_unstable();
+        nodes
+    };
+    let mut best: Option<(u8, Change)> = None;
+    for (record, (to, number)) in catalogue.partitions.iter().zip(planned.into_iter().zip(0..)) {
+        if record.wanted() == to {
+            continue;
+        }
+        let stays = sorted(record.wanted()) == sorted(&to);
+        let urgency = match (stays, record.wanted().iter().all(able)) {
+            (true, _) => 0,
+            (false, false) => 1,
+            (false, true) => 2,
+        };
+        // One that is on its way already, or stays where it is, does not count as one more.
+        let is_more = record.moving_to.is_empty() && !stays;
+        if is_more && moving >= catalogue.settings.moves_at_once as usize {
+            continue;
+        }
+        if best.as_ref().is_none_or(|(least, _)| urgency < *least) {
+            best = Some((urgency, Change::Place { partition: crate::PartitionId(number), to }));
+        }
+    }
+    best.map(|(_, change)| change)
+}

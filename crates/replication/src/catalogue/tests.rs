@@ -1,0 +1,378 @@
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use data::{Stamp, Table, View};
+use proptest::prelude::*;
+
+use super::*;
+use crate::contract::Call;
+use crate::random::Random;
+
+fn member(number: u64, zone: u64, weight: u32) -> (NodeId, Member) {
+    let member = Member {
+        name: format!("n{number:03}"),
+        client: format!("10.0.0.{number}:7000"),
+        peer: format!("10.0.0.{number}:17000"),
+        zone: format!("z{zone}"),
+        weight,
+        state: MemberState::Active,
+        format: number,
+    };
+    (NodeId(number), member)
+}
+
+fn settings(replication_factor: u32) -> Settings {
+    Settings { replication_factor, replace_after_ms: 1000, moves_at_once: 2 }
+}
+
+fn genesis(members: impl IntoIterator<Item = (NodeId, Member)>, partitions: u32, copies: u32) -> Catalogue {
+    Catalogue::genesis(members.into_iter().collect(), partitions, settings(copies))
+}
+
+fn changed(catalogue: &Catalogue, change: &Change) -> Catalogue {
+    match change.apply(catalogue) {
+        Ok((after, touched)) => {
+            assert!(!touched.is_empty(), "{change:?} changes nothing");
+            assert_eq!(after.epoch, catalogue.epoch + 1);
+            after
+        }
+        Err(Refusal(text)) => panic!("{change:?} is refused: {text}"),
+    }
+}
+
+/// Lets the steward do all that is to do, with every move done at once. Returns how many replicas were moved.
+fn run(catalogue: &mut Catalogue, silent: &BTreeSet<NodeId>) -> usize {
+    let silent_for =
+        |node: NodeId| if silent.contains(&node) { Duration::from_secs(5) } else { Duration::ZERO };
+    let (mut moved, mut index) = (0, catalogue.epoch * 1000);
+    for _ in 0..100_000 {
+        let reports: Vec<Report> = (0u32..)
+            .zip(&catalogue.partitions)
+            .filter(|(_, record)| !record.moving_to.is_empty())
+            .map(|(partition, record)| {
+                let mut voters = record.moving_to.clone();
+                voters.sort_unstable();
+                index += 1;
+                Report { partition: PartitionId(partition), index, voters }
+            })
+            .collect();
+        let situation = Situation { catalogue, silent_for: &silent_for, reports: &reports };
+        let Some(change) = Steward.next(&situation) else {
+            assert_eq!(catalogue.moves(), 0);
+            return moved;
+        };
+        if let Change::Settle(report) = &change {
+            let record = &catalogue.partitions[report.partition.0 as usize];
+            moved += report.voters.iter().filter(|voter| !record.replicas.contains(voter)).count();
+        }
+        *catalogue = changed(catalogue, &change);
+        whole(catalogue);
+    }
+    panic!("the steward finds no end");
+}
+
+/// What holds at every moment.
+fn whole(catalogue: &Catalogue) {
+    let mut next = 0u32;
+    for record in &catalogue.partitions {
+        assert_eq!(u32::from(record.first_slot), next, "slots without a gap");
+        next = u32::from(record.last_slot) + 1;
+        let copies = catalogue.settings.replication_factor as usize;
+        assert!(record.replicas.len() >= copies.min(catalogue.members.len()), "{record:?}");
+    }
+    assert_eq!(next, 16384);
+    assert!(!catalogue.voters.is_empty() && catalogue.voters.len() <= CATALOGUE_VOTERS);
+}
+
+/// The nodes that ought to hold partitions.
+fn able(catalogue: &Catalogue) -> Vec<(NodeId, &Member)> {
+    let active = |member: &Member| member.state == MemberState::Active && member.weight > 0;
+    let able = catalogue.members.iter().filter(|(_, member)| active(member));
+    able.map(|(id, member)| (*id, member)).collect()
+}
+
+fn replicas(catalogue: &Catalogue, node: NodeId) -> usize {
+    catalogue.partitions.iter().filter(|record| record.replicas.contains(&node)).count()
+}
+
+fn leaderships(catalogue: &Catalogue, node: NodeId) -> usize {
+    catalogue.partitions.iter().filter(|record| record.replicas[0] == node).count()
+}
+
+/// What holds once the steward has nothing left to do. Balance is only asked for where zones do not forbid it.
+fn settled(catalogue: &Catalogue) {
+    let nodes = able(catalogue);
+    let copies = (catalogue.settings.replication_factor as usize).min(nodes.len());
+    let zones: BTreeSet<&str> = nodes.iter().map(|(_, member)| member.zone.as_str()).collect();
+    let sizes = |zone: &str| nodes.iter().filter(|(_, member)| member.zone == zone).count();
+    for record in &catalogue.partitions {
+        assert_eq!(record.replicas.len(), copies);
+        assert!(record.replicas.iter().all(|node| nodes.iter().any(|(id, _)| id == node)), "on an able node");
+        let used: Vec<&str> = record.replicas.iter().map(|id| catalogue.members[id].zone.as_str()).collect();
+        let distinct: BTreeSet<&str> = used.iter().copied().collect();
+        assert_eq!(distinct.len(), copies.min(zones.len()), "as many zones as possible: {used:?}");
+    }
+    for zone in &zones {
+        let within: Vec<&(NodeId, &Member)> = nodes.iter().filter(|(_, member)| member.zone == *zone).collect();
+        let per_unit = |(id, member): &(NodeId, &Member)| {
+            (replicas(catalogue, *id) as f64, f64::from(member.weight))
+        };
+        for a in &within {
+            for b in &within {
+                let ((held_a, weight_a), (held_b, weight_b)) = (per_unit(a), per_unit(b));
+                let full = held_a.max(held_b) as usize >= catalogue.partitions.len();
+                let difference = (held_a / weight_a - held_b / weight_b).abs();
+                let slack = 1.0 / weight_a + 1.0 / weight_b;
+                assert!(full || difference <= slack, "{held_a}/{weight_a} and {held_b}/{weight_b} in one zone");
+                if weight_a == weight_b && !full {
+                    assert!((held_a - held_b).abs() <= 1.0, "{held_a} and {held_b} in one zone");
+                }
+            }
+        }
+        assert!(sizes(zone) > 0);
+    }
+    if nodes.iter().all(|(_, member)| member.weight == nodes[0].1.weight) {
+        let leads: Vec<usize> = nodes.iter().map(|(id, _)| leaderships(catalogue, *id)).collect();
+        let (least, most) = (leads.iter().min().unwrap(), leads.iter().max().unwrap());
+        // Whoever is crowded into a zone may not hold enough to lead as much as others.
+        let all_hold_enough = nodes.iter().all(|(id, _)| replicas(catalogue, *id) > *most);
+        assert!(most - least <= 1 || !all_hold_enough, "leaderships {leads:?}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+
+    #[test]
+    fn partitions_are_whole_balanced_and_spread_whatever_joins_and_leaves(
+        seed in any::<u64>(),
+        partitions in 1u32..80,
+        copies in 1u32..6,
+        zones in 1u64..6,
+        weighted in any::<bool>(),
+    ) {
+        let mut random = Random::new(seed);
+        let mut number = 0;
+        let mut draw = |random: &mut Random| {
+            number += 1;
+            let weight = if weighted { 1 + random.below(4) as u32 } else { 1 };
+            member(number, random.below(zones), weight)
+        };
+        let founders: Vec<_> = (0..u64::from(copies) + random.below(4)).map(|_| draw(&mut random)).collect();
+        let mut catalogue = genesis(founders, partitions, copies);
+        whole(&catalogue);
+        prop_assert_eq!(run(&mut catalogue, &BTreeSet::new()), 0, "the first placement is settled");
+        settled(&catalogue);
+        let mut silent = BTreeSet::new();
+        for _ in 0..12 {
+            let ids: Vec<NodeId> = catalogue.members.keys().copied().collect();
+            let node = ids[random.below(ids.len() as u64) as usize];
+            let change = match random.below(6) {
+                0 | 1 => {
+                    let (node, member) = draw(&mut random);
+                    Change::Join { node, member, replaces: None }
+                }
+                2 => Change::State { node, state: MemberState::Leaving },
+                3 => Change::State { node, state: MemberState::Draining },
+                4 => {
+                    let (new, member) = draw(&mut random);
+                    silent.remove(&node);
+                    Change::Join { node: new, member, replaces: Some(node) }
+                }
+                _ => {
+                    silent = if silent.is_empty() { BTreeSet::from([node]) } else { BTreeSet::new() };
+                    run(&mut catalogue, &silent);
+                    continue;
+                }
+            };
+            // What would leave too few nodes is refused, and then nothing is changed.
+            if let Ok((after, touched)) = change.apply(&catalogue) && !touched.is_empty() {
+                catalogue = after;
+                whole(&catalogue);
+                run(&mut catalogue, &silent);
+            }
+        }
+        run(&mut catalogue, &BTreeSet::new());
+        settled(&catalogue);
+    }
+
+    #[test]
+    fn no_more_is_moved_than_one_of_equal_nodes_takes_or_leaves(
+        nodes in 3u64..14,
+        partitions in 3u32..300,
+        zoned in any::<bool>(),
+    ) {
+        let zone = |number: u64| if zoned { number } else { 0 };
+        let members = (1..=nodes).map(|number| member(number, zone(number), 1));
+        let mut catalogue = genesis(members, partitions, 3);
+        settled(&catalogue);
+        let total = partitions as usize * 3;
+        let (node, newcomer) = member(nodes + 1, zone(nodes + 1), 1);
+        catalogue = changed(&catalogue, &Change::Join { node, member: newcomer, replaces: None });
+        let moved = run(&mut catalogue, &BTreeSet::new());
+        settled(&catalogue);
+        prop_assert!(moved <= total / (nodes as usize + 1) + 1, "{} of {} moved to one of {}", moved, total, nodes + 1);
+        let before = replicas(&catalogue, NodeId(1));
+        catalogue = changed(&catalogue, &Change::State { node: NodeId(1), state: MemberState::Leaving });
+        let moved = run(&mut catalogue, &BTreeSet::new());
+        settled(&catalogue);
+        prop_assert!(moved <= before + 1, "{} moved off a node with {}", moved, before);
+        prop_assert!(!catalogue.members.contains_key(&NodeId(1)) && catalogue.removed.contains_key(&NodeId(1)));
+    }
+}
+
+#[test]
+fn the_first_placement_goes_round_and_leaders_are_balanced() {
+    let catalogue = genesis((1..=3).map(|number| member(number, 0, 1)), 12, 3);
+    assert_eq!(catalogue.voters, [NodeId(1), NodeId(2), NodeId(3)]);
+    assert!((1..=3).all(|node| leaderships(&catalogue, NodeId(node)) == 4));
+    assert_eq!(catalogue.partitions[1].replicas, [NodeId(2), NodeId(3), NodeId(1)]);
+}
+
+/// Applies what a change's call says to a table, as the leader of the catalogue does.
+fn commit(table: &mut Table, call: Call) -> bool {
+    let Call::Transaction { commands, watches } = call else { panic!("{call:?}") };
+    let stamp = Stamp { time_ms: 5, logical: 0, origin: 1, sequence: 1, seed: 1 };
+    let view = View { table, pending: None, now_ms: 5 };
+    let prepared = data::prepare_transaction(&commands, &watches, &view, &stamp);
+    match prepared.mutation {
+        Some(mutation) => table.apply(&mutation).map(|()| true).unwrap(),
+        None => false,
+    }
+}
+
+#[test]
+fn a_change_is_a_transaction_on_the_records_that_holds_for_one_catalogue_only() {
+    let first = genesis((1..=4).map(|number| member(number, number, 1)), 8, 3);
+    let mut table = Table::new();
+    assert_eq!(record::epoch_of(&table), Ok(0));
+    let found = Change::Found(Box::new(first.clone()));
+    assert!(commit(&mut table, found.call(&Catalogue::default()).unwrap().unwrap()));
+    assert_eq!(record::load(&table), Ok(first.clone()));
+    assert!(found.call(&first).is_err(), "only once");
+    let weight = |weight| Change::Weight { node: NodeId(2), weight };
+    let (one, other) = (weight(5).call(&first).unwrap().unwrap(), weight(6).call(&first).unwrap().unwrap());
+    assert!(commit(&mut table, one));
+    assert!(!commit(&mut table, other), "made up for a catalogue that is no more");
+    let second = record::load(&table).unwrap();
+    assert_eq!((second.epoch, second.members[&NodeId(2)].weight), (2, 5));
+    assert_eq!(record::epoch_of(&table), Ok(2));
+    assert!(weight(5).call(&second).unwrap().is_none(), "it is so already");
+    let drop = Change::DropKeyspace { prefix: "x:".into() };
+    let create = Change::CreateKeyspace { prefix: "x:".into(), policy: Policy::Raft };
+    assert!(commit(&mut table, create.call(&second).unwrap().unwrap()));
+    let third = record::load(&table).unwrap();
+    assert!(commit(&mut table, drop.call(&third).unwrap().unwrap()));
+    assert_eq!(record::load(&table).unwrap().keyspaces.len(), 1);
+}
+
+#[test]
+fn a_node_that_was_removed_or_lost_its_disk_is_not_let_in_again() {
+    let mut catalogue = genesis((1..=3).map(|number| member(number, 0, 1)), 6, 3);
+    let (old, mut again) = member(2, 0, 1);
+    again.format = 77;
+    let wiped = Change::Join { node: old, member: again.clone(), replaces: None };
+    assert!(wiped.apply(&catalogue).unwrap_err().0.contains("its disk was replaced or emptied"));
+    let taken = Change::Join { node: NodeId(9), member: again.clone(), replaces: None };
+    assert!(taken.apply(&catalogue).unwrap_err().0.contains("the name 'n002'"));
+    let stands_in = Change::Join { node: NodeId(9), member: again.clone(), replaces: Some(old) };
+    catalogue = changed(&catalogue, &stands_in);
+    assert!(catalogue.partitions.iter().all(|record| record.moving_to.contains(&NodeId(9))));
+    assert_eq!(catalogue.voters, [NodeId(1), NodeId(9), NodeId(3)]);
+    let back = Change::Join { node: old, member: again, replaces: None };
+    assert!(back.apply(&catalogue).unwrap_err().0.contains("was removed or replaced"));
+    run(&mut catalogue, &BTreeSet::new());
+    settled(&catalogue);
+}
+
+#[test]
+fn too_few_nodes_are_never_left() {
+    let catalogue = genesis((1..=3).map(|number| member(number, 0, 1)), 6, 3);
+    let node = NodeId(1);
+    for change in [
+        Change::State { node, state: MemberState::Leaving },
+        Change::State { node, state: MemberState::Draining },
+        Change::Weight { node, weight: 0 },
+        Change::Settings(settings(4)),
+    ] {
+        let refusal = change.apply(&catalogue).unwrap_err();
+        assert!(refusal.0.contains("add a node first"), "{change:?}: {refusal:?}");
+    }
+    assert!(Change::Remove { node }.apply(&catalogue).unwrap_err().0.contains("votes on the catalogue"));
+}
+
+#[test]
+fn what_a_leader_reports_late_or_twice_changes_nothing() {
+    let mut catalogue = genesis((1..=4).map(|number| member(number, 0, 1)), 1, 3);
+    let record = |catalogue: &Catalogue| catalogue.partitions[0].clone();
+    let before = record(&catalogue);
+    let ids = |numbers: &[u64]| numbers.iter().map(|number| NodeId(*number)).collect::<Vec<_>>();
+    assert_eq!(before.replicas, ids(&[1, 2, 3]));
+    let to = ids(&[4, 2, 1]);
+    catalogue = changed(&catalogue, &Change::Place { partition: PartitionId(0), to: to.clone() });
+    assert_eq!((record(&catalogue).wanted(), &record(&catalogue).replicas), (&to[..], &before.replicas));
+    let settle = |index, voters: &[u64]| {
+        Change::Settle(Report { partition: PartitionId(0), index, voters: ids(voters) })
+    };
+    catalogue = changed(&catalogue, &settle(40, &[1, 2, 4]));
+    assert_eq!(record(&catalogue).replicas, to, "in the order of preference");
+    assert_eq!((record(&catalogue).settled_at, record(&catalogue).moving_to.len()), (40, 0));
+    for late in [settle(40, &[1, 2, 4]), settle(39, &[1, 2, 3])] {
+        assert!(late.apply(&catalogue).unwrap().1.is_empty());
+    }
+    catalogue = changed(&catalogue, &settle(50, &[1, 3, 4]));
+    assert_eq!(record(&catalogue).replicas, ids(&[4, 1, 3]), "it is so, whoever wanted it");
+}
+
+#[test]
+fn a_key_belongs_to_the_keyspace_of_the_longest_prefix() {
+    let mut catalogue = genesis((1..=3).map(|number| member(number, 0, 1)), 1, 3);
+    for prefix in ["a", "a:b", "a:b:c", "a:z", "b", "a:b:", "\u{ff}"] {
+        catalogue.keyspaces.insert(Bytes::from_static(prefix.as_bytes()), Keyspace::default());
+    }
+    let mut random = Random::new(3);
+    for _ in 0..20_000 {
+        let alphabet = b"a:bcz\xff\xc3\xbf";
+        let key: Vec<u8> =
+            (0..random.below(7)).map(|_| alphabet[random.below(alphabet.len() as u64) as usize]).collect();
+        let longest = catalogue.keyspaces.keys().filter(|prefix| key.starts_with(prefix)).max_by_key(|prefix| prefix.len());
+        assert_eq!(catalogue.keyspace_of(&key).map(|(prefix, _)| prefix), longest, "{key:?}");
+    }
+    assert_eq!(Catalogue::default().keyspace_of(b"k"), None);
+}
+
+#[test]
+fn records_have_their_keys_and_only_those() {
+    let mut catalogue = genesis((1..=2).map(|number| member(number, 0, 1)), 2, 1);
+    catalogue.removed.insert(NodeId(u64::MAX), "gone".into());
+    catalogue.keyspaces.insert(Bytes::from_static(b"a/\r\n\0b"), Keyspace::default());
+    for record in Record::all(&catalogue) {
+        assert_eq!(Record::of_key(&record.key()), Some(record));
+    }
+    for key in ["", "x", "epoch/", "member/1", "member/000000000000000G", "partition/000000001", "nothing/1"] {
+        assert_eq!(Record::of_key(key.as_bytes()), None, "{key}");
+    }
+}
+
+/// Bytes that are on disks by now: a change of format adds a version and keeps these.
+#[test]
+fn version_1_of_the_records() {
+    let mut catalogue = genesis([member(1, 2, 3)], 1, 1);
+    catalogue.partitions[0].settled_at = 300;
+    catalogue.partitions[0].moving_to = vec![NodeId(9)];
+    catalogue.removed.insert(NodeId(7), "old".into());
+    let hexadecimal = |record: Record| {
+        let value = record.value(&catalogue).unwrap();
+        value.iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+    };
+    assert_eq!(hexadecimal(Record::Epoch), "0101");
+    assert_eq!(hexadecimal(Record::Settings), "0101e80702");
+    assert_eq!(hexadecimal(Record::Voters), "010101");
+    assert_eq!(
+        hexadecimal(Record::Member(NodeId(1))),
+        "01046e3030310d31302e302e302e313a373030300e31302e302e302e313a3137303030027a32030001"
+    );
+    assert_eq!(hexadecimal(Record::Removed(NodeId(7))), "01036f6c64");
+    assert_eq!(hexadecimal(Record::Keyspace(Bytes::new())), "010000");
+    assert_eq!(hexadecimal(Record::Partition(0)), "0100ff7f0101ac020109");
+}
