@@ -22,6 +22,7 @@ use bytes::Bytes;
 use data::{Command, Watch};
 use resp::Value;
 
+use crate::catalogue::{Catalogue, Change};
 use crate::ordered::raft::Entry;
 use crate::time::Time;
 use crate::wire::Message;
@@ -163,6 +164,8 @@ pub enum SnapshotWrite {
     Finish { partition: PartitionId, snapshot: u64, sequence: u64, meta: Bytes },
     /// Throw the unfinished file away.
     Abort { partition: PartitionId, snapshot: u64 },
+    /// Throw all files of the partition away, finished or not: it was given up, and its log is empty (durably so).
+    Discard { partition: PartitionId },
 }
 
 impl SnapshotWrite {
@@ -172,6 +175,7 @@ impl SnapshotWrite {
             SnapshotWrite::Chunk { partition, snapshot, .. }
             | SnapshotWrite::Finish { partition, snapshot, .. }
             | SnapshotWrite::Abort { partition, snapshot } => (partition, snapshot),
+            SnapshotWrite::Discard { partition } => (partition, u64::MAX),
         }
     }
 }
@@ -202,6 +206,14 @@ pub enum Event {
     SnapshotInstalled { partition: PartitionId, index: u64 },
     /// A snapshot of our own became durable and the log before it was dropped.
     SnapshotTaken { partition: PartitionId, index: u64 },
+    /// The catalogue is another one now, as far as known here.
+    Catalogue(Arc<Catalogue>),
+    /// This node leads the catalogue and asks for this change of it.
+    Steered(Box<Change>),
+    /// A replica of the partition is here from now on, empty at first.
+    Opened { partition: PartitionId },
+    /// The partition is no longer held here.
+    GivenUp { partition: PartitionId },
 }
 
 /// The part that a replica plays.

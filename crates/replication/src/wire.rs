@@ -47,6 +47,8 @@ pub enum Message {
     SnapshotAck(SnapshotAck),
     /// The sender's state of a partition has this digest at this index: does the receiver's?
     Digest { partition: PartitionId, index: u64, digest: u128 },
+    /// What the leader of a partition has to tell the catalogue.
+    Members(crate::catalogue::Report),
     /// A node without data asks the leaders to let it take the place of `old` ([`crate::contract::Admin::Replace`]).
     Rebuild { partition: PartitionId, old: crate::NodeId },
 }
@@ -98,6 +100,7 @@ mod tag {
     pub const SNAPSHOT_ACK: u8 = 7;
     pub const REBUILD: u8 = 8;
     pub const DIGEST: u8 = 9;
+    pub const MEMBERS: u8 = 10;
 }
 
 /// Appends the bytes of `message` to `out` (no length in front; the frame has it).
@@ -154,6 +157,12 @@ pub fn encode(message: &Message, out: &mut BytesMut) {
             put_number(out, u64::from(partition.0));
             put_number(out, *index);
             out.put_u128_le(*digest);
+        }
+        Message::Members(report) => {
+            out.put_u8(tag::MEMBERS);
+            put_number(out, u64::from(report.partition.0));
+            put_number(out, report.index);
+            consensus::put_nodes(out, &report.voters);
         }
         Message::Rebuild { partition, old } => {
             out.put_u8(tag::REBUILD);
@@ -217,6 +226,11 @@ pub fn decode(bytes: Bytes) -> Result<Message, Malformed> {
             index: reader.number()?,
             digest: reader.long_word()?,
         },
+        tag::MEMBERS => Message::Members(crate::catalogue::Report {
+            partition: reader.partition()?,
+            index: reader.number()?,
+            voters: consensus::nodes(&mut reader)?,
+        }),
         tag::REBUILD => Message::Rebuild { partition: reader.partition()?, old: reader.node()? },
         _ => return Err(Malformed("a kind of message that is not known")),
     };

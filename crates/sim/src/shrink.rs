@@ -191,6 +191,7 @@ fn round(time: TrueTime) -> TrueTime {
 impl Scenario {
     fn take_nodes(&mut self, nodes: usize) {
         self.nodes = nodes;
+        self.founders = self.founders.min(nodes);
         self.sync_time.truncate(nodes);
         self.replication_factor = self.replication_factor.min(nodes);
         for planned in &mut self.faults {

@@ -197,6 +197,11 @@ impl<D: Disk> Journal<D> {
                 self.snapshots.abort(partition.0, snapshot);
                 return Ok(None);
             }
+            SnapshotWrite::Discard { partition } => {
+                self.snapshots.abort_all(partition.0);
+                self.snapshots.remove(partition.0).map_err(SnapshotError::Failed)?;
+                return Ok(None);
+            }
         };
         Ok(written.then_some(Input::SnapshotWritten { partition, snapshot, sequence }))
     }

@@ -176,6 +176,7 @@ impl Change {
                     return refuse("who votes on the catalogue has to be a member");
                 }
                 catalogue.voters.clone_from(voters);
+                catalogue.voters.sort_unstable();
                 touched.insert(Record::Voters);
                 Ok(())
             }
@@ -295,6 +296,7 @@ fn join(
         }
         if catalogue.voters.contains(&old) {
             catalogue.voters.iter_mut().filter(|voter| **voter == old).for_each(|voter| *voter = node);
+            catalogue.voters.sort_unstable();
             touched.insert(Record::Voters);
         }
     }

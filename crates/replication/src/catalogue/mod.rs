@@ -31,7 +31,7 @@ use serde::{Deserialize, Serialize};
 
 pub use change::{Change, Refusal};
 pub use keyspace::{Keyspace, Policy, StrategyKind};
-pub use record::{Record, Unreadable};
+pub use record::{Record, Unreadable, epoch_of, load};
 pub use steward::{Situation, Steward};
 
 use crate::placement::PartitionPlacement;

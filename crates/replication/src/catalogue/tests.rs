@@ -278,7 +278,7 @@ fn a_node_that_was_removed_or_lost_its_disk_is_not_let_in_again() {
     let stands_in = Change::Join { node: NodeId(9), member: again.clone(), replaces: Some(old) };
     catalogue = changed(&catalogue, &stands_in);
     assert!(catalogue.partitions.iter().all(|record| record.moving_to.contains(&NodeId(9))));
-    assert_eq!(catalogue.voters, [NodeId(1), NodeId(9), NodeId(3)]);
+    assert_eq!(catalogue.voters, [NodeId(1), NodeId(3), NodeId(9)]);
     let back = Change::Join { node: old, member: again, replaces: None };
     assert!(back.apply(&catalogue).unwrap_err().0.contains("was removed or replaced"));
     run(&mut catalogue, &BTreeSet::new());

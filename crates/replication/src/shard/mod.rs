@@ -10,6 +10,7 @@
 pub(crate) mod call;
 mod forward;
 mod gather;
+mod governed;
 pub(crate) mod outbox;
 mod peers;
 mod strategy;
@@ -21,6 +22,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use data::Table;
 
+use crate::catalogue::{CATALOGUE, Catalogue};
 use crate::contract::{Input, Output, Reply, Request};
 use crate::ordered::raft;
 use crate::time::{Now, Time};
@@ -29,6 +31,7 @@ use crate::{NodeId, PartitionId, Placement};
 
 use self::forward::Forwards;
 use self::gather::Gather;
+use self::governed::{Governed, place_of};
 use self::outbox::{Gate, Outbox, Requester, Work};
 use self::peers::{Heard, Peers};
 use self::strategy::Strategy;
@@ -47,6 +50,8 @@ pub struct Options {
     pub node: NodeId,
     /// The number of this shard among those of its node.
     pub lane: u8,
+    /// How many shards the node has: partitions go round them by number.
+    pub lanes: u8,
     /// Drawn anew at each start of the process; the same for all its shards.
     pub incarnation: u64,
     /// Seed for everything that is left to chance.
@@ -69,6 +74,8 @@ pub struct Options {
     pub replaces: Option<NodeId>,
     /// Tell every applied entry (for the simulator's oracles).
     pub announce_applied: bool,
+    /// The catalogue that the cluster begins with, if this node is one of its founders.
+    pub founding: Option<Arc<Catalogue>>,
 }
 
 impl Options {
@@ -77,6 +84,7 @@ impl Options {
         Options {
             node,
             lane: 0,
+            lanes: 1,
             incarnation,
             seed,
             raft: raft::Options::default(),
@@ -87,8 +95,19 @@ impl Options {
             gather: Duration::from_millis(2),
             replaces: None,
             announce_applied: false,
+            founding: None,
         }
     }
+
+    /// Is a partition this shard's, among those of the node?
+    pub fn owns(&self, partition: PartitionId) -> bool {
+        lane_of(partition, self.lanes) == self.lane
+    }
+}
+
+/// The shard of a node that holds a partition, if it is held there.
+pub fn lane_of(partition: PartitionId, lanes: u8) -> u8 {
+    (partition.0 % u32::from(lanes.max(1))) as u8
 }
 
 /// A partition as storage found it at start.
@@ -120,6 +139,12 @@ impl Recovered {
             entries: Vec::new(),
         }
     }
+
+    /// Is nothing left of it but what a replica that was given up had promised?
+    pub fn is_given_up(&self) -> bool {
+        let newcomer = |state: &Bytes| raft::HardState::decode(state).is_some_and(|state| state.newcomer);
+        self.state.as_ref().is_some_and(newcomer) && self.snapshot.is_none() && self.entries.is_empty()
+    }
 }
 
 /// The partitions of one worker.
@@ -141,6 +166,8 @@ pub struct Shard {
     next_sweep: Time,
     next_rebuild: Time,
     next_hand_over: Time,
+    governed: Governed,
+    disk_full: bool,
 }
 
 /// A look at one partition, for `INFO`, `CLUSTER` and `ctl status`.
@@ -181,8 +208,10 @@ pub struct PartitionStatus {
 }
 
 impl Shard {
-    /// A shard that holds a replica of each of `partitions`, starting from what storage found (a partition that is not
-    /// in `recovered` is new here).
+    /// A shard that holds a replica of each of `partitions`, starting from what storage found. A partition that is not in
+    /// `recovered` begins with the members that `placement` says; so this is for founders at their first start. What was
+    /// recovered and is not among `partitions` are the promises of replicas that were given up ([`Recovered::is_given_up`]).
+    /// With [`CATALOGUE`](crate::catalogue::CATALOGUE) among them, other partitions come and go as it says.
     pub fn new(
         options: Options,
         placement: Arc<Placement>,
@@ -195,8 +224,8 @@ impl Shard {
         let mut replicas = BTreeMap::new();
         for partition in partitions {
             let found = recovered.remove(&partition).unwrap_or_else(|| Recovered::nothing(partition));
-            let place = placement.get(partition);
-            replicas.insert(partition, Strategy::start(options.clone(), found, place, now));
+            let place = place_of(&placement, partition);
+            replicas.insert(partition, Strategy::start(options.clone(), found, place.as_ref(), now));
         }
         let alive_interval = options.raft.heartbeat_interval * 2;
         let peers = Peers::new(alive_interval, options.raft.election_timeout * 2, now.time);
@@ -217,19 +246,25 @@ impl Shard {
             next_sweep: Time::NEVER,
             next_rebuild,
             next_hand_over: Time::NEVER,
+            governed: Governed::new(recovered),
+            disk_full: false,
         };
-        shard.set_placement(placement, now);
+        shard.meet(&placement, now);
+        for (&partition, replica) in &mut shard.replicas {
+            replica.set_placement(place_of(&placement, partition).as_ref(), false);
+        }
         shard
     }
 
-    fn set_placement(&mut self, placement: Arc<Placement>, now: Now) {
+    /// The other nodes, as a placement names them.
+    fn meet(&mut self, placement: &Placement, now: Now) {
         let node = self.options.node;
-        let nodes = placement.partitions.iter().flat_map(|partition| partition.replicas.iter().copied());
-        self.peers.set(nodes.filter(|&other| other != node), now.time);
-        for (&partition, replica) in &mut self.replicas {
-            replica.set_placement(placement.get(partition));
+        if placement.members.is_empty() {
+            let nodes = placement.partitions.iter().flat_map(|partition| partition.replicas.iter().copied());
+            return self.peers.set(nodes.filter(|&other| other != node), now.time);
         }
-        self.placement = placement;
+        let others: Vec<NodeId> = placement.members.iter().copied().filter(|&other| other != node).collect();
+        self.peers.set_only(&others, now.time);
     }
 
     /// Takes one input. What comes of it is given out by [`Shard::finish`], except answers that need nothing more.
@@ -249,7 +284,10 @@ impl Shard {
             Input::SnapshotFailed { partition, snapshot } => {
                 self.with(partition, |replica, _| replica.snapshot_failed(snapshot));
             }
-            Input::Disk { full } => self.each(|replica, _| replica.set_disk_full(full)),
+            Input::Disk { full } => {
+                self.disk_full = full;
+                self.each(|replica, _| replica.set_disk_full(full));
+            }
             Input::PeerLost { node } => self.on_peer_lost(node, now),
             // One that was overtaken by a newer one is not taken.
             Input::Placement(placement) if placement.epoch < self.placement.epoch => {}
@@ -297,7 +335,7 @@ impl Shard {
             }
             return self.with(partition, |replica, outbox| replica.handle(work, now, outbox));
         }
-        if (partition.0 as usize) < self.placement.partitions.len() {
+        if place_of(&self.placement, partition).is_some() {
             let to = self.some_member(partition);
             return self.outbox.elsewhere.push((partition, work, to));
         }
@@ -315,7 +353,7 @@ impl Shard {
     /// A node that could serve a partition in which this one takes no part, as far as is known here.
     fn some_member(&self, partition: PartitionId) -> Option<NodeId> {
         let known = self.replicas.get(&partition).map(|replica| replica.membership().voters.clone());
-        let placed = self.placement.get(partition).map(|place| place.replicas.clone());
+        let placed = place_of(&self.placement, partition).map(|place| [place.replicas, place.moving_to].concat());
         let mut candidates: Vec<NodeId> = Vec::new();
         for node in self.forwards.hint(partition).into_iter().chain(known.into_iter().chain(placed).flatten())
         {
@@ -335,6 +373,9 @@ impl Shard {
 
     /// A request that the replica here could not serve: to the leader, if one is known.
     fn send_elsewhere(&mut self, partition: PartitionId, work: Work, leader: Option<NodeId>, now: Now) {
+        if work.requester == Requester::Nobody {
+            return;
+        }
         if let Requester::Remote { node, incarnation, sequence, generation } = work.requester {
             self.peers.send_back(node, incarnation, sequence, partition, generation);
             return forward::answer_not_leader(node, incarnation, sequence, leader, &mut self.outbox);
@@ -387,6 +428,7 @@ impl Shard {
             Message::Digest { partition, index, digest } => {
                 self.with(partition, |replica, outbox| replica.on_digest(from, index, digest, outbox));
             }
+            Message::Members(report) => self.on_report(report, now),
             Message::Rebuild { partition, old } => {
                 self.with(partition, |replica, outbox| replica.on_rebuild(from, old, now, outbox));
             }
@@ -433,6 +475,7 @@ impl Shard {
         for (partition, to, message) in released.messages {
             self.outbox.send_consensus(partition, to, message);
         }
+        self.discard_given_up(now);
     }
 
     /// Followers of a node that may be gone look for another leader soon.
@@ -482,6 +525,7 @@ impl Shard {
         if self.next_hand_over <= now.time {
             self.hand_over(now);
         }
+        self.steer(now);
     }
 
     /// A node that lost its disk asks the leaders of its partitions to take it in for the node that it was.
@@ -512,6 +556,7 @@ impl Shard {
         }
         for (requester, reply) in std::mem::take(&mut self.outbox.answers) {
             match requester {
+                Requester::Nobody => {}
                 Requester::Local(id) => outputs.push(Output::Reply { id, reply }),
                 Requester::Remote { node, incarnation, sequence, .. } => {
                     forward::answer(node, incarnation, sequence, &reply, &mut self.outbox);
@@ -523,6 +568,19 @@ impl Shard {
     /// Ends a batch of inputs: gives out what is to be sent and persisted for all of them.
     pub fn finish(&mut self, now: Now, outputs: &mut Vec<Output>) {
         let gathering = self.gather.begin(&self.replicas, &mut self.touched, now.time);
+        let may_differ = self.touched.contains(&CATALOGUE);
+        self.finish_touched(gathering, now);
+        if may_differ && self.read_catalogue(now) {
+            // Partitions came and went.
+            self.finish_touched(gathering, now);
+        }
+        self.tell_reports(now);
+        self.settle(now, outputs);
+        self.gate.flush(&mut self.outbox, outputs);
+        self.note_given_up();
+    }
+
+    fn finish_touched(&mut self, gathering: bool, now: Now) {
         for partition in std::mem::take(&mut self.touched) {
             let Some(replica) = self.replicas.get_mut(&partition) else { continue };
             replica.gather(gathering);
@@ -531,8 +589,6 @@ impl Shard {
             let at = replica.wake_at(now);
             self.set_timer(partition, at);
         }
-        self.settle(now, outputs);
-        self.gate.flush(&mut self.outbox, outputs);
     }
 
     /// Deadlines move away with every sign of life, so a timer is only ever moved to an earlier time: one that goes off
@@ -553,7 +609,8 @@ impl Shard {
     pub fn wake_at(&self) -> Time {
         let timer = self.timers.first().map_or(Time::NEVER, |&(at, _)| at);
         let own = self.peers.wake_at().min(self.forwards.wake_at()).min(self.gather.wake_at());
-        timer.min(own).min(self.next_sweep).min(self.next_rebuild).min(self.next_hand_over)
+        let governed = self.governed.wake_at();
+        timer.min(own).min(self.next_sweep).min(self.next_rebuild).min(self.next_hand_over).min(governed)
     }
 
     /// The state of each partition.

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use crate::catalogue::Report;
 use crate::contract::Call;
 use crate::contract::{Batch, Event, Output, Reply, RequestId, Write};
 use crate::ordered::raft;
@@ -16,6 +17,8 @@ pub(crate) enum Requester {
     Local(RequestId),
     /// Another node, which forwarded what one of its connections asked for.
     Remote { node: NodeId, incarnation: u64, sequence: u64, generation: u64 },
+    /// The shard itself, which looks at what came of it.
+    Nobody,
 }
 
 /// A request while this shard has it.
@@ -38,6 +41,8 @@ pub(crate) struct Outbox {
     pub answers: Vec<(Requester, Reply)>,
     /// Requests that this replica cannot serve and that have had no effect: to be tried at that node, or later.
     pub elsewhere: Vec<(PartitionId, Work, Option<NodeId>)>,
+    /// What leaders here have to tell the catalogue.
+    pub reports: Vec<Report>,
     /// Everything else, in order.
     pub outputs: Vec<Output>,
     consensus: BTreeMap<NodeId, Vec<(PartitionId, raft::Message)>>,
@@ -71,6 +76,13 @@ impl Outbox {
     ) {
         self.writes.append(writes);
         self.tokens.extend(token.map(|token| (partition, token)));
+    }
+
+    /// The replica of a partition is given up: nothing of it goes out any more.
+    pub fn forget(&mut self, partition: PartitionId) {
+        self.tokens.retain(|(of, _)| *of != partition);
+        self.gated_now.retain(|(of, ..)| *of != partition);
+        self.consensus.values_mut().for_each(|messages| messages.retain(|(of, _)| *of != partition));
     }
 
     /// A message that claims durability of what `partition` has persisted so far.
@@ -116,6 +128,24 @@ impl Gate {
             }
         }
         released
+    }
+
+    /// The last batch that was given out.
+    pub fn last_number(&self) -> u64 {
+        self.last_number
+    }
+
+    /// All batches up to this one are durable.
+    pub fn persisted_number(&self) -> u64 {
+        self.persisted
+    }
+
+    /// The replica of a partition is given up: a later one must not take what becomes durable for its own.
+    pub fn forget(&mut self, partition: PartitionId) {
+        for waiting in &mut self.waiting {
+            waiting.tokens.retain(|(of, _)| *of != partition);
+            waiting.messages.retain(|(of, ..)| *of != partition);
+        }
     }
 
     /// Is anything on its way to the disk?

@@ -46,7 +46,18 @@ impl Peers {
         Peers { peers: BTreeMap::new(), alive_interval, dead_after, next_alive: now }
     }
 
-    /// These are the other nodes.
+    /// Only these are the other nodes, from now on.
+    pub fn set_only(&mut self, nodes: &[NodeId], now: Time) {
+        self.peers.retain(|node, _| nodes.contains(node));
+        self.set(nodes.iter().copied(), now);
+    }
+
+    /// For how long nothing was heard of `node`.
+    pub fn silent_for(&self, node: NodeId, now: Time) -> Duration {
+        self.peers.get(&node).map_or(Duration::ZERO, |peer| now.since(peer.heard_at))
+    }
+
+    /// These are other nodes.
     pub fn set(&mut self, nodes: impl Iterator<Item = NodeId>, now: Time) {
         for node in nodes {
             self.peers.entry(node).or_insert_with(|| Peer { heard_at: now, ..Peer::default() });

@@ -89,8 +89,28 @@ impl Strategy {
         each!(self, replica => replica.set_disk_full(full))
     }
 
-    pub fn set_placement(&mut self, placement: Option<&PartitionPlacement>) {
-        each!(self, replica => replica.set_placement(placement))
+    pub fn set_placement(&mut self, placement: Option<&PartitionPlacement>, governed: bool) {
+        each!(self, replica => replica.set_placement(placement, governed))
+    }
+
+    pub fn want_members(&mut self, voters: Vec<NodeId>, learners: Vec<NodeId>, now: Now, outbox: &mut Outbox) {
+        each!(self, replica => replica.want_members(voters, learners, now, outbox))
+    }
+
+    pub fn may_be_given_up(&self, placed: &PartitionPlacement) -> bool {
+        each!(self, replica => replica.may_be_given_up(placed))
+    }
+
+    pub fn give_up(&mut self, outbox: &mut Outbox) -> (raft::HardState, u64) {
+        each!(self, replica => replica.give_up(outbox))
+    }
+
+    pub fn is_exact(&self) -> bool {
+        each!(self, replica => replica.is_exact())
+    }
+
+    pub fn is_serving(&self) -> bool {
+        each!(self, replica => replica.is_serving())
     }
 
     pub fn wake(&mut self, now: Now, alive: &dyn Fn(NodeId) -> bool, outbox: &mut Outbox) {

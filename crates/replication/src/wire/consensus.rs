@@ -163,12 +163,16 @@ pub(super) fn put_snapshot_meta(out: &mut BytesMut, meta: &SnapshotMeta) {
     put_number(out, meta.index);
     put_number(out, meta.term);
     for nodes in [&meta.membership.voters, &meta.membership.outgoing, &meta.membership.learners] {
-        put_number(out, nodes.len() as u64);
-        for node in nodes {
-            out.put_u64_le(node.0);
-        }
+        put_nodes(out, nodes);
     }
     put_number(out, meta.exact_at);
+}
+
+pub(super) fn put_nodes(out: &mut BytesMut, nodes: &[NodeId]) {
+    put_number(out, nodes.len() as u64);
+    for node in nodes {
+        out.put_u64_le(node.0);
+    }
 }
 
 pub(super) fn snapshot_meta(reader: &mut Reader) -> Result<SnapshotMeta, Malformed> {
@@ -179,7 +183,7 @@ pub(super) fn snapshot_meta(reader: &mut Reader) -> Result<SnapshotMeta, Malform
     Ok(SnapshotMeta { index, term, membership, exact_at: reader.number()? })
 }
 
-fn nodes(reader: &mut Reader) -> Result<Vec<NodeId>, Malformed> {
+pub(super) fn nodes(reader: &mut Reader) -> Result<Vec<NodeId>, Malformed> {
     let count = reader.number()?;
     let mut nodes = Vec::new();
     for _ in 0..count {

@@ -8,7 +8,9 @@ pub mod store;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use replication::contract::{Input, Output};
+use replication::catalogue::CATALOGUE;
+use replication::contract::{Batch, Input, Output, Write};
+use replication::ordered::raft::HardState;
 use replication::shard::{Options, Shard};
 use replication::{NodeId, Now, PartitionId, Placement, Time};
 use storage::MemoryDisk;
@@ -26,8 +28,12 @@ const BATCH: usize = 32;
 pub struct Node {
     /// Its identity; another one after it lost its disk.
     pub id: NodeId,
-    /// What it holds.
+    /// What it holds when it starts.
     pub partitions: Vec<PartitionId>,
+    /// With a catalogue: what its disk is formatted with at the first start. Then its disk says what it holds.
+    pub format: Option<Vec<(PartitionId, HardState)>>,
+    /// With a catalogue: it has not joined yet, or is not to take part any more.
+    pub outside: bool,
     /// Its disk, which outlives its processes.
     pub disk: MemoryDisk,
     /// Its clocks.
@@ -94,6 +100,8 @@ pub struct Start {
     pub placement: Arc<Placement>,
     /// How the log is kept.
     pub journal: storage::journal::Options,
+    /// There is a catalogue.
+    pub governed: bool,
 }
 
 impl Node {
@@ -103,7 +111,26 @@ impl Node {
     /// Recovery fails.
     pub fn start(&mut self, at: TrueTime, start: Start) -> Result<store::Found, store::Broken> {
         self.life += 1;
-        let (store, recovered, found) = Store::open(&self.disk, start.journal, &start.placement)?;
+        let open = || Store::open(&self.disk, start.journal.clone(), &start.placement);
+        let (mut store, mut recovered, found) = open()?;
+        if let Some(format) = &self.format {
+            let write = |(partition, state): &(PartitionId, HardState)| Write::State {
+                partition: *partition,
+                state: state.encode(),
+            };
+            store.write(Batch { number: 1, writes: format.iter().map(write).collect() })?;
+            if store.is_full() {
+                return Err(store::Broken("there is no room for a new node".into()));
+            }
+            store.sync()?;
+            drop(store);
+            (store, recovered, _) = open()?;
+            self.format = None;
+        }
+        if start.governed {
+            let held = recovered.iter().filter(|found| !found.is_given_up() || found.partition == CATALOGUE);
+            self.partitions = held.map(|found| found.partition).collect();
+        }
         self.clock.restart(at, Time(self.random.below(1 << 40)));
         let options = Options {
             node: self.id,

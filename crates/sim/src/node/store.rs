@@ -137,9 +137,7 @@ impl Store {
     /// # Errors
     /// The process has to stop.
     pub fn snapshot(&mut self, write: SnapshotWrite) -> Result<Option<Input>, Broken> {
-        let (SnapshotWrite::Chunk { partition, snapshot, .. }
-        | SnapshotWrite::Finish { partition, snapshot, .. }
-        | SnapshotWrite::Abort { partition, snapshot }) = write;
+        let (partition, snapshot) = write.file();
         match self.journal.snapshot(write) {
             Err(SnapshotError::Full) => {
                 self.snapshot_failed = true;

@@ -27,6 +27,11 @@ impl Logs {
         self.positions.retain(|(of, _), _| *of != node);
     }
 
+    /// A replica begins empty.
+    pub fn on_opened(&mut self, node: NodeId, partition: PartitionId) {
+        self.positions.insert((node, partition), None);
+    }
+
     /// A snapshot took the place of a replica's state.
     ///
     /// # Errors

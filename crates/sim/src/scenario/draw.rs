@@ -6,6 +6,9 @@ use crate::clock::{MILLISECOND, SECOND, TrueTime};
 use crate::network::Profile;
 use crate::random::Random;
 
+/// The stream of numbers that decides whether there is a catalogue.
+const GOVERNED: u64 = 1 << 20;
+
 const KINDS: [(Fault, u32); 23] = [
     (Fault::Crash, 12),
     (Fault::CrashLeader, 12),
@@ -35,7 +38,26 @@ const KINDS: [(Fault, u32); 23] = [
 impl Scenario {
     /// What a seed makes.
     pub fn of_seed(seed: u64) -> Scenario {
-        Scenario::draw(&mut Random::new(seed))
+        let mut scenario = Scenario::draw(&mut Random::new(seed));
+        let mut random = Random::of_part(seed, GOVERNED);
+        if random.chance(400) {
+            scenario.govern(&mut random);
+        }
+        scenario
+    }
+
+    /// Gives the cluster a catalogue, and nodes that may join.
+    fn govern(&mut self, random: &mut Random) {
+        self.founders = self.nodes;
+        self.nodes += random.between(1, 3) as usize;
+        self.partitions = random.between(1, 6) as u32;
+        self.sync_time.extend((self.founders..self.nodes).map(|_| disk_speed(random)));
+        let mut at = SECOND;
+        while at < self.breaks_until {
+            self.faults.push(planned(Fault::Members, at, 0, random));
+            at += random.between(500, 4000) * MILLISECOND;
+        }
+        self.faults.sort_by_key(|planned| planned.at);
     }
 
     /// What a seed makes that dwells on something.
@@ -62,6 +84,7 @@ impl Scenario {
             syncs_lie: false,
             chance: chance(random),
             nodes,
+            founders: 0,
             partitions: random.between(1, 4) as u32,
             replication_factor: if nodes == 5 { *random.pick(&[3, 5]) } else { 3 },
             clients: random.between(4, 9) as usize,

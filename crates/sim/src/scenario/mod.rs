@@ -64,7 +64,8 @@ pub enum Fault {
     LyingSync,
     /// A bit turns over on a disk; the process stops and reads everything again.
     BitRot,
-    /// A partition gets other members: one more, one less, one or two exchanged, some without a vote.
+    /// A partition gets other members: one more, one less, one or two exchanged, some without a vote. With a catalogue: a
+    /// node joins, leaves, is drained, is taken back, gets another share, or a partition is to be elsewhere.
     Members,
     /// The clients rest, so that groups fall quiet.
     Rest,
@@ -128,6 +129,10 @@ pub struct Scenario {
     pub chance: u64,
     /// Nodes.
     pub nodes: usize,
+    /// So many of them found a cluster with a catalogue, the others may join; 0: there is no catalogue, and who holds what
+    /// is an operator's doing.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub founders: usize,
     /// Partitions.
     pub partitions: u32,
     /// Replicas of each.
@@ -156,6 +161,10 @@ pub struct Scenario {
     /// What goes wrong.
     #[serde(default)]
     pub faults: Vec<Planned>,
+}
+
+fn is_zero(number: &usize) -> bool {
+    *number == 0
 }
 
 /// How far a clock's rate may be off: two clocks then differ by less than the stated bound.

@@ -45,6 +45,7 @@ impl Scenario {
                 !(1..=MOST_PARTITIONS).contains(&self.partitions),
                 format!("partitions must be 1 to {MOST_PARTITIONS}"),
             ),
+            (self.founders > nodes, "founders must not be more than nodes".to_owned()),
             (
                 !(1..=nodes).contains(&self.replication_factor),
                 "replication_factor must be 1 to the number of nodes".to_owned(),

@@ -71,6 +71,18 @@ impl World {
                 self.digests.on_loaded(id, partition, self.logs.highest(partition));
             }
             Told::SnapshotTaken { .. } => self.counters.add("raft.snapshot_taken"),
+            Told::Catalogue(catalogue) => self.on_catalogue(node, catalogue)?,
+            Told::Steered(_) => self.counters.add("catalogue.steered"),
+            Told::Opened { partition } => {
+                self.counters.add("catalogue.opened");
+                self.logs.on_opened(id, partition);
+                self.digests.on_loaded(id, partition, self.logs.highest(partition));
+            }
+            Told::GivenUp { partition } => {
+                self.counters.add("catalogue.given_up");
+                self.leases.on_not_leading(partition, id);
+                touched.retain(|(touched, _)| *touched != partition);
+            }
         }
         Ok(())
     }

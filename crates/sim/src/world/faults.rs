@@ -179,7 +179,7 @@ impl World {
     }
 
     /// The node that is aimed at, else any.
-    fn some_node(&mut self) -> usize {
+    pub(super) fn some_node(&mut self) -> usize {
         let drawn = self.random.index(self.nodes.len());
         self.aim.unwrap_or(drawn)
     }
@@ -368,13 +368,16 @@ impl World {
     /// happen that costs one node its disk: the others must hold everything.
     pub(super) fn copies_are_whole(&self) -> bool {
         let whole = |node: &crate::node::Node| !node.lying && !node.rotten && !node.lost;
-        self.rebuilding.is_empty() && self.wanted.is_empty() && self.nodes.iter().all(whole)
+        self.rebuilding.is_empty()
+            && self.wanted.is_empty()
+            && self.nodes.iter().all(whole)
+            && self.operator.as_ref().is_none_or(|operator| operator.unsettled(&self.members).is_none())
     }
 
     /// A node loses its disk and comes back under another identity.
     fn rebuild(&mut self, number: u64, lasts: TrueTime) {
         let node = self.some_node();
-        if !self.copies_are_whole() || self.nodes[node].partitions.is_empty() {
+        if !self.copies_are_whole() || self.nodes[node].partitions.is_empty() || self.nodes[node].outside {
             return;
         }
         self.counters.add("fault.rebuild");
@@ -393,6 +396,11 @@ impl World {
         self.index_of.insert(new, node);
         let victim = &mut self.nodes[node];
         victim.id = new;
+        if self.operator.is_some() {
+            victim.disk = storage::MemoryDisk::new();
+            (victim.lying, victim.rotten, victim.lost) = (false, false, false);
+            return self.come_back_for(node, old);
+        }
         victim.replaces = Some(old);
         victim.disk = storage::MemoryDisk::new();
         (victim.lying, victim.rotten, victim.lost) = (false, false, false);

@@ -22,6 +22,9 @@ const FEWEST_VOTERS: usize = 3;
 impl World {
     /// Some partition is to have other members.
     pub(super) fn want_members(&mut self) {
+        if self.operator.is_some() {
+            return self.want_change();
+        }
         let partition = PartitionId(self.random.below(u64::from(self.scenario.partitions)) as u32);
         let mut nodes: Vec<NodeId> = self.nodes.iter().map(|node| node.id).collect();
         let count = self.random.between(FEWEST_VOTERS as u64, nodes.len() as u64) as usize;
@@ -55,6 +58,9 @@ impl World {
 
     /// At the end nobody is to be without a vote, but for those that are about to take a lost node's place.
     pub(super) fn want_no_learners(&mut self) {
+        if self.operator.is_some() {
+            return;
+        }
         for partition in (0..self.scenario.partitions).map(PartitionId) {
             let Some((_, members)) = self.members.get(&partition) else { continue };
             if self.rebuilding.iter().any(|(waiting, _, _)| *waiting == partition) {
@@ -93,6 +99,10 @@ impl World {
         if self.wanted.get(&partition) == Some(&members) {
             self.wanted.remove(&partition);
             self.counters.add("fault.members_changed");
+        }
+        if self.operator.is_some() {
+            self.members.insert(partition, (index, members));
+            return;
         }
         let mut placement = (*self.placement).clone();
         placement.epoch += 1;

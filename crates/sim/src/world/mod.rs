@@ -10,6 +10,7 @@ mod effects;
 mod faults;
 mod members;
 mod nodes;
+mod operator;
 mod stages;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -38,6 +39,7 @@ use crate::story::Story;
 
 use self::faults::Undo;
 use self::members::Members;
+use self::operator::Operator;
 use self::stages::Stage;
 
 /// Something that happens. `life`: only to that process of the node.
@@ -113,6 +115,8 @@ pub struct World {
     members: BTreeMap<PartitionId, (u64, Members)>,
     /// By partition: what an operator wants the members to be, and asks for until they are.
     wanted: BTreeMap<PartitionId, Members>,
+    /// With a catalogue.
+    operator: Option<Operator>,
     /// A violation found where it cannot be returned.
     alarm: Option<Violation>,
     leaders: Leaders,
@@ -131,8 +135,19 @@ impl World {
     pub fn new(scenario: Scenario, keep_story: bool) -> World {
         let part = |part: u64| Random::of_part(scenario.chance, part);
         let ids: Vec<NodeId> = (1..=scenario.nodes as u64).map(NodeId).collect();
-        let placement = Placement::round_robin(&ids, scenario.partitions, scenario.replication_factor);
-        let nodes = ids.iter().map(|&id| new_node(id, &placement, &scenario, part(NODES + id.0))).collect();
+        let operator = Operator::of(&scenario, &ids);
+        let placement = match &operator {
+            Some(operator) => operator.founding.placement(),
+            None => Placement::round_robin(&ids, scenario.partitions, scenario.replication_factor),
+        };
+        let new = |&id: &NodeId| {
+            let mut node = new_node(id, &placement, &scenario, part(NODES + id.0));
+            if let Some(operator) = &operator {
+                operator.format(&mut node);
+            }
+            node
+        };
+        let nodes = ids.iter().map(new).collect();
         let members = (0..).map(PartitionId).zip(&placement.partitions).map(|(partition, place)| {
             let mut voters = place.replicas.clone();
             voters.sort_unstable();
@@ -169,6 +184,7 @@ impl World {
             rebuilding: Vec::new(),
             members,
             wanted: BTreeMap::new(),
+            operator,
             alarm: None,
             leaders: Leaders::default(),
             logs: Logs::default(),
@@ -196,7 +212,9 @@ impl World {
     /// The first violation.
     pub fn run(&mut self) -> Result<(), Violation> {
         for node in 0..self.nodes.len() {
-            self.start_node(node)?;
+            if !self.nodes[node].outside {
+                self.start_node(node)?;
+            }
         }
         for client in 0..self.clients.len() {
             let at = self.clients[client].random.between(MILLISECOND, 500 * MILLISECOND);
@@ -275,6 +293,8 @@ fn new_node(id: NodeId, placement: &Placement, scenario: &Scenario, mut random: 
     Node {
         id,
         partitions: held.map(|(_, number)| PartitionId(number)).collect(),
+        format: None,
+        outside: false,
         disk: storage::MemoryDisk::new(),
         clock: Clock::new(0, replication::Time(random.below(1 << 40)), rate, skew),
         random,

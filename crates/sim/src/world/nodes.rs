@@ -21,6 +21,9 @@ impl World {
     }
 
     pub(super) fn start_node(&mut self, node: usize) -> Result<(), Violation> {
+        if self.nodes[node].outside {
+            return Ok(());
+        }
         if self.nodes[node].lost {
             self.lose_disk(node);
         }
@@ -34,7 +37,11 @@ impl World {
             ..storage::journal::Options::default()
         };
         // Who was no member at the beginning must not take itself for one, whatever the placement says by now.
-        let start = Start { options, placement: self.first_placement.clone(), journal };
+        let governed = self.operator.is_some();
+        if let Some(operator) = self.operator.as_ref().filter(|operator| operator.is_founder(options.node)) {
+            options.founding = Some(operator.founding.clone());
+        }
+        let start = Start { options, placement: self.first_placement.clone(), journal, governed };
         let started = self.nodes[node].start(self.at, start);
         let found = match started {
             Ok(found) => found,
@@ -66,7 +73,9 @@ impl World {
             self.digests.on_loaded(id, partition, self.logs.highest(partition));
         }
         self.nodes[node].rotten = false;
-        self.take_in(node, life, Input::Placement(self.placement.clone()));
+        if !governed {
+            self.take_in(node, life, Input::Placement(self.placement.clone()));
+        }
         Ok(())
     }
 

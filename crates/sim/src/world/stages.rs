@@ -38,6 +38,7 @@ impl World {
                 self.want_no_learners();
             }
             self.ask_for_members();
+            self.ask_for_changes();
         }
         let idle = self.clients.iter().all(crate::client::Client::is_idle);
         let reached = match self.stage {
@@ -80,7 +81,7 @@ impl World {
 
     /// A write and a read of every partition through every node.
     fn plan_probes(&mut self) {
-        for node in 0..self.nodes.len() {
+        for node in self.inside() {
             for partition in 0..self.scenario.partitions {
                 let key = self.key_in(PartitionId(partition), &format!("probe{node}"));
                 self.next_unique += 1;
@@ -100,25 +101,31 @@ impl World {
     /// A last read of every key, each through some node.
     fn plan_audit(&mut self) {
         let (registers, counters, lists) = self.history.keys();
-        let node = |random: &mut crate::random::Random, count: usize| Some(random.index(count));
-        let count = self.nodes.len();
+        let inside = self.inside();
+        let node = |random: &mut crate::random::Random| Some(inside[random.index(inside.len())]);
         for key in registers {
             let intent = match key.starts_with('p') && !key.starts_with("probe") {
                 true => Intent::PairRead { tag: key, transaction: false },
                 false => Intent::Get { key },
             };
-            self.tasks.push_back((node(&mut self.random, count), intent));
+            self.tasks.push_back((node(&mut self.random), intent));
         }
         for key in counters {
-            self.tasks.push_back((node(&mut self.random, count), Intent::ReadCounter { key }));
+            self.tasks.push_back((node(&mut self.random), Intent::ReadCounter { key }));
         }
         for key in lists {
-            self.tasks.push_back((node(&mut self.random, count), Intent::ReadList { key }));
+            self.tasks.push_back((node(&mut self.random), Intent::ReadList { key }));
         }
     }
 
     /// Why the replicas of some partition cannot be said to hold the same, if so.
     fn differences(&self) -> Option<String> {
+        if let Some(text) = self.operator.as_ref().and_then(|operator| operator.unsettled(&self.members)) {
+            return Some(text);
+        }
+        if let Some(text) = self.left_over() {
+            return Some(text);
+        }
         (0..self.scenario.partitions).find_map(|partition| self.difference(PartitionId(partition)))
     }
 

@@ -239,6 +239,11 @@ impl Raft {
         }
     }
 
+    /// The index of the membership in force.
+    pub fn membership_index(&self) -> u64 {
+        self.memberships.current_index()
+    }
+
     /// Is the membership in force committed (no change under way)?
     pub fn membership_is_committed(&self) -> bool {
         self.memberships.current_index() <= self.commit && !self.membership().is_joint()

@@ -19,9 +19,9 @@ const HAND_OVER_EVERY: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(crate) struct Change {
     /// Sorted.
-    voters: Vec<NodeId>,
+    pub voters: Vec<NodeId>,
     /// Sorted.
-    learners: Vec<NodeId>,
+    pub learners: Vec<NodeId>,
     /// Who asked for it.
     pub works: Vec<Work>,
 }

@@ -15,6 +15,7 @@ mod apply;
 mod digests;
 mod members;
 mod payload;
+mod placed;
 mod read;
 mod snapshot;
 mod tokens;
@@ -50,6 +51,9 @@ pub(crate) struct Replica {
     partition: PartitionId,
     options: Options,
     slots: Option<(u16, u16)>,
+    /// Where the catalogue wants it; `None`: no catalogue says.
+    placed: Option<PartitionPlacement>,
+    report_at: Time,
     raft: Raft,
     /// The state after entry `applied`.
     table: Table,
@@ -127,6 +131,8 @@ impl Replica {
         Replica {
             partition,
             slots: placement.map(|placement| (placement.first_slot, placement.last_slot)),
+            placed: None,
+            report_at: Time::default(),
             raft,
             table: start.table,
             applied,
@@ -204,18 +210,26 @@ impl Replica {
         self.raft.set_disk_full(full);
     }
 
-    /// A new placement: another node may be preferred as leader.
-    pub fn set_placement(&mut self, placement: Option<&PartitionPlacement>) {
-        self.preferred = placement.and_then(|placement| placement.replicas.first().copied());
+    /// A new placement: another node may be preferred as leader. With `governed` it is the catalogue's, and what it wants
+    /// is to be done.
+    pub fn set_placement(&mut self, placement: Option<&PartitionPlacement>, governed: bool) {
+        self.preferred = placement.and_then(|placement| placement.wanted().first().copied());
         self.slots = placement.map(|placement| (placement.first_slot, placement.last_slot));
+        self.placed = placement.filter(|_| governed).cloned();
+        self.report_at = Time::default();
     }
 
     fn empty_table(&self) -> Table {
         self.slots.map_or_else(Table::new, |(first, last)| Table::with_slots(first, last))
     }
 
+    /// Is the applied state exact?
+    pub fn is_exact(&self) -> bool {
+        self.applied >= self.exact_at
+    }
+
     /// Is this replica the leader, with everything that former leaders committed applied, and not about to hand over?
-    fn is_serving(&self) -> bool {
+    pub fn is_serving(&self) -> bool {
         self.raft.is_leader()
             && !self.raft.is_transferring()
             && self.applied_term == self.raft.term()
@@ -242,7 +256,7 @@ impl Replica {
     /// When [`Replica::wake`] is to be called.
     pub fn wake_at(&self, now: Now) -> Time {
         let mut at = self.raft.wake_at().min(self.next_sweep);
-        at = at.min(self.transfer_wake_at()).min(self.lead_elsewhere_at());
+        at = at.min(self.transfer_wake_at()).min(self.lead_elsewhere_at()).min(self.report_wake_at());
         if self.raft.has_more_to_apply() {
             at = now.time;
         }
@@ -284,6 +298,7 @@ impl Replica {
                 break;
             }
         }
+        self.follow_placement(now, outbox);
         self.compare_when_quiet(outbox);
         self.take_snapshot(outbox);
         self.announce_lease(now, outbox);

@@ -242,7 +242,7 @@ pub(super) fn start_from(
             start.tokens = tail.tokens;
             start.initial.snapshot = tail.meta;
         }
-        None if rebuilding => {}
+        None if rebuilding || start.initial.hard_state.newcomer => {}
         None => {
             let voters = placement.map(|placement| placement.replicas.clone()).unwrap_or_default();
             start.initial.snapshot.membership = sorted_voters(voters);

@@ -69,6 +69,11 @@ impl Transfer {
 }
 
 impl Incoming {
+    /// The number of the file that it is being written to.
+    pub fn file(&self) -> u64 {
+        self.file
+    }
+
     /// Is it being written to this file?
     pub fn is_file(&self, snapshot: u64) -> bool {
         self.file == snapshot

@@ -1,0 +1,117 @@
+//! What the catalogue wants of this replica: to move its partition, if it leads it, or to be given up.
+//!
+//! The leader of a partition whose record says `moving_to` changes the members to that and reports; so does the next
+//! leader, if this one dies in the middle of it. What the log says of members and what the catalogue says may differ for a
+//! while, in either direction (this node's catalogue may be old), so:
+//! - a move begins only from the members that the record says or ends at those that it wants: with others there has been a
+//!   change that this node's catalogue does not know, which is reported and otherwise left alone;
+//! - a replica is given up only if the record is of a later membership than any that this replica knows, itself a member
+//!   or not. One that has been let in since has that membership in its log before it has a vote.
+
+use std::time::Duration;
+
+use crate::NodeId;
+use crate::catalogue::Report;
+use crate::contract::{Output, Reply, SnapshotWrite, Write};
+use crate::ordered::raft::HardState;
+use crate::placement::PartitionPlacement;
+use crate::shard::outbox::Outbox;
+use crate::time::{Now, Time};
+
+use super::Replica;
+use super::members::Change;
+
+/// A report is made again until the catalogue shows that it has come.
+const REPORT_AGAIN: Duration = Duration::from_millis(400);
+
+fn sorted(nodes: &[NodeId]) -> Vec<NodeId> {
+    let mut nodes = nodes.to_vec();
+    nodes.sort_unstable();
+    nodes
+}
+
+impl Replica {
+    /// The leader takes the next step towards what the catalogue wants, or says that it is so.
+    pub(super) fn follow_placement(&mut self, now: Now, outbox: &mut Outbox) {
+        let Some(placed) = &self.placed else { return };
+        let settled = self.is_serving() && self.raft.membership_is_committed();
+        // An operator's order goes first.
+        if !settled || self.change.as_ref().is_some_and(|change| !change.works.is_empty()) {
+            return;
+        }
+        let present = self.raft.membership();
+        let (held, wanted) = (sorted(&placed.replicas), sorted(placed.wanted()));
+        let known = present.voters == held || present.voters == wanted;
+        let voters = if known { wanted } else { present.voters.clone() };
+        if present.voters == voters && present.learners.is_empty() {
+            self.change = None;
+            let index = self.raft.membership_index();
+            if index > placed.settled_at && now.time >= self.report_at {
+                self.report_at = now.time + REPORT_AGAIN;
+                outbox.reports.push(Report { partition: self.partition, index, voters });
+            }
+            return;
+        }
+        self.want_members(voters, Vec::new(), now, outbox);
+    }
+
+    /// These are to be the members; both lists are sorted. What was wanted before is given up, if it is not done.
+    pub fn want_members(&mut self, voters: Vec<NodeId>, learners: Vec<NodeId>, now: Now, outbox: &mut Outbox) {
+        let same = |change: &Change| change.voters == voters && change.learners == learners;
+        match &self.change {
+            Some(change) if same(change) || !change.works.is_empty() => {}
+            _ => self.change = Some(Change { voters, learners, works: Vec::new() }),
+        }
+        self.members_applied(now, outbox);
+    }
+
+    /// When a report is due again.
+    pub(super) fn report_wake_at(&self) -> Time {
+        let unsettled = |placed: &PartitionPlacement| self.raft.membership_index() > placed.settled_at;
+        match &self.placed {
+            Some(placed) if self.raft.is_leader() && unsettled(placed) && self.report_at > Time::default() => {
+                self.report_at
+            }
+            _ => Time::NEVER,
+        }
+    }
+
+    /// The catalogue does not want a replica here: may this one forget everything?
+    pub fn may_be_given_up(&self, placed: &PartitionPlacement) -> bool {
+        let is_out = !self.raft.membership().contains(self.options.node) && self.raft.membership_is_committed();
+        is_out || placed.settled_at >= self.raft.membership_index()
+    }
+
+    /// This replica ends: whoever waits is answered or goes elsewhere. Returns the promises that outlive it, and the
+    /// highest number of a snapshot file.
+    pub fn give_up(&mut self, outbox: &mut Outbox) -> (HardState, u64) {
+        let (partition, leader) = (self.partition, self.raft.leader());
+        self.step_down(leader.filter(|&leader| leader != self.options.node), outbox);
+        let waiting = std::mem::take(&mut self.open_reads).into_iter();
+        let waiting = waiting.chain(std::mem::take(&mut self.asked_reads).into_values().flatten());
+        let waiting = waiting.chain(std::mem::take(&mut self.apply_waits).into_values().flatten());
+        for waiting in waiting.collect::<Vec<_>>() {
+            if waiting.is_retry() {
+                outbox.answers.push((waiting.work.requester, super::retry_unknown()));
+            } else {
+                outbox.elsewhere.push((partition, waiting.work, None));
+            }
+        }
+        for proposal in self.proposals.drain(..) {
+            if let Some(requester) = proposal.requester {
+                let text = "the partition moved to other nodes, and what became of the write cannot be told";
+                outbox.answers.push((requester, Reply::Unknown(text.into())));
+            }
+        }
+        self.abort_snapshot(outbox);
+        if let Some(incoming) = self.incoming.take() {
+            let snapshot = incoming.file();
+            outbox.outputs.push(Output::Snapshot(SnapshotWrite::Abort { partition, snapshot }));
+        }
+        outbox.forget(partition);
+        let promises = self.raft.promises().forgotten();
+        let state = Write::State { partition, state: promises.encode() };
+        outbox.persist(partition, &mut vec![state, Write::Reset { partition, index: 0 }], None);
+        (promises, self.next_snapshot)
+    }
+}

@@ -1,0 +1,295 @@
+//! What the catalogue means for a shard: which partitions it holds, and, where the catalogue itself is held and led, what is
+//! to be changed of it.
+//!
+//! The shard that holds [`CATALOGUE`] reads it whenever it has changed and acts on it at once; the driver hands what it says
+//! to the other shards of the node ([`Event::Catalogue`]). A partition that is to be here and is not is opened, empty; its
+//! leader will see to it that it gets a state. One that is not to be here is given up as soon as that is safe
+//! ([`Replica::may_be_given_up`](crate::ordered::replica)): its log is emptied, term and vote are kept, and once that is
+//! durable its snapshots go.
+//!
+//! While this node leads the catalogue it is its [`Steward`].
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::outbox::{Requester, Work};
+use super::strategy::Strategy;
+use super::{Recovered, Shard};
+use crate::catalogue::{self, CATALOGUE, Catalogue, Change, Report, Situation, Steward};
+use crate::contract::{Event, Output, SnapshotWrite};
+use crate::ordered::raft::HardState;
+use crate::placement::PartitionPlacement;
+use crate::time::{Now, Time};
+use crate::wire::Message;
+use crate::{PartitionId, Placement};
+
+/// How often the steward looks around when nothing happens.
+const STEER_INTERVAL: Duration = Duration::from_millis(250);
+/// A change that does not come about in this time is made up anew.
+const CHANGE_TIMEOUT: Duration = Duration::from_secs(2);
+/// How often it is tried again to give up what could not be given up yet.
+const GIVE_UP_INTERVAL: Duration = Duration::from_millis(500);
+
+/// What the shard knows of the catalogue, and of partitions that it held.
+#[derive(Debug)]
+pub(super) struct Governed {
+    /// The catalogue, where it is held.
+    catalogue: Option<Arc<Catalogue>>,
+    /// The promises of replicas that were given up.
+    given_up: BTreeMap<PartitionId, Recovered>,
+    /// Given up, and not yet durably so, by the number of the log batch; 0: not yet given out. They are not opened again
+    /// before that.
+    leaving: BTreeMap<PartitionId, u64>,
+    /// There are partitions here that are not to be here.
+    tries_again_at: Time,
+    steers_at: Time,
+    /// The epoch that a change was asked for in, and until when that is waited for.
+    asked: Option<(u64, Time)>,
+    reports: Vec<Report>,
+}
+
+impl Governed {
+    pub fn new(given_up: BTreeMap<PartitionId, Recovered>) -> Governed {
+        Governed {
+            catalogue: None,
+            given_up,
+            leaving: BTreeMap::new(),
+            tries_again_at: Time::NEVER,
+            steers_at: Time::NEVER,
+            asked: None,
+            reports: Vec::new(),
+        }
+    }
+
+    pub fn wake_at(&self) -> Time {
+        self.steers_at.min(self.tries_again_at)
+    }
+}
+
+/// Where a partition lives, the catalogue's own among them.
+pub(super) fn place_of(placement: &Placement, partition: PartitionId) -> Option<PartitionPlacement> {
+    if partition != CATALOGUE {
+        return placement.get(partition).cloned();
+    }
+    (!placement.catalogue.is_empty()).then(|| PartitionPlacement {
+        first_slot: 0,
+        last_slot: data::slot::SLOTS - 1,
+        replicas: placement.catalogue.clone(),
+        settled_at: 0,
+        moving_to: Vec::new(),
+    })
+}
+
+impl Shard {
+    /// The catalogue, as far as it is known here. `None`: this shard does not hold it, or it is still empty.
+    pub fn catalogue(&self) -> Option<&Arc<Catalogue>> {
+        self.governed.catalogue.as_ref()
+    }
+
+    /// Acts on a placement.
+    pub(super) fn set_placement(&mut self, placement: Arc<Placement>, now: Now) {
+        self.meet(&placement, now);
+        let governed = !placement.catalogue.is_empty();
+        self.placement = placement;
+        if governed {
+            self.open_and_give_up(now);
+        }
+        for (&partition, replica) in &mut self.replicas {
+            self.touched.insert(partition);
+            let place = place_of(&self.placement, partition);
+            replica.set_placement(place.as_ref(), governed && partition != CATALOGUE);
+        }
+    }
+
+    fn open_and_give_up(&mut self, now: Now) {
+        let node = self.options.node;
+        let placement = self.placement.clone();
+        self.governed.tries_again_at = Time::NEVER;
+        let elsewhere: Vec<PartitionId> = self
+            .replicas
+            .keys()
+            .copied()
+            .filter(|&partition| partition != CATALOGUE)
+            .filter(|&partition| !placement.get(partition).is_some_and(|placed| placed.places(node)))
+            .collect();
+        for partition in elsewhere {
+            let may = |replica: &Strategy| match placement.get(partition) {
+                Some(placed) => replica.may_be_given_up(placed),
+                None => false,
+            };
+            match self.replicas.get(&partition).is_some_and(may) {
+                true => self.give_up(partition),
+                false => self.governed.tries_again_at = now.time + GIVE_UP_INTERVAL,
+            }
+        }
+        for (placed, partition) in placement.partitions.iter().zip((0..).map(PartitionId)) {
+            let is_mine = placed.places(node) && self.options.owns(partition);
+            if is_mine && !self.replicas.contains_key(&partition) && !self.governed.leaving.contains_key(&partition) {
+                self.open(partition, placed, now);
+            }
+        }
+    }
+
+    /// An empty replica, for the partition's leader to fill.
+    fn open(&mut self, partition: PartitionId, placed: &PartitionPlacement, now: Now) {
+        let promises = self.governed.given_up.remove(&partition);
+        let recovered = promises.unwrap_or_else(|| {
+            let state = HardState::default().forgotten();
+            Recovered { state: Some(state.encode()), ..Recovered::nothing(partition) }
+        });
+        let mut replica = Strategy::start(self.options.clone(), recovered, Some(placed), now);
+        replica.set_disk_full(self.disk_full);
+        self.replicas.insert(partition, replica);
+        self.touched.insert(partition);
+        self.outbox.event(Event::Opened { partition });
+    }
+
+    fn give_up(&mut self, partition: PartitionId) {
+        let Some(mut replica) = self.replicas.remove(&partition) else { return };
+        let (promises, newest_snapshot) = replica.give_up(&mut self.outbox);
+        self.gate.forget(partition);
+        self.touched.remove(&partition);
+        if let Some(at) = self.timer_of.remove(&partition) {
+            self.timers.remove(&(at, partition));
+        }
+        let state = Some(promises.encode());
+        let kept = Recovered { state, newest_snapshot, ..Recovered::nothing(partition) };
+        self.governed.given_up.insert(partition, kept);
+        self.governed.leaving.insert(partition, 0);
+        self.outbox.event(Event::GivenUp { partition });
+    }
+
+    /// A batch was given out: what was given up is in it.
+    pub(super) fn note_given_up(&mut self) {
+        let number = self.gate.last_number();
+        self.governed.leaving.values_mut().filter(|batch| **batch == 0).for_each(|batch| *batch = number);
+    }
+
+    /// Where nothing but the promises are left, durably, the snapshots go; and the partition may come back.
+    pub(super) fn discard_given_up(&mut self, now: Now) {
+        let durable = self.gate.persisted_number();
+        let mut gone = false;
+        for (partition, _) in self.governed.leaving.extract_if(.., |_, batch| (1..=durable).contains(batch)) {
+            self.outbox.outputs.push(Output::Snapshot(SnapshotWrite::Discard { partition }));
+            gone = true;
+        }
+        if gone {
+            self.open_and_give_up(now);
+        }
+    }
+
+    /// Looks whether the catalogue that is held here has changed. Returns whether it has.
+    pub(super) fn read_catalogue(&mut self, now: Now) -> bool {
+        let Some(replica) = self.replicas.get(&CATALOGUE).filter(|replica| replica.is_exact()) else { return false };
+        if replica.is_leader() && self.governed.steers_at == Time::NEVER {
+            self.governed.steers_at = now.time;
+        }
+        let known = self.governed.catalogue.as_ref().map_or(0, |catalogue| catalogue.epoch);
+        let read = catalogue::epoch_of(replica.table()).and_then(|epoch| match epoch == known {
+            true => Ok(None),
+            false => catalogue::load(replica.table()).map(Some),
+        });
+        let catalogue = match read {
+            Ok(None) => return false,
+            Ok(Some(catalogue)) => Arc::new(catalogue),
+            Err(catalogue::Unreadable(text)) => panic!("{text}"),
+        };
+        self.governed.catalogue = Some(catalogue.clone());
+        if self.governed.steers_at != Time::NEVER {
+            self.governed.steers_at = now.time;
+        }
+        self.set_placement(Arc::new(catalogue.placement()), now);
+        self.outbox.event(Event::Catalogue(catalogue));
+        true
+    }
+
+    /// A leader of a partition, perhaps of former times, says who its members are.
+    pub(super) fn on_report(&mut self, report: Report, now: Now) {
+        if self.replicas.get(&CATALOGUE).is_some_and(Strategy::is_leader) && !self.governed.reports.contains(&report) {
+            self.governed.reports.push(report);
+            self.governed.steers_at = now.time;
+        }
+    }
+
+    /// Tells those who vote on the catalogue what leaders here have to report.
+    pub(super) fn tell_reports(&mut self, now: Now) {
+        for report in std::mem::take(&mut self.outbox.reports) {
+            for to in self.placement.catalogue.clone() {
+                // To this very node too, if another of its shards holds the catalogue.
+                match to == self.options.node && self.replicas.contains_key(&CATALOGUE) {
+                    true => self.on_report(report.clone(), now),
+                    false => self.outbox.send(to, Message::Members(report.clone())),
+                }
+            }
+        }
+    }
+
+    /// Asks for the next change of the catalogue, if this node leads it and the one before is done.
+    pub(super) fn steer(&mut self, now: Now) {
+        if self.governed.tries_again_at <= now.time {
+            self.open_and_give_up(now);
+        }
+        if self.governed.steers_at > now.time {
+            return;
+        }
+        self.governed.steers_at = now.time + STEER_INTERVAL;
+        let Some(replica) = self.replicas.get(&CATALOGUE) else { return };
+        if !replica.is_leader() {
+            self.governed.steers_at = Time::NEVER;
+            self.governed.reports.clear();
+            self.governed.asked = None;
+            return;
+        }
+        if !replica.is_serving() {
+            return;
+        }
+        let known = self.governed.catalogue.clone();
+        let epoch = known.as_ref().map_or(0, |catalogue| catalogue.epoch);
+        if self.governed.asked.is_some_and(|(asked, until)| asked == epoch && now.time < until) {
+            return;
+        }
+        let change = match &known {
+            None => self.options.founding.clone().map(|founding| Change::Found(Box::new((*founding).clone()))),
+            Some(catalogue) => {
+                self.follow_voters(catalogue, now);
+                let node = self.options.node;
+                let peers = &self.peers;
+                let silent_for = |other| if other == node { Duration::ZERO } else { peers.silent_for(other, now.time) };
+                let reports = std::mem::take(&mut self.governed.reports);
+                let situation = Situation { catalogue, silent_for: &silent_for, reports: &reports };
+                let next = Steward.next(&situation);
+                // All that were not looked at yet are kept; those that say nothing new go.
+                self.governed.reports = reports;
+                self.governed.reports.retain(|report| {
+                    let known = catalogue.partitions.get(report.partition.0 as usize);
+                    known.is_some_and(|record| report.index > record.settled_at)
+                });
+                next
+            }
+        };
+        let Some(change) = change else { return };
+        let before = known.unwrap_or_default();
+        if let Ok(Some(call)) = change.call(&before) {
+            self.governed.asked = Some((epoch, now.time + CHANGE_TIMEOUT));
+            self.outbox.event(Event::Steered(Box::new(change)));
+            let (deadline, arrival) = (now.time + CHANGE_TIMEOUT, self.next_arrival());
+            let work = Work { requester: Requester::Nobody, call, deadline, ordered: false, arrival };
+            self.with(CATALOGUE, |replica, outbox| replica.handle(work, now, outbox));
+        }
+    }
+
+    /// The members of the catalogue's own group: those who vote as it says, all others as learners.
+    fn follow_voters(&mut self, catalogue: &Catalogue, now: Now) {
+        let mut voters = catalogue.voters.clone();
+        voters.sort_unstable();
+        let learners: Vec<_> = catalogue.members.keys().copied().filter(|node| !voters.contains(node)).collect();
+        let present = self.replicas.get(&CATALOGUE).map(Strategy::membership);
+        let differs = present.is_some_and(|present| {
+            present.is_joint() || present.voters != voters || present.learners != learners
+        });
+        if differs {
+            self.with(CATALOGUE, |replica, outbox| replica.want_members(voters, learners, now, outbox));
+        }
+    }
+}

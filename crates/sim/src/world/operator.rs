@@ -1,0 +1,277 @@
+//! With a catalogue: an operator who lets nodes join and leave, and the judges of what comes of it.
+//!
+//! What is wanted is asked for again and again, each time of some node that is there, until the catalogue shows it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use replication::catalogue::{CATALOGUE, Catalogue, Change, Member, MemberState, Settings, plan};
+use replication::contract::Input;
+use replication::ordered::raft::HardState;
+use replication::{NodeId, PartitionId};
+
+use super::World;
+use super::members::Members;
+use crate::node::Node;
+use crate::oracle::Violation;
+use crate::scenario::Scenario;
+
+/// What an operator wants, and what is known of the catalogue.
+#[derive(Debug)]
+pub(super) struct Operator {
+    /// What the cluster began with.
+    pub founding: Arc<Catalogue>,
+    /// By epoch: what it was for whoever knew it first.
+    known: BTreeMap<u64, Arc<Catalogue>>,
+    /// Asked for until it is so.
+    wanted: Vec<Change>,
+}
+
+fn member(id: NodeId, nodes: usize) -> Member {
+    Member {
+        name: format!("n{}", id.0),
+        client: format!("n{}:7000", id.0),
+        peer: format!("n{}:17000", id.0),
+        // With many nodes some share a zone.
+        zone: format!("z{}", if nodes > 5 { id.0 % 4 } else { id.0 }),
+        weight: 1,
+        state: MemberState::Active,
+        format: id.0,
+    }
+}
+
+impl Operator {
+    /// The operator of a scenario with a catalogue.
+    pub fn of(scenario: &Scenario, ids: &[NodeId]) -> Option<Operator> {
+        if scenario.founders == 0 {
+            return None;
+        }
+        let members = ids[..scenario.founders].iter().map(|&id| (id, member(id, ids.len()))).collect();
+        let settings = Settings {
+            replication_factor: scenario.replication_factor.min(scenario.founders) as u32,
+            replace_after_ms: 4_000 * (scenario.chance % 3),
+            moves_at_once: 1 + (scenario.chance % 4) as u32,
+        };
+        let founding = Arc::new(Catalogue::genesis(members, scenario.partitions, settings));
+        Some(Operator { founding, known: BTreeMap::new(), wanted: Vec::new() })
+    }
+
+    /// Was it there from the beginning?
+    pub fn is_founder(&self, node: NodeId) -> bool {
+        self.founding.members.contains_key(&node)
+    }
+
+    /// Says what a new node's disk is formatted with.
+    pub fn format(&self, node: &mut Node) {
+        let id = node.id;
+        node.outside = !self.is_founder(id);
+        let held = (0..).map(PartitionId).zip(&self.founding.partitions);
+        let held = held.filter(|(_, record)| record.replicas.contains(&id)).map(|(partition, _)| partition);
+        node.format = Some(match self.is_founder(id) {
+            true => held.chain([CATALOGUE]).map(|partition| (partition, HardState::default())).collect(),
+            false => vec![(CATALOGUE, HardState::default().forgotten())],
+        });
+    }
+
+    /// The newest that anyone knows.
+    pub fn newest(&self) -> &Arc<Catalogue> {
+        self.known.last_key_value().map_or(&self.founding, |(_, catalogue)| catalogue)
+    }
+
+    /// What is under way, or ought to be.
+    pub fn unsettled(&self, members: &BTreeMap<PartitionId, (u64, Members)>) -> Option<String> {
+        let catalogue = self.newest();
+        if let Some(change) = self.wanted.first() {
+            return Some(format!("an operator still wants {change:?}"));
+        }
+        let planned = plan::plan(catalogue);
+        for ((partition, record), planned) in (0..).map(PartitionId).zip(&catalogue.partitions).zip(planned) {
+            if !record.moving_to.is_empty() || record.replicas != planned {
+                return Some(format!("partition {} is to be on {planned:?}: {record:?}", partition.0));
+            }
+            let mut replicas = record.replicas.clone();
+            replicas.sort_unstable();
+            if let Some((index, members)) = members.get(&partition)
+                && (members.voters != replicas || !members.learners.is_empty())
+            {
+                return Some(format!("partition {} has {members:?} at {index}: {record:?}", partition.0));
+            }
+        }
+        let Some((_, group)) = members.get(&CATALOGUE) else { return None };
+        let everyone: BTreeSet<NodeId> = group.voters.iter().chain(&group.learners).copied().collect();
+        let is_whole = group.voters == catalogue.voters
+            && catalogue.voters == plan::catalogue_voters(catalogue)
+            && everyone == catalogue.members.keys().copied().collect();
+        (!is_whole).then(|| format!("the catalogue has {group:?}: {catalogue:?}"))
+    }
+}
+
+impl World {
+    /// The nodes that take part.
+    pub(super) fn inside(&self) -> Vec<usize> {
+        (0..self.nodes.len()).filter(|&node| !self.nodes[node].outside).collect()
+    }
+
+    /// The operator has an idea.
+    pub(super) fn want_change(&mut self) {
+        let (kind, weight) = (self.random.below(8), self.random.between(0, 3) as u32);
+        let chosen = self.some_node();
+        let shuffled = {
+            let mut nodes = self.inside();
+            self.random.shuffle(&mut nodes);
+            nodes.into_iter().map(|node| self.nodes[node].id).collect::<Vec<_>>()
+        };
+        let partition = PartitionId(self.random.below(u64::from(self.scenario.partitions)) as u32);
+        let whole = self.copies_are_whole();
+        let total = self.nodes.len();
+        let Some(operator) = &mut self.operator else { return };
+        let catalogue = operator.newest().clone();
+        let node = self.nodes[chosen].id;
+        let waiting = self.nodes.iter().position(|node| node.outside && !catalogue.removed.contains_key(&node.id));
+        let change = match (kind, waiting) {
+            (0..=2, Some(waiting)) => {
+                let node = self.nodes[waiting].id;
+                self.nodes[waiting].outside = false;
+                self.undos.insert(self.next_fault, super::Undo::Start(vec![waiting]));
+                self.nodes[waiting].kept_down += 1;
+                self.queue.push(self.at, super::Event::Undo { number: self.next_fault });
+                self.next_fault += 1;
+                Change::Join { node, member: member(node, total), replaces: None }
+            }
+            (3, _) => Change::State { node, state: MemberState::Draining },
+            // For good: nothing else may have cost a copy meanwhile.
+            (4, _) if whole => Change::State { node, state: MemberState::Leaving },
+            (5, _) => Change::Weight { node, weight },
+            (6, _) => {
+                let copies = catalogue.settings.replication_factor as usize;
+                let mut to = shuffled;
+                to.retain(|node| catalogue.members.contains_key(node));
+                to.truncate(copies);
+                Change::Place { partition, to }
+            }
+            _ => Change::State { node, state: MemberState::Active },
+        };
+        if !matches!(change, Change::Join { .. }) && change.apply(&catalogue).is_err() {
+            return;
+        }
+        self.counters.add("fault.catalogue_change");
+        self.tell(|| format!("an operator wants {change:?}"));
+        if let Some(operator) = &mut self.operator {
+            operator.wanted.push(change);
+        }
+    }
+
+    /// A node that lost its disk wants to be let in for the one that it was.
+    pub(super) fn come_back_for(&mut self, node: usize, old: NodeId) {
+        let (new, total) = (self.nodes[node].id, self.nodes.len());
+        let Some(operator) = &mut self.operator else { return };
+        operator.format(&mut self.nodes[node]);
+        self.nodes[node].outside = false;
+        // It may still be waiting to be let in itself.
+        let waits = |change: &Change| matches!(change, Change::Join { node, .. } if *node == old);
+        let mut replaces = Some(old);
+        if let Some(place) = operator.wanted.iter().position(waits)
+            && let Change::Join { replaces: before, .. } = operator.wanted.remove(place)
+        {
+            replaces = before;
+        }
+        let mut member = member(new, total);
+        member.name = operator.newest().members.get(&old).map_or(member.name, |former| former.name.clone());
+        operator.wanted.push(Change::Join { node: new, member, replaces });
+        self.counters.add("fault.catalogue_rebuild");
+    }
+
+    /// Asks for what is wanted.
+    pub(super) fn ask_for_changes(&mut self) {
+        let Some(operator) = &mut self.operator else { return };
+        let newest = operator.newest().clone();
+        // What is so, or makes no sense any more, is not wanted any more.
+        let open = |change: &Change| match change.apply(&newest) {
+            Ok((_, touched)) => !touched.is_empty() || newest.epoch <= 1,
+            Err(_) => newest.epoch <= 1 || matches!(change, Change::Join { .. }),
+        };
+        // A first catalogue that nobody has seen yet.
+        if operator.known.is_empty() {
+            return;
+        }
+        // In the end the steward has its way with everything but who is to be a member.
+        let ends = self.stage != super::Stage::Break;
+        operator.wanted.retain(|change| open(change) && (!ends || matches!(change, Change::Join { .. })));
+        let Some(change) = operator.wanted.first().cloned() else { return };
+        operator.wanted.rotate_left(1);
+        let able: Vec<usize> =
+            self.inside().into_iter().filter(|&node| self.nodes[node].process.is_some()).collect();
+        if able.is_empty() {
+            return;
+        }
+        let node = *self.random.pick(&able);
+        let (life, now) = (self.nodes[node].life, self.nodes[node].now(self.at));
+        let Some(process) = self.process(node, life) else { return };
+        let Some(known) = process.shard.catalogue().cloned() else { return };
+        if let Ok(Some(call)) = change.call(&known) {
+            let request = process.front.request(CATALOGUE, call, now);
+            self.take_in(node, life, Input::Request(request));
+        }
+    }
+
+    /// A node reads a catalogue: at each epoch there is one, with an owner for each slot.
+    pub(super) fn on_catalogue(&mut self, node: usize, catalogue: Arc<Catalogue>) -> Result<(), Violation> {
+        let id = self.nodes[node].id;
+        self.counters.add("catalogue.read");
+        let Some(operator) = &mut self.operator else { return Ok(()) };
+        let epoch = catalogue.epoch;
+        if let Some(known) = operator.known.get(&epoch) {
+            self.counters.add("check.catalogues_compared");
+            if *known != catalogue {
+                let text = format!("node {} has another catalogue of epoch {epoch}: {catalogue:?}, not {known:?}", id.0);
+                return Err(Violation::new("catalogue", text));
+            }
+            return Ok(());
+        }
+        let mut next = 0u32;
+        for record in &catalogue.partitions {
+            let first = u32::from(record.first_slot);
+            if first != next || record.replicas.is_empty() {
+                let text = format!("slot {next} has not exactly one owner in epoch {epoch}: {record:?}");
+                return Err(Violation::new("catalogue", text));
+            }
+            next = u32::from(record.last_slot) + 1;
+        }
+        if next != 16384 {
+            return Err(Violation::new("catalogue", format!("slots from {next} on have no owner in epoch {epoch}")));
+        }
+        self.counters.add("catalogue.changed");
+        if catalogue.partitions.iter().any(|record| !record.moving_to.is_empty()) {
+            self.counters.add("catalogue.moving");
+        }
+        operator.known.insert(epoch, catalogue.clone());
+        // Who was removed is switched off.
+        for gone in self.inside() {
+            if operator_removed(&catalogue, self.nodes[gone].id) && !self.nodes[gone].lost {
+                self.counters.add("catalogue.removed");
+                self.nodes[gone].outside = true;
+                self.kill_node(gone, true);
+            }
+        }
+        Ok(())
+    }
+
+    /// A replica that ought not to be there any more, if there is one.
+    pub(super) fn left_over(&self) -> Option<String> {
+        let catalogue = self.operator.as_ref()?.newest();
+        for node in &self.nodes {
+            let Some(process) = &node.process else { continue };
+            for status in process.shard.status() {
+                let placed = catalogue.partitions.get(status.partition.0 as usize);
+                if placed.is_some_and(|record| !record.replicas.contains(&node.id)) {
+                    return Some(format!("node {} still holds {status:?}", node.id.0));
+                }
+            }
+        }
+        None
+    }
+}
+
+fn operator_removed(catalogue: &Catalogue, node: NodeId) -> bool {
+    catalogue.removed.contains_key(&node)
+}
