@@ -7,7 +7,7 @@
 //! | `Replicate` | appends are sent ahead of their acknowledgement, within the window | one is refused -> `Probe` |
 //! | `Snapshot` | the log does not reach back far enough | the snapshot is delivered or has failed -> `Probe` |
 //!
-//! Invariant: `match_index < next_index`; `match_index` only rises while the term lasts.
+//! Invariant: `match_index < next_index`; `match_index` only rises while the term lasts, but for a learner that began anew.
 
 use std::collections::VecDeque;
 
@@ -89,6 +89,15 @@ impl Progress {
         self.waiting = false;
         self.ping = false;
         self.clear_in_flight();
+    }
+
+    /// A newcomer that has no vote yet may give up what it has acknowledged, if it knows only a catalogue from before it was
+    /// wanted: it is sent everything again.
+    pub fn begin_anew(&mut self) {
+        self.match_index = 0;
+        self.commit_known = 0;
+        self.commit_sent = 0;
+        self.admitted = self.settles_at;
     }
 
     /// Waits for a snapshot to be delivered.

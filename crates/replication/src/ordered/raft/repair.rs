@@ -173,6 +173,7 @@ impl Raft {
     ) {
         let (hint_index, hint_term) = hint;
         let may_meet_at = self.log.last_with_term_up_to(hint_index, hint_term).unwrap_or(0);
+        let is_learner = !self.membership().is_voter(from);
         let Some(leading) = &mut self.leading else { return };
         let Some(progress) = leading.progress.get_mut(&from) else { return };
         let is_stale = match progress.mode {
@@ -184,6 +185,9 @@ impl Raft {
             return;
         }
         progress.disk_full = disk_full;
+        if is_learner && !disk_full && hint_index < progress.match_index {
+            progress.begin_anew();
+        }
         let next_index =
             if disk_full { prev_index } else { may_meet_at.min(prev_index.saturating_sub(1)) } + 1;
         progress.probe(next_index);
