@@ -53,6 +53,12 @@ impl Memberships {
         self.history.iter().rev().find(|(from, _)| *from <= index).map(|(_, membership)| membership)
     }
 
+    /// The latest one up to `index`, with its own index.
+    pub fn entry_at(&self, index: u64) -> (u64, &Membership) {
+        let found = self.history.iter().rev().find(|(from, _)| *from <= index).unwrap_or(&self.history[0]);
+        (found.0, &found.1)
+    }
+
     /// Is this node a voter in the one that was in force at `commit`, or in a later one?
     pub fn has_voted_since(&self, node: NodeId, commit: u64) -> bool {
         let settled = self.history.iter().rposition(|(index, _)| *index <= commit).unwrap_or(0);

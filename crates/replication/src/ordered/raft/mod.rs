@@ -239,6 +239,11 @@ impl Raft {
         }
     }
 
+    /// The latest membership that is known to be committed, and its index.
+    pub fn committed_membership(&self) -> (u64, &Membership) {
+        self.memberships.entry_at(self.commit)
+    }
+
     /// The index of the membership in force.
     pub fn membership_index(&self) -> u64 {
         self.memberships.current_index()
@@ -325,6 +330,7 @@ impl Raft {
         let Some(index) = self.persistence.complete(token) else { return };
         self.admitting.take_if(|admitting| *admitting <= token);
         self.log.set_durable(index);
+        self.admit_if_caught_up();
         if self.role == Role::Candidate && self.persistence.durable() == self.ballot {
             self.count_vote(self.id, now);
         }

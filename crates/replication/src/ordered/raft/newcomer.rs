@@ -51,8 +51,11 @@ impl Raft {
         }
     }
 
+    /// The entry has to be durable here: the state on disk that says "no newcomer" is to say, too, that the entry is
+    /// committed, or after a restart this replica would not know since when it is a member.
     pub(super) fn admit_if_caught_up(&mut self) {
-        if self.newcomer && self.admission.is_some_and(|admission| self.commit >= admission) {
+        let known = self.commit.min(self.log.durable());
+        if self.newcomer && self.admission.is_some_and(|admission| known >= admission) {
             self.newcomer = false;
             self.admitting = Some(super::PersistToken(u64::MAX));
         }

@@ -5,8 +5,8 @@
 //! while, in either direction (this node's catalogue may be old), so:
 //! - a move begins only from the members that the record says or ends at those that it wants: with others there has been a
 //!   change that this node's catalogue does not know, which is reported and otherwise left alone;
-//! - a replica is given up only if the record is of a later membership than any that this replica knows, itself a member
-//!   or not. One that has been let in since has that membership in its log before it has a vote.
+//! - a replica is given up only if the record is of a later membership than any that this replica knows to be committed,
+//!   or if it knows itself to be no member. One that has been let in since knows that before it is given a vote.
 
 use std::time::Duration;
 
@@ -78,8 +78,8 @@ impl Replica {
 
     /// The catalogue does not want a replica here: may this one forget everything?
     pub fn may_be_given_up(&self, placed: &PartitionPlacement) -> bool {
-        let is_out = !self.raft.membership().contains(self.options.node) && self.raft.membership_is_committed();
-        is_out || placed.settled_at >= self.raft.membership_index()
+        let (index, committed) = self.raft.committed_membership();
+        placed.settled_at >= index || !committed.contains(self.options.node)
     }
 
     /// This replica ends: whoever waits is answered or goes elsewhere. Returns the promises that outlive it, and the
