@@ -140,6 +140,7 @@ impl Shard {
         });
         let mut replica = Strategy::start(self.options.clone(), recovered, Some(placed), now);
         replica.set_disk_full(self.disk_full);
+        replica.set_placement(Some(placed), true);
         self.replicas.insert(partition, replica);
         self.touched.insert(partition);
         self.outbox.event(Event::Opened { partition });
