@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use server::Start;
-use server::config::{Config, Sources, load};
+use server::config::{Address, Config, Sources, load};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -34,6 +34,9 @@ pub struct Options {
     /// The first start of a new cluster: an empty data folder may be formatted. A formatted one is used as it is
     #[arg(long, conflicts_with = "rebuild")]
     bootstrap: bool,
+    /// Join the cluster of the node that takes its peers at this address. A formatted data folder is used as it is
+    #[arg(long, value_name = "PEER-ADDRESS", conflicts_with_all = ["bootstrap", "rebuild"], value_parser = address)]
+    join: Option<Address>,
     /// Throw away what the data folder holds, come back under a new identity, and fetch everything from the peers
     #[arg(long)]
     rebuild: bool,
@@ -62,6 +65,10 @@ fn pair(text: &str) -> Result<(String, String), String> {
         Some((field, value)) => Ok((field.trim().to_string(), value.to_string())),
         None => Err("accepted: field=value, such as timing.heartbeat=50ms".into()),
     }
+}
+
+fn address(text: &str) -> Result<Address, String> {
+    Address::parse(text).ok_or_else(|| "accepted: the peer address of a member, such as 10.0.0.1:17000".into())
 }
 
 /// Reads the configuration. Warnings go to standard error.
@@ -101,9 +108,10 @@ pub async fn run(options: Options) -> Result<ExitCode, String> {
     let config = configuration(&options.from)?;
     start_log(&config.log)?;
     warn_of_descriptors(&config);
-    let start = match (options.bootstrap, options.rebuild) {
-        (true, _) => Start::Bootstrap,
-        (_, true) => Start::Rebuild,
+    let start = match (options.bootstrap, options.rebuild, options.join) {
+        (true, ..) => Start::Bootstrap,
+        (_, true, _) => Start::Rebuild,
+        (.., Some(seed)) => Start::Join(seed),
         _ => Start::Normal,
     };
     let stop = stop_signal(options.stop_with_stdin)?;

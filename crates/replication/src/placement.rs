@@ -71,6 +71,18 @@ impl Placement {
         Placement { epoch: 1, partitions, ..Placement::default() }
     }
 
+    /// Which slots are in which partition, and nothing else.
+    pub fn of_slots(partitions: u32) -> Placement {
+        let place = |(first_slot, last_slot)| PartitionPlacement {
+            first_slot,
+            last_slot,
+            replicas: Vec::new(),
+            settled_at: 0,
+            moving_to: Vec::new(),
+        };
+        Placement { partitions: crate::catalogue::plan::slots(partitions).map(place).collect(), ..Placement::default() }
+    }
+
     /// The partition that holds `slot`.
     pub fn partition_of(&self, slot: u16) -> PartitionId {
         let after = self.partitions.partition_point(|partition| partition.first_slot <= slot);

@@ -9,6 +9,7 @@
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use data::slot::SLOTS;
+use replication::catalogue::Catalogue;
 use replication::shard::PartitionStatus;
 use replication::{NodeId, PartitionId, Placement};
 
@@ -38,6 +39,8 @@ pub struct ClusterState {
     pub nodes: Vec<NodeView>,
     /// Which partition holds a slot and which nodes hold a partition.
     pub placement: Arc<Placement>,
+    /// What the placement follows from; `None`: not known yet.
+    pub catalogue: Option<Arc<Catalogue>>,
     /// By partition number: what this node's replica says; `None` where it holds no replica.
     pub partitions: Vec<Option<PartitionStatus>>,
     /// Rises when nodes, placement, members or leaders change (not with every applied entry).
@@ -144,7 +147,7 @@ impl ClusterView {
     pub fn new(myself: NodeId, mut nodes: Vec<NodeView>, placement: Arc<Placement>) -> ClusterView {
         nodes.sort_by_key(|node| node.id);
         let partitions = placement.partitions.iter().map(|_| None).collect();
-        let state = ClusterState { myself, nodes, placement, partitions, version: 1 };
+        let state = ClusterState { myself, nodes, placement, catalogue: None, partitions, version: 1 };
         ClusterView { state: Mutex::new(Arc::new(state)) }
     }
 
@@ -161,7 +164,8 @@ impl ClusterView {
             for status in statuses {
                 let number = status.partition.0 as usize;
                 if number >= state.partitions.len() {
-                    state.partitions.resize(number + 1, None);
+                    // The catalogue's own: no client asks for its slots.
+                    continue;
                 }
                 let before = &state.partitions[number];
                 changed |= before.as_ref().is_none_or(|before| {
@@ -173,16 +177,11 @@ impl ClusterView {
         });
     }
 
-    /// Adds a node or changes what is known of it. A node of the same name and another identity is gone: it was replaced.
-    pub fn set_node(&self, node: NodeView) {
-        self.change(|state| {
-            if state.nodes.contains(&node) {
-                return false;
-            }
-            state.nodes.retain(|known| known.id != node.id && known.name != node.name);
-            state.nodes.push(node);
-            state.nodes.sort_by_key(|node| node.id);
-            true
+    /// This node holds the partition no longer.
+    pub fn clear_status(&self, partition: PartitionId) {
+        self.change(|state| match state.partitions.get_mut(partition.0 as usize) {
+            Some(status) => status.take().is_some(),
+            None => false,
         });
     }
 
@@ -194,13 +193,19 @@ impl ClusterView {
         });
     }
 
-    /// A new placement.
-    pub fn set_placement(&self, placement: Arc<Placement>) {
+    /// The catalogue is another one: its members, and where partitions live.
+    pub fn set_catalogue(&self, catalogue: Arc<Catalogue>, placement: Arc<Placement>, mut nodes: Vec<NodeView>) {
         self.change(|state| {
-            let changed = state.placement != placement;
+            for node in &mut nodes {
+                node.alive = node.id == state.myself || state.is_alive(node.id);
+            }
+            nodes.sort_by_key(|node| node.id);
+            let same = state.nodes == nodes && state.placement.partitions == placement.partitions;
+            state.nodes = std::mem::take(&mut nodes);
             state.partitions.resize(placement.partitions.len(), None);
             state.placement = placement;
-            changed
+            state.catalogue = Some(catalogue);
+            !same
         });
     }
 

@@ -18,6 +18,7 @@ pub mod units;
 mod validate;
 
 pub use load::{ConfigError, Loaded, Sources, load};
+pub use nodes::MOST_WEIGHT;
 
 /// Where somebody listens: a host name or IP address, and a port.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -69,6 +70,10 @@ pub struct NodeConfig {
     pub client: Address,
     /// Where it takes its peers.
     pub peer: Address,
+    /// What fails together is one zone. May be empty.
+    pub zone: String,
+    /// Its share of partitions and leaderships, relative to the others.
+    pub weight: u32,
 }
 
 /// Everything that a node is told. What each field means and what follows from its value is said once, in
@@ -106,6 +111,8 @@ pub struct Config {
     pub storage: Storage,
     /// What is remembered of `IDEMPOTENT` tokens.
     pub tokens: Tokens,
+    /// How the cluster changes its shape.
+    pub membership: Membership,
     /// What is logged to standard error: a level, or directives like `info,server=debug`.
     pub log: String,
 }
@@ -145,6 +152,15 @@ pub struct Storage {
     pub snapshot_log_bytes: u64,
     /// The size of a log segment.
     pub segment_bytes: u64,
+}
+
+/// How the cluster changes its shape.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Membership {
+    /// A node that is silent for this long is replaced by others; zero: never.
+    pub replace_after: Duration,
+    /// How many partitions are moved at a time.
+    pub moves_at_once: u32,
 }
 
 /// What is remembered of `IDEMPOTENT` tokens.

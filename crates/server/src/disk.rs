@@ -105,7 +105,7 @@ pub fn open(node: Arc<Node>, index: usize, folder: &Path) -> Result<(LogHandle, 
     let disk =
         RealDisk::open(folder).map_err(|error| format!("cannot open {}: {error}", folder.display()))?;
     let options = Options { segment_bytes: node.context.config.storage.segment_bytes, ..Options::default() };
-    let placement = node.context.cluster.state().placement.clone();
+    let placement = node.first_placement.clone();
     let make_table = |partition| match placement.get(partition) {
         Some(placed) => Table::with_slots(placed.first_slot, placed.last_slot),
         None => Table::new(),

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use data::command::Kind;
 use data::{Command, Route};
 use replication::PartitionId;
-use replication::contract::Call;
+use replication::contract::{Call, Reply};
 use resp::{Protocol, Value};
 
 use crate::clock::monotonic_ms;
@@ -297,7 +297,8 @@ impl Dispatch {
 
     /// Copies beside the leader's that are certain to hold an acknowledged write.
     fn known_replicas(&self) -> i64 {
-        let copies = self.worker.placement.partitions.first().map_or(1, |partition| partition.replicas.len());
+        let state = self.worker.node.context.cluster.state();
+        let copies = state.placement.partitions.iter().map(|partition| partition.replicas.len()).min().unwrap_or(1);
         (copies / 2) as i64
     }
 
@@ -343,6 +344,21 @@ impl Dispatch {
             }
             Action::Admin { partition, admin } => {
                 self.ask_one(partition, Call::Admin(admin), Finish::Plain, true, COMMAND_BYTES);
+            }
+            Action::Change(change) => {
+                let asker = self.take_place(Finish::Plain, 1, true, COMMAND_BYTES)(0);
+                let worker = self.worker.clone();
+                tokio::task::spawn_local(async move {
+                    let changed = worker.change(&|_| Ok(change.clone())).await;
+                    let reply = match changed {
+                        Ok(_) => Reply::Done(Value::OK),
+                        Err(reason) => match reason.strip_prefix("UNKNOWN ") {
+                            Some(reason) => Reply::Unknown(reason.into()),
+                            None => Reply::Refused(reason),
+                        },
+                    };
+                    asker.pipeline.borrow_mut().complete(asker.place, asker.part, reply);
+                });
             }
             Action::KeysInSlot { slot, limit } => {
                 let asker = self.take_place(Finish::Plain, 1, false, COMMAND_BYTES);

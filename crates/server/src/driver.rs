@@ -15,9 +15,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use replication::contract::{Call, Input, Output, Reply, Request, RequestId};
+use replication::catalogue::{CATALOGUE, Catalogue, Change, Refusal};
+use replication::contract::{Call, Event, Input, Output, Reply, Request, RequestId};
 use replication::{NodeId, PartitionId, Placement, Shard, Time};
 use resp::Value;
+use tokio::sync::oneshot;
 
 use crate::connection;
 use crate::disk::{Job, LogHandle};
@@ -42,6 +44,8 @@ pub struct Asker {
 #[derive(Debug)]
 enum ReplyTo {
     Connection(Asker),
+    /// A task of this thread.
+    Task(oneshot::Sender<Reply>),
     /// Another worker, with the id that it gave.
     Worker {
         worker: usize,
@@ -82,7 +86,7 @@ pub struct Worker {
     pub index: usize,
     /// What the node's threads share.
     pub node: Arc<Node>,
-    /// Where slots live.
+    /// Which partition a slot is in (where that lives changes, and is known by the shard).
     pub placement: Arc<Placement>,
     /// Room for one read of any of its connections.
     pub scratch: RefCell<Box<[u8]>>,
@@ -96,6 +100,9 @@ pub struct Worker {
 
 /// The node's view of its partitions is refreshed at most this often, unless roles change.
 const PUBLISH_EVERY: Duration = Duration::from_millis(100);
+
+/// How long it takes until it is worth looking again whether the catalogue has changed.
+const CHANGE_PAUSE: Duration = Duration::from_millis(5);
 
 /// The most that one read of a client's connection takes.
 const READ_BYTES: usize = 64 << 10;
@@ -122,7 +129,7 @@ impl Worker {
         };
         Rc::new(Worker {
             index,
-            placement: node.context.cluster.state().placement.clone(),
+            placement: node.first_placement.clone(),
             scratch: RefCell::new(vec![0; READ_BYTES].into_boxed_slice()),
             inbox: node.inboxes[index].clone(),
             node,
@@ -164,6 +171,71 @@ impl Worker {
         }
         drop(state);
         self.schedule();
+    }
+
+    /// Asks a partition on behalf of a task of this thread.
+    pub async fn ask_and_wait(&self, partition: PartitionId, call: Call, deadline: Time) -> Reply {
+        let (sender, receiver) = oneshot::channel();
+        let mut state = self.state.borrow_mut();
+        let id = RequestId(state.askers.insert(ReplyTo::Task(sender)));
+        let request = Request { id, partition, call, deadline, ordered: false };
+        let owner = self.node.owner(partition);
+        if owner == self.index {
+            state.inputs.push(Input::Request(request));
+        } else {
+            state.for_workers[owner].requests.push(RemoteRequest { worker: self.index, request });
+        }
+        drop(state);
+        self.schedule();
+        receiver.await.unwrap_or_else(|_| Reply::Unknown("the node stopped before there was an answer".into()))
+    }
+
+    /// Changes the catalogue: `change` makes the change up for the catalogue as it is, again if that has changed meanwhile.
+    /// Returns the catalogue with the change, as this node has read it.
+    ///
+    /// # Errors
+    /// Why not, as a client is to be told (with its prefix).
+    pub async fn change(
+        &self,
+        change: &dyn Fn(&Catalogue) -> Result<Change, String>,
+    ) -> Result<Arc<Catalogue>, String> {
+        let deadline = self.deadline();
+        let known = || self.node.context.cluster.state().catalogue.clone();
+        let late = || self.node.clock.time_of(Instant::now()) >= deadline;
+        let mut tried = 0;
+        loop {
+            let Some(before) = known() else {
+                if late() {
+                    return Err("CLUSTERDOWN this node has not read the catalogue yet, nothing was done".into());
+                }
+                tokio::time::sleep(CHANGE_PAUSE).await;
+                continue;
+            };
+            let change = change(&before).map_err(|reason| format!("ERR {reason}"))?;
+            let call = match change.call(&before) {
+                Ok(Some(call)) => call,
+                Ok(None) => return Ok(before),
+                Err(Refusal(reason)) => return Err(format!("ERR {reason}")),
+            };
+            match self.ask_and_wait(CATALOGUE, call, deadline).await {
+                Reply::Done(Value::Array(_)) => {
+                    // Whoever asked is to find here what it asked for.
+                    while known().is_none_or(|catalogue| catalogue.epoch == before.epoch) && !late() {
+                        tokio::time::sleep(CHANGE_PAUSE).await;
+                    }
+                    return Ok(known().unwrap_or(before));
+                }
+                Reply::Done(Value::NullArray) => {}
+                Reply::Done(other) => return Err(format!("UNKNOWN the catalogue answered {other:?}")),
+                Reply::Refused(reason) => return Err(reason),
+                Reply::Unknown(reason) => return Err(format!("UNKNOWN {reason}")),
+            }
+            tried += 1;
+            if late() {
+                return Err(format!("TRYAGAIN the catalogue changed {tried} times meanwhile, nothing was done"));
+            }
+            tokio::time::sleep(CHANGE_PAUSE).await;
+        }
     }
 
     /// Is there room for that many more requests?
@@ -268,6 +340,10 @@ impl Worker {
                 self.connections.borrow_mut().insert(client, pipeline.clone());
                 tokio::task::spawn_local(connection::serve(self.clone(), stream, session, pipeline));
             }
+            Delivery::Link(link) => {
+                let kept = peers::keep_sending(self.clone(), link);
+                tokio::task::spawn_local(or_fail(self.node.clone(), kept));
+            }
             Delivery::Peer(stream) => {
                 tokio::task::spawn_local(or_fail(self.node.clone(), peers::receive(self.clone(), stream)));
             }
@@ -292,6 +368,12 @@ impl Worker {
         state.outbox.refresh(&self.node.peers);
         for output in outputs.drain(..) {
             match output {
+                Output::Send { to, message } if to == self.node.identity.node() => {
+                    // What a partition's leader has to tell the catalogue, which another worker of this node holds.
+                    let incarnation = self.node.context.incarnation;
+                    let input = Input::Message { from: to, incarnation, message };
+                    state.for_workers[self.node.owner(CATALOGUE)].other.push(Delivery::Input(input));
+                }
                 Output::Send { to, message } => {
                     state.outbox.send(to, &message, &self.node.context.stats);
                 }
@@ -303,6 +385,11 @@ impl Worker {
                 Output::Reply { id, reply } => self.reply(state, id.0, reply),
                 Output::Event(event) => {
                     state.roles_changed |= events::record(&event, &self.node.context.stats);
+                    match event {
+                        Event::Catalogue(catalogue) => self.node.catalogue_changed(self.index, &catalogue),
+                        Event::GivenUp { partition } => self.node.context.cluster.clear_status(partition),
+                        _ => {}
+                    }
                 }
             }
         }
@@ -330,6 +417,7 @@ impl Worker {
                     Outcome::Unknown => self.node.context.stats.replies_unknown.add(1),
                 }
             }
+            Some(ReplyTo::Task(sender)) => drop(sender.send(reply)),
             Some(ReplyTo::Worker { worker, id }) => state.for_workers[worker].replies.push((id, reply)),
             None => tracing::error!(id, "a reply to a request that nobody made"),
         }

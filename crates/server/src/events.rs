@@ -57,6 +57,22 @@ pub fn record(event: &Event, stats: &Stats) -> bool {
             tracing::info!(partition = partition.0, index, "snapshot of a peer installed");
             false
         }
+        Event::Catalogue(catalogue) => {
+            tracing::debug!(epoch = catalogue.epoch, moves = catalogue.moves(), "catalogue");
+            true
+        }
+        Event::Steered(change) => {
+            tracing::info!(?change, "the catalogue is to be changed");
+            false
+        }
+        Event::Opened { partition } => {
+            tracing::info!(partition = partition.0, "a partition comes to this node");
+            true
+        }
+        Event::GivenUp { partition } => {
+            tracing::info!(partition = partition.0, "a partition has left this node");
+            true
+        }
         Event::SnapshotTaken { partition, index } => {
             stats.snapshots_taken.add(1);
             tracing::debug!(partition = partition.0, index, "snapshot taken");

@@ -1,64 +1,127 @@
-//! Opens a node's data folder: as it is, freshly formatted, or emptied for a rebuild.
+//! Opens a node's data folder: as it is, or freshly formatted - as one of the founders of a new cluster, as a new member of
+//! one that is there, or emptied, for a node that lost its disk.
+//!
+//! Formatting writes, in this order: an identity that says it is not finished; the answer of the cluster, for a node that
+//! joins; the shards' folders with their markers and with the states of the replicas that the node begins with; the finished
+//! identity. So a start that finds a finished identity finds, in the log, every replica that this node ever had a part in:
+//! what is not there was never there, and may begin empty.
 
 use std::fs;
 use std::io;
 use std::path::Path;
 use std::time::Duration;
 
+use replication::catalogue::{CATALOGUE, Catalogue, Member, MemberState, Settings};
+use replication::contract::{Batch, Write};
+use replication::ordered::raft::HardState;
+use replication::shard::lane_of;
+use replication::{NodeId, PartitionId, Placement};
+use storage::RealDisk;
+use storage::journal::{Journal, Options};
+
 use crate::clock::wall_clock_ms;
-use crate::config::Config;
-use crate::identity::{Identity, Start, derived_id};
+use crate::config::{Address, Config};
+use crate::handshake::{JoinRequest, Joined};
+use crate::identity::{Identity, Start, derived_id, replace_file};
 use crate::marker;
 use crate::node::shard_folder;
 use crate::peers;
 use crate::random;
-use crate::roster::{Known, Roster};
-use replication::NodeId;
+use crate::roster::{Content, Roster};
 
-/// How long a rebuild waits between two attempts to reach a peer.
+/// How long a node that wants to become a member waits between two attempts.
 const ASK_PAUSE: Duration = Duration::from_millis(500);
 
-/// The identity and the roster in the data folder, made if `start` allows it.
+/// An open data folder.
+#[derive(Debug)]
+pub struct Opened {
+    /// Who the node is.
+    pub identity: Identity,
+    /// Who the others are.
+    pub roster: Roster,
+    /// The placement that the cluster began with, if the node is one of its founders.
+    pub founding: Option<Placement>,
+}
+
+/// The data folder of the node that `config` describes, formatted if `start` allows it.
 ///
 /// # Errors
 /// The folder is not what `start` expects; the text says what to do.
-pub async fn open(config: &Config, start: Start) -> Result<(Identity, Roster), String> {
+pub async fn open(config: &Config, start: Start) -> Result<Opened, String> {
     let folder = &config.data;
     fs::create_dir_all(folder).map_err(|error| format!("cannot make {}: {error}", folder.display()))?;
     let found = Identity::load(folder)?;
-    let roster = Roster::load(config)?;
+    let roster = Roster::load(folder)?;
+    let finished = found.as_ref().is_some_and(|found| !found.rebuilding);
     let identity = match (found, start) {
-        (found, Start::Rebuild) => rebuild(config, &roster, found).await?,
-        (Some(found), _) if found.rebuilding => {
-            return Err(format!(
-                "a rebuild of {} was begun and not finished: start this node with --rebuild again",
-                folder.display()
-            ));
-        }
-        (Some(found), _) => {
+        (found, Start::Rebuild) => become_member(config, &roster, found, None).await?,
+        (Some(found), _) if finished => {
             found.check(config)?;
             marker::check(config, &found)?;
             found
         }
+        (found, Start::Join(seed)) => become_member(config, &roster, found, Some(seed)).await?,
+        (found, Start::Bootstrap) => bootstrap(config, &roster, found)?,
+        (Some(_), Start::Normal) => {
+            return Err(format!(
+                "formatting {} was begun and not finished: start this node again with the flag that it was started with \
+                 (--bootstrap, --join or --rebuild)",
+                folder.display()
+            ));
+        }
         (None, Start::Normal) => return Err(unformatted(folder)),
-        (None, Start::Bootstrap) => bootstrap(config)?,
     };
-    Ok((identity, roster))
+    let founding = if identity.joined { None } else { Some(read_founding(config)?) };
+    Ok(Opened { identity, roster, founding })
 }
 
 fn unformatted(folder: &Path) -> String {
     format!(
         "{} holds no node. If this is the first start of a new cluster, start every node of it with --bootstrap. If this \
-         node was in a cluster and lost its disk, start it with --rebuild: it comes back under a new identity and fetches \
-         its data from the other nodes",
+         node is to join a cluster, start it with --join and the peer address of any member. If it was in a cluster and \
+         lost its disk, start it with --rebuild: it comes back under a new identity and fetches its data from the other \
+         nodes",
         folder.display()
     )
 }
 
-fn bootstrap(config: &Config) -> Result<Identity, String> {
+/// The catalogue that the founders begin with, as `config` lists them.
+pub fn founding_catalogue(config: &Config) -> Catalogue {
+    let member = |node: &crate::config::NodeConfig| {
+        let member = Member {
+            name: node.name.clone(),
+            client: node.client.to_string(),
+            peer: node.peer.to_string(),
+            zone: node.zone.clone(),
+            weight: node.weight,
+            state: MemberState::Active,
+            format: 0,
+        };
+        (derived_id(&config.cluster, &node.name), member)
+    };
+    let settings = Settings {
+        replication_factor: config.replication_factor as u32,
+        replace_after_ms: config.membership.replace_after.as_millis() as u64,
+        moves_at_once: config.membership.moves_at_once,
+    };
+    Catalogue::genesis(config.nodes.iter().map(member).collect(), config.partitions, settings)
+}
+
+fn founding_path(config: &Config) -> std::path::PathBuf {
+    config.data.join("founding.toml")
+}
+
+fn read_founding(config: &Config) -> Result<Placement, String> {
+    let path = founding_path(config);
+    let text =
+        fs::read_to_string(&path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+    toml::from_str(&text).map_err(|error| format!("{} is damaged: {error}", path.display()))
+}
+
+fn bootstrap(config: &Config, roster: &Roster, found: Option<Identity>) -> Result<Identity, String> {
     for index in 0.. {
         let shard = shard_folder(&config.data, index);
-        if !marker::is_unused(&shard)? {
+        if found.is_none() && !marker::is_unused(&shard)? {
             return Err(format!(
                 "{} is in use, but there is no node.toml beside it: this is not an empty data folder. Use another one, or \
                  start with --rebuild to throw it away and fetch everything from the other nodes",
@@ -69,55 +132,128 @@ fn bootstrap(config: &Config) -> Result<Identity, String> {
             break;
         }
     }
-    let identity = Identity::new(config, derived_id(&config.cluster, &config.node), None, wall_clock_ms());
-    marker::write(config, &identity)?;
+    let id = derived_id(&config.cluster, &config.node);
+    let mut identity = Identity::new(config, id, None, wall_clock_ms());
+    let founding = founding_catalogue(config).placement();
+    let text = toml::to_string(&founding).map_err(|error| format!("cannot encode the placement: {error}"))?;
+    identity.rebuilding = true;
     identity.save(&config.data)?;
-    tracing::info!(node = config.node, id = %format!("{:016x}", identity.node), "data folder formatted for a new cluster");
-    Ok(identity)
+    replace_file(&founding_path(config), text.as_bytes())?;
+    roster.replace(Content::founders(config))?;
+    let held = (0..).map(PartitionId).zip(&founding.partitions);
+    let held = held.filter(|(_, placed)| placed.places(id)).map(|(partition, _)| partition);
+    let held = held.chain([CATALOGUE]).map(|partition| (partition, HardState::default())).collect();
+    finish(config, identity, held)
 }
 
-/// Throws everything away and makes a new identity that stands in for the one that the peers know.
-async fn rebuild(config: &Config, roster: &Roster, found: Option<Identity>) -> Result<Identity, String> {
-    if config.nodes.len() < 2 {
+/// Makes a new identity and has it let in, for a node that is new or (without a seed) lost its disk.
+async fn become_member(
+    config: &Config,
+    roster: &Roster,
+    found: Option<Identity>,
+    seed: Option<Address>,
+) -> Result<Identity, String> {
+    let rebuilds = seed.is_none();
+    let others = || config.nodes.iter().filter(|node| node.name != config.node).map(|node| node.peer.clone());
+    let known = roster.content().nodes.into_iter().filter(|(name, _)| *name != config.node);
+    let known: Vec<Address> = known.filter_map(|(_, known)| Address::parse(&known.peer)).collect();
+    let seeds: Vec<Address> = seed.into_iter().chain(known).chain(others()).collect();
+    if seeds.is_empty() {
         return Err("--rebuild fetches everything from the other nodes, and there are none".into());
     }
     if let Some(found) = &found {
         found.check(config)?;
     }
+    // One that was begun is gone on with: it may have been let in already.
+    let begun = found.clone().filter(|found| found.rebuilding && found.joined);
+    let mut identity = begun.unwrap_or_else(|| {
+        let created_ms = wall_clock_ms().max(found.map_or(0, |found| found.created_ms + 1));
+        let id = NodeId(random::number().max(1));
+        Identity { joined: true, rebuilding: true, ..Identity::new(config, id, None, created_ms) }
+    });
+    identity.save(&config.data)?;
+    let myself = config.myself();
+    let request = JoinRequest {
+        cluster: config.cluster.clone(),
+        name: config.node.clone(),
+        node: identity.node,
+        format: identity.format,
+        client: myself.client.to_string(),
+        peer: myself.peer.to_string(),
+        zone: myself.zone.clone(),
+        weight: myself.weight,
+        rebuilds,
+    };
+    let Joined { layout, members } = ask(config, &seeds, &request).await?;
+    identity.partitions = layout.partitions;
+    identity.replication_factor = layout.replication_factor;
+    identity.nodes = layout.nodes;
+    roster.replace(members)?;
+    let id = format!("{:016x}", identity.node);
+    tracing::info!(node = config.node, id, rebuilds, "this node is a member of the cluster now");
+    finish(config, identity, vec![(CATALOGUE, HardState::default().forgotten())])
+}
+
+/// Asks the seeds in turn until one lets this node in, or refuses with a reason that will not go away by waiting.
+async fn ask(config: &Config, seeds: &[Address], request: &JoinRequest) -> Result<Joined, String> {
     loop {
-        match peers::ask_roster(config).await {
-            Ok(known) => {
-                roster.learn(&known)?;
-                break;
+        let mut reasons = Vec::new();
+        for seed in seeds {
+            match peers::ask_to_join(seed, request.clone(), config.peer_secret.as_deref()).await {
+                Ok(joined) => return Ok(joined),
+                Err(handshake) => match handshake {
+                    crate::handshake::Rejection::TheyRefused(reason) if !is_passing(&reason) => {
+                        return Err(format!("the member at {seed} does not let this node in: {reason}"));
+                    }
+                    other => reasons.push(format!("{seed}: {other}")),
+                },
             }
-            Err(reasons) => tracing::warn!(reasons, "a rebuild needs another node, and none answers yet"),
         }
+        tracing::warn!(reasons = reasons.join("; "), "no member lets this node in yet");
         tokio::time::sleep(ASK_PAUSE).await;
     }
-    let old = roster.id_of(&config.node);
-    let created_ms = formatted_after(wall_clock_ms(), found.as_ref(), roster.known(&config.node).as_ref());
-    let mut identity = Identity::new(config, NodeId(random::number()), Some(old), created_ms);
-    identity.rebuilding = true;
-    identity.save(&config.data)?;
+}
+
+/// Does the cluster only need time?
+fn is_passing(reason: &str) -> bool {
+    ["TRYAGAIN", "CLUSTERDOWN", "TIMEOUT", "UNKNOWN", "DISKFULL"].iter().any(|prefix| reason.starts_with(prefix))
+}
+
+/// Empties the shards' folders, makes them anew with the states that the node begins with, and says that it is done.
+fn finish(
+    config: &Config,
+    mut identity: Identity,
+    states: Vec<(PartitionId, HardState)>,
+) -> Result<Identity, String> {
     destroy(config)?;
     marker::write(config, &identity)?;
+    for index in 0..config.workers {
+        let mine = |(partition, _): &&(PartitionId, HardState)| {
+            lane_of(*partition, config.workers as u8) as usize == index
+        };
+        let write = |(partition, state): &(PartitionId, HardState)| Write::State {
+            partition: *partition,
+            state: state.encode(),
+        };
+        let writes: Vec<Write> = states.iter().filter(mine).map(write).collect();
+        write_states(config, index, writes)?;
+    }
     identity.rebuilding = false;
     identity.save(&config.data)?;
-    tracing::info!(
-        node = config.node,
-        id = %format!("{:016x}", identity.node),
-        replaces = %format!("{:016x}", old.0),
-        "data folder emptied; this node comes back under a new id"
-    );
+    tracing::info!(node = config.node, id = %format!("{:016x}", identity.node), "data folder formatted");
     Ok(identity)
 }
 
-/// The time of a new formatting: later than any that is known of this node, even if the clock was set back since, or
-/// peers would take the new identity for the older one.
-fn formatted_after(now_ms: u64, found: Option<&Identity>, known: Option<&Known>) -> u64 {
-    let found = found.map_or(0, |identity| identity.created_ms);
-    let known = known.map_or(0, |known| known.created_ms);
-    now_ms.max(found.max(known).saturating_add(1))
+fn write_states(config: &Config, index: usize, writes: Vec<Write>) -> Result<(), String> {
+    let folder = shard_folder(&config.data, index);
+    let failed = |error: &dyn std::fmt::Display| format!("{}: {error}", folder.display());
+    let disk = RealDisk::open(&folder).map_err(|error| failed(&error))?;
+    let options = Options { segment_bytes: config.storage.segment_bytes, ..Options::default() };
+    let (mut journal, _) =
+        Journal::open(disk, options, |_| data::Table::new()).map_err(|error| failed(&error))?;
+    journal.append(Batch { number: 1, writes }).map_err(|error| failed(&error))?;
+    journal.sync().map_err(|error| failed(&error))?;
+    Ok(())
 }
 
 fn destroy(config: &Config) -> Result<(), String> {
@@ -143,28 +279,26 @@ mod tests {
         config
     }
 
-    #[test]
-    fn a_new_formatting_is_later_than_the_known_ones_whatever_the_clock_says() {
-        let identity = Identity::new(&crate::testing::three_nodes(), NodeId(1), None, 70);
-        let known = |created_ms| Known { node: 1, format: 1, created_ms };
-        assert_eq!(formatted_after(5, None, None), 5);
-        assert_eq!(formatted_after(50, Some(&identity), Some(&known(60))), 71);
-        assert_eq!(formatted_after(50, None, Some(&known(60))), 61);
-        assert_eq!(formatted_after(90, Some(&identity), Some(&known(60))), 90);
-        assert_eq!(formatted_after(0, None, Some(&known(u64::MAX))), u64::MAX);
-    }
-
     #[tokio::test]
     async fn an_interrupted_formatting_is_repeated_and_a_used_folder_is_not_formatted() {
         let folder = crate::testing::Folder::new();
         let config = config(folder.path());
-        let interrupted = Identity::new(&config, NodeId(7), None, 1);
+        let mut interrupted = Identity::new(&config, NodeId(7), None, 1);
+        interrupted.rebuilding = true;
+        interrupted.save(folder.path()).unwrap();
         marker::write(&config, &interrupted).unwrap();
-        let (identity, _) = open(&config, Start::Bootstrap).await.unwrap();
-        assert_ne!(identity.format, interrupted.format);
-        assert_eq!(open(&config, Start::Normal).await.map(|(found, _)| found), Ok(identity));
+        fs::write(shard_folder(folder.path(), 0).join("wal-00000001"), "half").unwrap();
+        let refusal = open(&config, Start::Normal).await.unwrap_err();
+        assert!(refusal.contains("was begun and not finished"), "{refusal}");
+        let opened = open(&config, Start::Bootstrap).await.unwrap();
+        assert_ne!(opened.identity.format, interrupted.format);
+        let founding = opened.founding.clone();
+        assert_eq!(founding, Some(founding_catalogue(&config).placement()));
+        for start in [Start::Normal, Start::Bootstrap, Start::Join(Address::loopback(1))] {
+            let again = open(&config, start).await.unwrap();
+            assert_eq!((again.identity, again.founding), (opened.identity.clone(), founding.clone()));
+        }
 
-        fs::write(shard_folder(folder.path(), 0).join("log"), "entries").unwrap();
         fs::remove_file(folder.path().join("node.toml")).unwrap();
         let refusal = open(&config, Start::Bootstrap).await.unwrap_err();
         assert!(refusal.contains("shard-0 is in use"), "{refusal}");

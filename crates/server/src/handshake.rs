@@ -8,8 +8,8 @@
 //!   Proof(over both hellos)      ->          checks
 //!                                <-        Accepted
 //! ```
-//! Either side may say `Refused` with its reason instead, so that both can log it. A node that is about to be rebuilt
-//! says `Ask` and is told the roster. Proofs are HMAC-SHA256 with the shared `peer_secret`; without a secret they are
+//! Either side may say `Refused` with its reason instead, so that both can log it. A node that wants to become a member
+//! says `Join` instead of `Hello`, proves that it knows the secret, and is told the members once it is one of them. Proofs are HMAC-SHA256 with the shared `peer_secret`; without a secret they are
 //! empty. A refusal which says that the other side's disk was wiped ends that process, so it carries a proof of its own;
 //! without a secret it is believed only by a dialer, of the address that its configuration gives. The beginning of every frame (magic, versions) is the same in all versions of the protocol.
 
@@ -30,8 +30,10 @@ use crate::roster::{Content, Stranger};
 
 const MAGIC: &[u8; 8] = b"consort\0";
 /// The versions of the peer protocol that this program speaks.
-const VERSIONS: (u16, u16) = (1, 1);
+const VERSIONS: (u16, u16) = (2, 2);
 const FRAME_BYTES: usize = 64 << 10;
+/// The list of members may be longer; it is taken only from whom this node asked for it.
+const JOINED_BYTES: usize = 16 << 20;
 
 /// Who somebody is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,20 +46,61 @@ pub struct Hello {
     pub nonce: [u8; 32],
 }
 
+/// Who wants to become a member.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JoinRequest {
+    /// The name of the cluster.
+    pub cluster: String,
+    /// Its name.
+    pub name: String,
+    /// Its id.
+    pub node: u64,
+    /// What its data folder was formatted with.
+    pub format: u64,
+    /// Where it takes clients.
+    pub client: String,
+    /// Where it takes its peers.
+    pub peer: String,
+    /// Its zone.
+    pub zone: String,
+    /// Its share.
+    pub weight: u32,
+    /// It takes the place of the member that has its name, whose disk is gone.
+    pub rebuilds: bool,
+}
+
+/// What a new member is told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Joined {
+    /// What names the cluster.
+    pub layout: Layout,
+    /// The members.
+    pub members: Content,
+}
+
+/// What came of a dialer's introduction.
+#[derive(Debug)]
+pub enum Introduced {
+    /// A member.
+    Peer(Box<Hello>),
+    /// A node that knows the secret and wants to become a member. To be answered with [`answer_join`].
+    Joins(Box<JoinRequest>),
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Frame {
     Hello(Hello),
     Welcome(Hello, Vec<u8>),
     Proof(Vec<u8>),
     Accepted,
-    Ask {
-        layout: Layout,
+    Join {
+        request: Box<JoinRequest>,
         nonce: [u8; 32],
     },
     Challenge {
         nonce: [u8; 32],
     },
-    Roster(Content),
+    Joined(Box<Joined>),
     /// With `wiped`: the other side's disk was wiped, and this proves who says so.
     Refused {
         wiped: Option<Vec<u8>>,
@@ -133,15 +176,15 @@ pub async fn dial(stream: &mut TcpStream, node: &Node, expected: &str) -> Result
     }
 }
 
-/// Takes a dialer's introduction. `None`: it only asked for the roster.
+/// Takes a dialer's introduction.
 ///
 /// # Errors
 /// See [`Rejection`].
-pub async fn accept(stream: &mut TcpStream, node: &Node) -> Result<Option<Hello>, Rejection> {
+pub async fn accept(stream: &mut TcpStream, node: &Node) -> Result<Introduced, Rejection> {
     let secret = node.context.config.peer_secret.as_deref();
     let theirs = match read(stream).await? {
         Frame::Hello(theirs) => theirs,
-        Frame::Ask { layout, nonce } => return answer(stream, node, secret, &layout, nonce).await,
+        Frame::Join { request, nonce } => return hear_join(stream, node, secret, request, nonce).await,
         other => return Err(unexpected(other)),
     };
     let ours = hello(node);
@@ -163,36 +206,37 @@ pub async fn accept(stream: &mut TcpStream, node: &Node) -> Result<Option<Hello>
         return Err(refuse(stream, refusal, proof).await);
     }
     write(stream, &Frame::Accepted).await?;
-    Ok(Some(theirs))
+    Ok(Introduced::Peer(Box::new(theirs)))
 }
 
-/// Asks the node at the other end of `stream` whom it knows, without saying who is asking.
+/// Asks the node at the other end of `stream` to become a member.
 ///
 /// # Errors
 /// See [`Rejection`].
-pub async fn ask(stream: &mut TcpStream, layout: Layout, secret: Option<&str>) -> Result<Content, Rejection> {
+pub async fn join(stream: &mut TcpStream, request: JoinRequest, secret: Option<&str>) -> Result<Joined, Rejection> {
     let mut nonce = [0; 32];
     random::fill(&mut nonce);
-    write(stream, &Frame::Ask { layout, nonce }).await?;
+    let asked = postcard::to_allocvec(&request).unwrap_or_default();
+    write(stream, &Frame::Join { request: Box::new(request), nonce }).await?;
     let challenge = match read(stream).await? {
         Frame::Challenge { nonce } => nonce,
         other => return Err(unexpected(other)),
     };
-    let transcript = [nonce, challenge].concat();
+    let transcript = [&nonce[..], &challenge, &asked].concat();
     write(stream, &Frame::Proof(make_proof(secret, Side::Dialer, &transcript))).await?;
-    match read(stream).await? {
-        Frame::Roster(content) => Ok(content),
+    match read_up_to(JOINED_BYTES, stream).await? {
+        Frame::Joined(joined) => Ok(*joined),
         other => Err(unexpected(other)),
     }
 }
 
-async fn answer(
+async fn hear_join(
     stream: &mut TcpStream,
     node: &Node,
     secret: Option<&str>,
-    layout: &Layout,
+    request: Box<JoinRequest>,
     nonce: [u8; 32],
-) -> Result<Option<Hello>, Rejection> {
+) -> Result<Introduced, Rejection> {
     let mut challenge = [0; 32];
     random::fill(&mut challenge);
     write(stream, &Frame::Challenge { nonce: challenge }).await?;
@@ -200,21 +244,35 @@ async fn answer(
         Frame::Proof(proof) => proof,
         other => return Err(unexpected(other)),
     };
-    let checked = check_proof(secret, Side::Dialer, &[nonce, challenge].concat(), &proof)
-        .and_then(|()| node.identity.layout().same(layout).map_err(Refusal::from));
-    if let Err(refusal) = checked {
-        return Err(refuse(stream, refusal, Vec::new()).await);
+    let asked = postcard::to_allocvec(&*request).unwrap_or_default();
+    let transcript = [&nonce[..], &challenge, &asked].concat();
+    let checked = check_proof(secret, Side::Dialer, &transcript, &proof).and_then(|()| {
+        match request.cluster == node.identity.cluster {
+            true => Ok(()),
+            false => Err(Refusal::from(format!(
+                "this is the cluster '{}', not '{}'",
+                node.identity.cluster, request.cluster
+            ))),
+        }
+    });
+    match checked {
+        Ok(()) => Ok(Introduced::Joins(request)),
+        Err(refusal) => Err(refuse(stream, refusal, Vec::new()).await),
     }
-    let mut content = node.roster.content();
-    let identity = &node.identity;
-    let known = crate::roster::Known {
-        node: identity.node,
-        format: identity.format,
-        created_ms: identity.created_ms,
-    };
-    content.nodes.insert(identity.name.clone(), known);
-    write(stream, &Frame::Roster(content)).await?;
-    Ok(None)
+}
+
+/// Tells a node what came of its wish to become a member.
+///
+/// # Errors
+/// The network's.
+pub async fn answer_join(stream: &mut TcpStream, answer: Result<Joined, String>) -> Result<(), Rejection> {
+    match answer {
+        Ok(joined) => write(stream, &Frame::Joined(Box::new(joined))).await,
+        Err(reason) => {
+            refuse(stream, Refusal::from(reason), Vec::new()).await;
+            Ok(())
+        }
+    }
 }
 
 struct Refusal {
@@ -270,8 +328,8 @@ fn check(node: &Node, theirs: &Hello) -> Result<(), Refusal> {
     }
     match node.roster.meet(identity) {
         Ok(_) => Ok(()),
-        Err(Stranger::Wiped(reason) | Stranger::Replaced(reason)) => Err(Refusal { wiped: true, reason }),
-        Err(Stranger::Unnamed(reason) | Stranger::Disk(reason)) => Err(reason.into()),
+        Err(Stranger::Wiped(reason) | Stranger::Removed(reason)) => Err(Refusal { wiped: true, reason }),
+        Err(Stranger::Unknown(reason) | Stranger::Disk(reason)) => Err(reason.into()),
     }
 }
 
@@ -320,8 +378,12 @@ async fn write(stream: &mut TcpStream, frame: &Frame) -> Result<(), Rejection> {
 }
 
 async fn read(stream: &mut TcpStream) -> Result<Frame, Rejection> {
+    read_up_to(FRAME_BYTES, stream).await
+}
+
+async fn read_up_to(most: usize, stream: &mut TcpStream) -> Result<Frame, Rejection> {
     let length = stream.read_u32_le().await? as usize;
-    if !(12..=FRAME_BYTES).contains(&length) {
+    if !(12..=most).contains(&length) {
         return Err(Rejection::WeRefused("this is not a Consort node".into()));
     }
     let mut bytes = vec![0; length];

@@ -6,11 +6,11 @@
 //! identity and is let in as a new member. Every formatting draws a *format id*; peers remember it beside the node id
 //! (see [`crate::roster`]) and turn away a node whose disk was wiped behind their back.
 //!
-//! The list of nodes (their names) and the replication factor are fixed at formatting too: which partitions a node holds
-//! follows from them, so a node that is configured with another list is not started ([`Layout`]).
+//! A new cluster has founders: the nodes that its configuration lists. Who holds which partition at first follows from that
+//! list, so all founders must have the same one ([`Layout`]); what follows from it is kept in `founding.toml`. Nodes that
+//! come later join through a member and take over the founders' layout, which so names the cluster.
 //!
-//! Node ids of a new cluster follow from the names of cluster and node, so that all nodes agree on the first members
-//! without having met.
+//! Ids of founders follow from the names of cluster and node, so that all agree on the first members without having met.
 
 use std::fs;
 use std::io::{self, Write};
@@ -19,11 +19,11 @@ use std::path::{Path, PathBuf};
 use replication::NodeId;
 use serde::{Deserialize, Serialize};
 
-use crate::config::Config;
+use crate::config::{Address, Config, NodeConfig};
 use crate::random;
 
 /// The consent that a start comes with.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Start {
     /// The data folder must have been formatted.
     #[default]
@@ -34,12 +34,15 @@ pub enum Start {
     /// Whatever the data folder holds is thrown away; the node comes back under a new identity and fetches everything
     /// from its peers.
     Rebuild,
+    /// An empty data folder may be formatted for a node that joins the cluster of the one which takes its peers at this
+    /// address. A formatted one is used as it is.
+    Join(Address),
 }
 
 /// What `node.toml` says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
-    /// The version of the data folder's layout: 1.
+    /// The version of the data folder's layout: 2.
     pub version: u32,
     /// The cluster's name.
     pub cluster: String,
@@ -57,15 +60,17 @@ pub struct Identity {
     pub workers: u32,
     /// Copies of a partition.
     pub replication_factor: u32,
-    /// The names of the cluster's nodes, sorted.
+    /// The founders of the cluster, sorted: name, zone and weight of each ([`founder`]).
     pub nodes: Vec<String>,
     /// Wall clock at formatting, milliseconds since the epoch.
     pub created_ms: u64,
     /// The id of the node that this one stands in for, if it was made by `--rebuild`; 0: none.
     #[serde(with = "hexadecimal")]
     pub replaces: u64,
-    /// The old content is being thrown away; a start that finds this must finish it.
+    /// The folder is being formatted; a start that finds this must finish it.
     pub rebuilding: bool,
+    /// It joined a cluster that was there; else it is one of the founders.
+    pub joined: bool,
 }
 
 impl Identity {
@@ -94,6 +99,7 @@ impl Identity {
             created_ms: now_ms,
             replaces: replaces.map_or(0, |old| old.0),
             rebuilding: false,
+            joined: false,
         }
     }
 
@@ -147,23 +153,8 @@ impl Identity {
         if self.name != config.node {
             return differs("name", &self.name, &config.node);
         }
-        if self.partitions != config.partitions {
-            return differs("partitions", &self.partitions, &config.partitions);
-        }
         if self.workers as usize != config.workers {
             return differs("workers", &self.workers, &config.workers);
-        }
-        if self.replication_factor as usize != config.replication_factor {
-            return differs("replication_factor", &self.replication_factor, &config.replication_factor);
-        }
-        if self.nodes != names(config) {
-            return Err(format!(
-                "{}: the data folder was formatted for the nodes {}, the configuration lists {}. Nodes may change their \
-                 addresses; adding, removing and renaming nodes is not possible yet. Correct the configuration",
-                path(&config.data).display(),
-                self.nodes.join(", "),
-                names(config).join(", ")
-            ));
         }
         Ok(())
     }
@@ -225,14 +216,26 @@ impl Layout {
     }
 }
 
-/// The names of the nodes that `config` lists, sorted.
+/// The nodes that `config` lists, sorted.
 fn names(config: &Config) -> Vec<String> {
-    let mut names: Vec<String> = config.nodes.iter().map(|node| node.name.clone()).collect();
+    let mut names: Vec<String> = config.nodes.iter().map(founder).collect();
     names.sort();
     names
 }
 
-const VERSION: u32 = 1;
+/// A founder as [`Identity::nodes`] has it: what the first placement follows from.
+fn founder(node: &NodeConfig) -> String {
+    let mut text = node.name.clone();
+    if !node.zone.is_empty() {
+        text.push_str(&format!(" zone={}", node.zone));
+    }
+    if node.weight != 1 {
+        text.push_str(&format!(" weight={}", node.weight));
+    }
+    text
+}
+
+const VERSION: u32 = 2;
 
 fn path(folder: &Path) -> PathBuf {
     folder.join("node.toml")
@@ -306,20 +309,13 @@ mod tests {
         assert_eq!(identity.check(&config), Ok(()));
         let mut grown = config.clone();
         grown.nodes.push(crate::config::NodeConfig { name: "n0".into(), ..config.nodes[0].clone() });
-        let refusal = identity.check(&grown).unwrap_err();
-        assert!(
-            refusal.contains("for the nodes n1, n2, n3, the configuration lists n0, n1, n2, n3"),
-            "{refusal}"
-        );
-        let mut thinner = config.clone();
-        thinner.replication_factor = 2;
-        assert!(identity.check(&thinner).unwrap_err().contains("replication_factor = 3"));
+        assert_eq!(identity.check(&grown), Ok(()), "the list is for founders");
         let mut moved = config.clone();
         moved.nodes[1].client.port += 1;
         moved.nodes.reverse();
         assert_eq!(identity.check(&moved), Ok(()), "neither addresses nor their order matter");
-        identity.partitions += 1;
-        assert!(identity.check(&config).unwrap_err().contains("partitions"));
+        identity.workers += 1;
+        assert!(identity.check(&config).unwrap_err().contains("workers"));
         identity.cluster = "another".into();
         assert!(identity.check(&config).unwrap_err().contains("cluster = another"));
     }
@@ -331,9 +327,9 @@ mod tests {
         assert!(Identity::load(folder.path()).unwrap_err().contains("node.toml is damaged"));
         let config = crate::testing::three_nodes();
         let mut identity = Identity::new(&config, NodeId(1), None, 5);
-        identity.version = 2;
+        identity.version = 1;
         identity.save(folder.path()).unwrap();
-        assert!(Identity::load(folder.path()).unwrap_err().contains("version 2"));
+        assert!(Identity::load(folder.path()).unwrap_err().contains("version 1"));
     }
 
     #[test]

@@ -4,11 +4,12 @@
 //! driver takes everything out at once.
 
 use std::net::TcpStream;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use replication::contract::{Input, Reply, Request};
 use tokio::sync::Notify;
 
+use crate::peers::Link;
 use crate::session::Session;
 
 /// A request from another worker's connection.
@@ -46,6 +47,8 @@ pub enum Delivery {
     Connection { stream: TcpStream, session: Session },
     /// A peer that wants to send (worker 0 has the peers).
     Peer(TcpStream),
+    /// A member that was not one before: a connection to it is to be kept (worker 0 has the peers).
+    Link(Arc<Link>),
     /// Hand leadership over.
     HandOver,
     /// Close connections once they are answered.

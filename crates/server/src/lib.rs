@@ -65,13 +65,13 @@ pub async fn run(
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), Failure> {
     let mut shutdown = std::pin::pin!(shutdown);
-    let (identity, roster) = tokio::select! {
+    let opened = tokio::select! {
         opened = format::open(&config, start) => opened.map_err(Failure)?,
         () = &mut shutdown => return Ok(()),
     };
     let clients = acceptor::listen(&config.listen_client, "listen_client").await.map_err(Failure)?;
     let peers = acceptor::listen(&config.listen_peer, "listen_peer").await.map_err(Failure)?;
-    let node = Arc::new(Node::new(config, identity, roster));
+    let node = Arc::new(Node::new(config, opened));
     let mut workers = Workers::start(&node).await.map_err(Failure)?;
     tracing::info!(node = node.identity.name, clients = %node.context.config.listen_client, "ready");
     let serve = async {

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use replication::catalogue::{CATALOGUE, Catalogue, Change, Member};
 use replication::contract::Input;
 use replication::ordered::raft;
 use replication::shard::{Options, Recovered};
@@ -21,12 +22,13 @@ use tokio::task::LocalSet;
 use crate::clock::Clock;
 use crate::cluster::{ClusterView, NodeView};
 use crate::command::Context;
-use crate::config::{Config, NodeConfig};
+use crate::config::{Address, Config};
 use crate::disk::{self, LogHandle};
 use crate::driver::{self, Worker};
+use crate::format::{self, Opened};
 use crate::identity::Identity;
 use crate::inbox::{Delivery, Inbox};
-use crate::peers::{self, Peers};
+use crate::peers::{self, Link, Peers};
 use crate::random;
 use crate::roster::Roster;
 
@@ -34,6 +36,8 @@ use crate::roster::Roster;
 const HAND_OVER_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long it then waits for its clients' last answers.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
+/// How often a node looks whether the catalogue knows it as it is.
+const INTRODUCE_INTERVAL: Duration = Duration::from_millis(500);
 /// How often a stopping node looks how far it is.
 const STOP_INTERVAL: Duration = Duration::from_millis(5);
 
@@ -46,6 +50,10 @@ pub struct Node {
     pub identity: Identity,
     /// Who the peers are.
     pub roster: Roster,
+    /// The placement that the cluster began with, if this node is one of its founders.
+    founding: Option<Placement>,
+    /// What is known of the placement before the catalogue has been read.
+    pub first_placement: Arc<Placement>,
     /// The clocks.
     pub clock: Clock,
     /// One for each worker.
@@ -62,29 +70,95 @@ pub struct Node {
 
 impl Node {
     /// A node that is about to start.
-    pub fn new(config: Config, identity: Identity, roster: Roster) -> Node {
-        let id_of = |name: &str| if name == config.node { identity.node() } else { roster.id_of(name) };
-        let ids: Vec<NodeId> = config.nodes.iter().map(|node| id_of(&node.name)).collect();
-        let placement = Placement::round_robin(&ids, config.partitions, config.replication_factor);
-        let views = config.nodes.iter().zip(&ids);
-        let views = views.map(|(node, id)| view(node, *id, node.name == config.node)).collect();
-        let cluster = ClusterView::new(identity.node(), views, Arc::new(placement));
-        let others = config.nodes.iter().zip(&ids).filter(|(node, _)| node.name != config.node);
-        let peers = Peers::new(others.map(|(node, id)| (*id, node.clone())));
+    pub fn new(config: Config, opened: Opened) -> Node {
+        let Opened { identity, roster, founding } = opened;
+        let content = roster.content();
+        let views = content.nodes.iter().map(|(name, known)| NodeView {
+            id: NodeId(known.node),
+            name: name.clone(),
+            client: address(&known.client),
+            peer: address(&known.peer),
+            alive: known.node == identity.node,
+        });
+        let placement = founding.clone().unwrap_or_else(|| Placement::of_slots(identity.partitions));
+        let cluster = ClusterView::new(identity.node(), views.collect(), Arc::new(placement.clone()));
         let workers = config.workers.max(1);
         let context = Context::new(Arc::new(config), Arc::new(cluster), random::number());
-        Node {
+        let node = Node {
             context,
             identity,
             roster,
+            founding,
+            first_placement: Arc::new(placement),
             clock: Clock::start(),
             inboxes: (0..workers).map(|_| Arc::default()).collect(),
-            peers,
+            peers: Peers::default(),
             handed_over: (0..workers).map(|_| AtomicBool::new(false)).collect(),
             stop_now: AtomicBool::new(false),
             stop: Notify::new(),
             failure: Mutex::default(),
             failed: Notify::new(),
+        };
+        node.follow_roster();
+        node
+    }
+
+    /// The catalogue that a founder begins with.
+    fn founding_catalogue(&self) -> Option<Arc<Catalogue>> {
+        let placement = self.founding.as_ref()?;
+        // Names, zones and weights are those that the placement was made from; addresses may be other ones by now.
+        let mut catalogue = format::founding_catalogue(&self.context.config);
+        let same = catalogue.members.keys().copied().eq(placement.members.iter().copied());
+        if !same || catalogue.partitions.len() != placement.partitions.len() {
+            return None;
+        }
+        catalogue.voters.clone_from(&placement.catalogue);
+        for (record, placed) in catalogue.partitions.iter_mut().zip(&placement.partitions) {
+            record.replicas.clone_from(&placed.replicas);
+        }
+        Some(Arc::new(catalogue))
+    }
+
+    /// Keeps a way to every other member. Returns those that are new.
+    fn follow_roster(&self) -> Vec<Arc<Link>> {
+        let configured = |name: &str| {
+            let node = self.context.config.nodes.iter().find(|node| node.name == name);
+            node.map(|node| node.peer.clone())
+        };
+        let members = self.roster.content().nodes.into_iter().filter(|(_, known)| known.node != self.identity.node);
+        let members = members.map(|(name, known)| {
+            let mut addresses: Vec<Address> = Address::parse(&known.peer).into_iter().collect();
+            addresses.extend(configured(&name).filter(|address| !addresses.contains(address)));
+            (NodeId(known.node), name, addresses)
+        });
+        self.peers.follow(members.collect())
+    }
+
+    /// A shard of this node has read another catalogue.
+    pub fn catalogue_changed(&self, worker: usize, catalogue: &Arc<Catalogue>) {
+        let id = self.identity.node();
+        if catalogue.removed.contains_key(&id) {
+            return self.fail("this node was removed from the cluster; its data folder may be deleted".into());
+        }
+        if let Err(reason) = self.roster.follow(catalogue) {
+            return self.fail(reason);
+        }
+        let view = |(id, member): (&NodeId, &Member)| NodeView {
+            id: *id,
+            name: member.name.clone(),
+            client: address(&member.client),
+            peer: address(&member.peer),
+            alive: false,
+        };
+        let placement = Arc::new(catalogue.placement());
+        let views = catalogue.members.iter().map(view).collect();
+        self.context.cluster.set_catalogue(catalogue.clone(), placement.clone(), views);
+        for link in self.follow_roster() {
+            self.inboxes[0].push(Delivery::Link(link));
+        }
+        for (index, inbox) in self.inboxes.iter().enumerate().filter(|(index, _)| *index != worker) {
+            tracing::debug!(index, epoch = catalogue.epoch, "a worker is told the placement");
+            inbox.push(Delivery::Input(Input::Placement(placement.clone())));
         }
     }
 
@@ -121,41 +195,14 @@ impl Node {
         }
     }
 
-    /// A peer introduced itself: if it is another than before (rebuilt after the loss of its disk), everybody learns.
-    pub fn peer_found(&self, config: &NodeConfig, identity: &Identity) {
-        let id = identity.node();
-        let Some(before) = self.peers.set_id(&config.name, id) else { return };
-        tracing::info!(peer = config.name, ?before, now = ?id, "a node was rebuilt under a new id");
-        let cluster = &self.context.cluster;
-        let state = cluster.state();
-        cluster.set_node(view(config, id, state.is_alive(id)));
-        let mut placement = Placement::clone(&state.placement);
-        placement.epoch += 1;
-        for replica in placement.partitions.iter_mut().flat_map(|placed| &mut placed.replicas) {
-            if *replica == before {
-                *replica = id;
-            }
-        }
-        let placement = Arc::new(placement);
-        cluster.set_placement(placement.clone());
-        for inbox in &self.inboxes {
-            inbox.push(Delivery::Input(Input::Placement(placement.clone())));
-        }
-    }
-
     fn lock_failure(&self) -> MutexGuard<'_, Option<String>> {
         self.failure.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
 
-fn view(config: &NodeConfig, id: NodeId, alive: bool) -> NodeView {
-    NodeView {
-        id,
-        name: config.name.clone(),
-        client: config.client.clone(),
-        peer: config.peer.clone(),
-        alive,
-    }
+/// An address that a member has told. One that makes no sense is not connected to.
+fn address(text: &str) -> Address {
+    Address::parse(text).unwrap_or_else(|| Address { host: text.to_string(), port: 0 })
 }
 
 /// The threads of a node's workers.
@@ -213,7 +260,7 @@ impl Workers {
     /// A thread did not end as it should.
     pub async fn stop(self) -> Result<(), String> {
         let node = self.node.clone();
-        let alone = self.node.context.config.nodes.len() == 1;
+        let alone = self.node.context.cluster.state().nodes.len() == 1;
         if !self.node.stop_now.load(Ordering::Acquire) && !alone {
             self.tell(|| Delivery::HandOver);
             let handed_over = || self.node.handed_over.iter().all(|worker| worker.load(Ordering::Acquire));
@@ -273,9 +320,10 @@ fn work(index: usize, node: &Arc<Node>, started: oneshot::Sender<Result<LogHandl
     let local = LocalSet::new();
     let worker = Worker::new(index, node.clone(), shard, log);
     if index == 0 {
-        for (_, link) in node.peers.links() {
+        for link in node.peers.links() {
             local.spawn_local(driver::or_fail(node.clone(), peers::keep_sending(worker.clone(), link)));
         }
+        local.spawn_local(driver::or_fail(node.clone(), introduce(worker.clone())));
     }
     runtime.block_on(local.run_until(Rc::clone(&worker).drive()));
 }
@@ -285,19 +333,35 @@ pub fn shard_folder(data: &Path, index: usize) -> std::path::PathBuf {
     data.join(format!("shard-{index}"))
 }
 
-/// The partitions that a worker's shard holds.
-pub fn partitions_of(placement: &Placement, node: NodeId, index: usize, workers: usize) -> Vec<PartitionId> {
-    let mine = |partition: &PartitionId| {
-        peers::owner(*partition, workers) == index
-            && placement.get(*partition).is_some_and(|placed| placed.replicas.contains(&node))
-    };
-    (0..placement.partitions.len() as u32).map(PartitionId).filter(mine).collect()
+/// Tells the catalogue who this node is, whenever that is not what it says.
+async fn introduce(worker: Rc<Worker>) {
+    let node = worker.node.clone();
+    let myself = node.context.config.myself().clone();
+    let (client, peer) = (myself.client.to_string(), myself.peer.to_string());
+    let (id, format) = (node.identity.node(), node.identity.format);
+    loop {
+        tokio::time::sleep(INTRODUCE_INTERVAL).await;
+        let state = node.context.cluster.state();
+        let Some(member) = state.catalogue.as_ref().and_then(|catalogue| catalogue.members.get(&id)) else {
+            continue;
+        };
+        let same = member.client == client && member.peer == peer && member.zone == myself.zone;
+        if same && member.format == format {
+            continue;
+        }
+        let (client, peer, zone) = (client.clone(), peer.clone(), myself.zone.clone());
+        let change = Change::Introduce { node: id, client, peer, zone, format };
+        if let Err(reason) = worker.change(&|_| Ok(change.clone())).await {
+            tracing::warn!(reason, "the catalogue does not know this node's addresses yet");
+        }
+    }
 }
 
 fn make_shard(index: usize, node: &Node, recovered: Vec<Recovered>) -> Shard {
     let config = &node.context.config;
     let options = Options {
         lane: index as u8,
+        lanes: node.inboxes.len() as u8,
         raft: raft::Options {
             election_timeout: config.timing.election_timeout,
             heartbeat_interval: config.timing.heartbeat,
@@ -308,10 +372,12 @@ fn make_shard(index: usize, node: &Node, recovered: Vec<Recovered>) -> Shard {
         max_payload_bytes: (config.limits.request_bytes + (1 << 20)).max(64 << 20),
         token_retention_ms: config.tokens.retention.as_millis() as u64,
         token_limit: config.tokens.limit,
-        replaces: node.identity.replaces(),
+        founding: node.founding_catalogue(),
         ..Options::new(node.identity.node(), node.context.incarnation, random::number())
     };
-    let placement = node.context.cluster.state().placement.clone();
-    let partitions = partitions_of(&placement, node.identity.node(), index, node.inboxes.len());
-    Shard::new(options, placement, partitions, recovered, node.clock.now())
+    // Everything that this node ever had a part in was recovered (`format`); what is left of a replica that was given up
+    // are its promises. The catalogue is followed even by a node that has nothing of it yet.
+    let held = recovered.iter().filter(|found| !found.is_given_up() || found.partition == CATALOGUE);
+    let held: Vec<PartitionId> = held.map(|found| found.partition).collect();
+    Shard::new(options, node.first_placement.clone(), held, recovered, node.clock.now())
 }

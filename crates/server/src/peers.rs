@@ -15,20 +15,22 @@ use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
+use replication::catalogue::{CATALOGUE, Catalogue, Change, Member, MemberState};
 use replication::contract::Input;
+use replication::shard::lane_of;
 use replication::wire::{self, Message};
 use replication::{NodeId, PartitionId};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
-use crate::config::{Address, NodeConfig};
+use crate::config::Address;
 use crate::driver::Worker;
-use crate::handshake::{self, Hello, Rejection};
-use crate::identity::Layout;
+use crate::handshake::{self, Hello, Introduced, JoinRequest, Joined, Rejection};
 use crate::inbox::Delivery;
 use crate::node::Node;
 use crate::random;
+use crate::roster::Content;
 use crate::stats::Stats;
 
 /// The longest frame: a write as long as the longest request, and its frame.
@@ -47,22 +49,42 @@ const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_millis(1000);
 /// How long connecting and introducing may take.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long a node that wants to become a member waits for the answer: the catalogue may just be choosing a leader.
+const JOIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// A connection whose bytes are not acknowledged for this long is broken.
 const SEND_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The way to one peer.
 #[derive(Debug)]
 pub struct Link {
-    /// As the configuration names it.
-    pub config: NodeConfig,
+    /// Its id.
+    pub id: NodeId,
+    /// Its name.
+    pub name: String,
+    /// Where it may be found: where the catalogue says, then where the configuration says.
+    addresses: Mutex<Vec<Address>>,
     connected: AtomicBool,
+    /// It is no member any more.
+    closed: AtomicBool,
     queue: Mutex<BytesMut>,
     notify: Notify,
 }
 
 impl Link {
-    fn new(config: NodeConfig) -> Link {
-        Link { config, connected: AtomicBool::new(false), queue: Mutex::default(), notify: Notify::new() }
+    fn new(id: NodeId, name: String, addresses: Vec<Address>) -> Link {
+        Link {
+            id,
+            name,
+            addresses: Mutex::new(addresses),
+            connected: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
+            queue: Mutex::default(),
+            notify: Notify::new(),
+        }
+    }
+
+    fn addresses(&self) -> MutexGuard<'_, Vec<Address>> {
+        self.addresses.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     /// Leaves frames to be sent; `frames` is empty afterwards. Returns whether there was room.
@@ -109,24 +131,41 @@ pub struct Peers {
 }
 
 impl Peers {
-    /// A way to every node of the configuration but this one.
-    pub fn new(nodes: impl Iterator<Item = (NodeId, NodeConfig)>) -> Peers {
-        let links = nodes.map(|(id, config)| (id, Arc::new(Link::new(config)))).collect();
-        Peers { links: RwLock::new(links), version: AtomicU64::new(1) }
-    }
-
     /// All of them.
-    pub fn links(&self) -> Vec<(NodeId, Arc<Link>)> {
-        self.links.read().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
+    pub fn links(&self) -> Vec<Arc<Link>> {
+        self.lock_read().iter().map(|(_, link)| link.clone()).collect()
     }
 
-    /// The node of this name has this id now. Returns the id that it had before, if that was another.
-    pub fn set_id(&self, name: &str, id: NodeId) -> Option<NodeId> {
+    /// These are the other members: id, name, addresses. Returns the ways that are new, which somebody has to keep
+    /// ([`keep_sending`]).
+    pub fn follow(&self, members: Vec<(NodeId, String, Vec<Address>)>) -> Vec<Arc<Link>> {
         let mut links = self.links.write().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let (known, _) = links.iter_mut().find(|(_, link)| link.config.name == name)?;
-        let before = std::mem::replace(known, id);
+        let (mut next, mut new) = (Vec::with_capacity(members.len()), Vec::new());
+        for (id, name, addresses) in members {
+            match links.iter().find(|(known, link)| *known == id && link.name == name) {
+                Some((_, link)) => {
+                    *link.addresses() = addresses;
+                    next.push((id, link.clone()));
+                }
+                None => {
+                    let link = Arc::new(Link::new(id, name, addresses));
+                    new.push(link.clone());
+                    next.push((id, link));
+                }
+            }
+        }
+        for (id, link) in links.iter().filter(|(id, _)| next.iter().all(|(kept, _)| kept != id)) {
+            tracing::info!(peer = link.name, id = %hexadecimal(*id), "no member any more");
+            link.closed.store(true, Ordering::Release);
+            link.notify.notify_one();
+        }
+        *links = next;
         self.version.fetch_add(1, Ordering::Release);
-        (before != id).then_some(before)
+        new
+    }
+
+    fn lock_read(&self) -> std::sync::RwLockReadGuard<'_, Vec<(NodeId, Arc<Link>)>> {
+        self.links.read().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
 
@@ -138,12 +177,13 @@ pub struct Outbox {
 }
 
 impl Outbox {
-    /// Looks whether peers have other ids now.
+    /// Looks whether there are other peers now.
     pub fn refresh(&mut self, peers: &Peers) {
         let version = peers.version.load(Ordering::Acquire);
         if version != self.version {
             self.version = version;
-            self.links = peers.links().into_iter().map(|(id, link)| (id, link, BytesMut::new())).collect();
+            let links = peers.links().into_iter();
+            self.links = links.map(|link| (link.id, link, BytesMut::new())).collect();
         }
     }
 
@@ -171,37 +211,38 @@ impl Outbox {
     }
 }
 
-/// Keeps a connection to a peer, for as long as the node runs.
+/// Keeps a connection to a peer, for as long as that is a member and the node runs.
 pub async fn keep_sending(worker: Rc<Worker>, link: Arc<Link>) {
     let node = worker.node.clone();
     let mut pause = FIRST_PAUSE;
     let mut last_reason = String::new();
-    loop {
-        match connect(&node, &link).await {
-            Ok((stream, hello)) => {
+    for attempt in 0.. {
+        if link.closed.load(Ordering::Acquire) {
+            return;
+        }
+        match connect(&node, &link, attempt).await {
+            Ok((stream, _)) => {
                 pause = FIRST_PAUSE;
                 last_reason.clear();
-                let id = hello.identity.node();
-                node.peer_found(&link.config, &hello.identity);
                 node.context.stats.peer_connects.add(1);
                 link.take(&mut BytesMut::new());
                 link.connected.store(true, Ordering::Release);
-                node.context.cluster.set_alive(id, true);
-                tracing::info!(peer = link.config.name, id = %hexadecimal(id), "connected");
+                node.context.cluster.set_alive(link.id, true);
+                tracing::info!(peer = link.name, id = %hexadecimal(link.id), "connected");
                 let error = send(stream, &link, &node.context.stats).await;
                 link.connected.store(false, Ordering::Release);
                 link.take(&mut BytesMut::new());
-                node.context.cluster.set_alive(id, false);
-                worker.peer_lost(id);
-                tracing::info!(peer = link.config.name, %error, "connection lost");
+                node.context.cluster.set_alive(link.id, false);
+                worker.peer_lost(link.id);
+                tracing::info!(peer = link.name, %error, "connection lost");
             }
             Err(Rejection::WeAreWiped(reason)) => {
-                node.fail(format!("node '{}' turned this node away: {reason}", link.config.name));
+                node.fail(format!("node '{}' turned this node away: {reason}", link.name));
             }
             Err(rejection) => {
                 let reason = rejection.to_string();
                 if reason != last_reason {
-                    tracing::warn!(peer = link.config.name, address = %link.config.peer, reason, "no connection");
+                    tracing::warn!(peer = link.name, reason, "no connection");
                     last_reason = reason;
                 }
             }
@@ -219,15 +260,29 @@ fn jittered(pause: Duration) -> Duration {
     pause.mul_f64(0.75 + 0.5 * (random::number() >> 11) as f64 / (1u64 << 53) as f64)
 }
 
-async fn connect(node: &Node, link: &Link) -> Result<(TcpStream, Hello), Rejection> {
+async fn connect(node: &Node, link: &Link, attempt: usize) -> Result<(TcpStream, Hello), Rejection> {
+    let address = {
+        let addresses = link.addresses();
+        let turn = attempt.checked_rem(addresses.len());
+        turn.map(|turn| addresses[turn].clone())
+    };
+    let address = address.ok_or_else(|| Rejection::Network("its address is not known".into()))?;
     let attempt = async {
-        let mut stream = open(&link.config.peer).await?;
-        let hello = handshake::dial(&mut stream, node, &link.config.name).await?;
-        Ok((stream, hello))
+        let mut stream = open(&address).await?;
+        let hello = handshake::dial(&mut stream, node, &link.name).await?;
+        match hello.identity.node() == link.id {
+            true => Ok((stream, hello)),
+            false => Err(Rejection::WeRefused(format!(
+                "at {address} is node '{}' with id {}, not {}",
+                link.name,
+                hexadecimal(hello.identity.node()),
+                hexadecimal(link.id)
+            ))),
+        }
     };
     match tokio::time::timeout(HANDSHAKE_TIMEOUT, attempt).await {
         Ok(result) => result,
-        Err(_) => Err(Rejection::Network("no answer in time".into())),
+        Err(_) => Err(Rejection::Network(format!("no answer from {address} in time"))),
     }
 }
 
@@ -249,24 +304,23 @@ fn prepare(stream: &TcpStream) -> io::Result<()> {
     socket.set_tcp_keepalive(&keepalive)
 }
 
-/// Asks the peers of a node that is about to be rebuilt whom they know; returns the first answer.
+/// Asks the member at `address` to let a node in.
 ///
 /// # Errors
-/// Nobody answers, with each one's reason.
-pub async fn ask_roster(config: &crate::config::Config) -> Result<crate::roster::Content, String> {
-    let mut reasons = Vec::new();
-    for peer in config.nodes.iter().filter(|peer| peer.name != config.node) {
-        let attempt = async {
-            let mut stream = open(&peer.peer).await?;
-            handshake::ask(&mut stream, Layout::of(config), config.peer_secret.as_deref()).await
-        };
-        match tokio::time::timeout(HANDSHAKE_TIMEOUT, attempt).await {
-            Ok(Ok(content)) => return Ok(content),
-            Ok(Err(rejection)) => reasons.push(format!("{}: {rejection}", peer.name)),
-            Err(_) => reasons.push(format!("{}: no answer in time", peer.name)),
-        }
+/// See [`Rejection`].
+pub async fn ask_to_join(
+    address: &Address,
+    request: JoinRequest,
+    secret: Option<&str>,
+) -> Result<Joined, Rejection> {
+    let attempt = async {
+        let mut stream = open(address).await?;
+        handshake::join(&mut stream, request, secret).await
+    };
+    match tokio::time::timeout(JOIN_TIMEOUT, attempt).await {
+        Ok(result) => result,
+        Err(_) => Err(Rejection::Network("no answer in time".into())),
     }
-    Err(reasons.join("; "))
 }
 
 /// Sends what is left in the link until the connection breaks.
@@ -283,6 +337,9 @@ async fn send(mut stream: TcpStream, link: &Link, stats: &Stats) -> io::Error {
                 Ok(_) => io::Error::new(io::ErrorKind::InvalidData, "the peer sent on a one-way connection"),
                 Err(error) => error,
             },
+        }
+        if link.closed.load(Ordering::Acquire) {
+            return io::Error::other("it is no member any more");
         }
         link.take(&mut frames);
         if let Err(error) = writer.write_all(&frames).await {
@@ -303,23 +360,55 @@ pub async fn receive(worker: Rc<Worker>, stream: StdStream) {
     }
     let introduced = tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake::accept(&mut stream, &node)).await;
     let hello = match introduced {
-        Ok(Ok(Some(hello))) => hello,
-        Ok(Ok(None)) => return,
+        Ok(Ok(Introduced::Peer(hello))) => hello,
+        Ok(Ok(Introduced::Joins(request))) => return let_in(&worker, &mut stream, *request).await,
         Ok(Err(Rejection::WeAreWiped(reason))) => {
             return node.fail(format!("{address} turned this node away: {reason}"));
         }
         Ok(Err(rejection)) => return tracing::warn!(address, %rejection, "a peer was not let in"),
         Err(_) => return tracing::debug!(address, "a peer did not introduce itself in time"),
     };
-    if let Some(config) = node.context.config.nodes.iter().find(|known| known.name == hello.identity.name) {
-        node.peer_found(config, &hello.identity);
-    }
     let reason = match read_frames(&worker, &mut stream, &hello).await {
         Ok(()) => "closed by the peer".to_string(),
         Err(error) => error.to_string(),
     };
     tracing::info!(peer = hello.identity.name, reason, "a peer's connection ended");
     worker.peer_lost(hello.identity.node());
+}
+
+/// Lets a node in that wants to become a member, if the catalogue agrees.
+async fn let_in(worker: &Rc<Worker>, stream: &mut TcpStream, request: JoinRequest) {
+    let node = &worker.node;
+    let id = NodeId(request.node);
+    let member = Member {
+        name: request.name.clone(),
+        client: request.client,
+        peer: request.peer,
+        zone: request.zone,
+        weight: request.weight,
+        state: MemberState::Active,
+        format: request.format,
+    };
+    // Made up anew for each attempt: the catalogue may have changed.
+    let change = |catalogue: &Catalogue| {
+        let former = catalogue.member_named(&request.name).map(|(former, _)| former);
+        let replaces = former.filter(|former| request.rebuilds && *former != id);
+        if request.rebuilds && former.is_none() {
+            return Err(format!(
+                "there is no node '{}' in the cluster whose place this one could take; start it with --join",
+                request.name
+            ));
+        }
+        Ok(Change::Join { node: id, member: member.clone(), replaces })
+    };
+    let joined = worker.change(&change).await.map(|catalogue| Joined {
+        layout: node.identity.layout(),
+        members: Content::of(&catalogue),
+    });
+    tracing::info!(node = request.name, id = %hexadecimal(id), refused = joined.as_ref().err(), "asked to become a member");
+    if let Err(rejection) = handshake::answer_join(stream, joined).await {
+        tracing::warn!(%rejection, "a new member could not be told that it is one");
+    }
 }
 
 async fn read_frames(worker: &Worker, stream: &mut TcpStream, hello: &Hello) -> io::Result<()> {
@@ -401,12 +490,13 @@ fn deliver(worker: &Worker, hello: &Hello, message: Message) {
         | Message::Rebuild { partition, .. } => give(node.owner(partition), message),
         Message::SnapshotChunk(ref chunk) => give(node.owner(chunk.partition), message),
         Message::SnapshotAck(ref ack) => give(node.owner(ack.partition), message),
+        Message::Members(_) => give(node.owner(CATALOGUE), message),
     }
 }
 
 /// The worker that owns a partition.
 pub fn owner(partition: PartitionId, workers: usize) -> usize {
-    partition.0 as usize % workers
+    usize::from(lane_of(partition, workers as u8))
 }
 
 #[cfg(test)]
@@ -434,7 +524,7 @@ mod tests {
 
     #[test]
     fn a_queue_keeps_the_order_and_takes_no_more_than_its_bound() {
-        let link = Link::new(crate::testing::three_nodes().nodes[0].clone());
+        let link = Link::new(NodeId(1), "n1".into(), Vec::new());
         let piece = |byte: u8, length: usize| BytesMut::from(vec![byte; length].as_slice());
         assert!(link.push(&mut piece(1, QUEUE_BYTES + 1)), "one piece always fits");
         assert!(!link.push(&mut piece(2, 1)));

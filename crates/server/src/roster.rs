@@ -1,8 +1,9 @@
-//! Who the peers are: the file `peers.toml` in the data folder, from a node's name to the id and the format id that it
-//! was last met with.
+//! Who the members are, as this node last knew: the file `peers.toml` in the data folder.
 //!
-//! Written (durably) before a peer is first trusted, so that a peer which comes back with another disk under its old id is
-//! noticed, and a node that was replaced by a rebuilt one stays replaced.
+//! It is what a node needs before it has the catalogue: at a first start, to find the others at all, and at every start to
+//! know whom it may talk to. It follows the catalogue ([`Roster::follow`]), and is written (durably) before a peer is first
+//! trusted, so that one which comes back with another disk under its old id is noticed, and one that was removed or replaced
+//! stays so.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,12 +12,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
 
 use replication::NodeId;
+use replication::catalogue::Catalogue;
 use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
 use crate::identity::{Identity, derived_id, hexadecimal, replace_file};
 
-/// A node as it was met.
+/// A member as it was last known.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Known {
     /// Its id.
@@ -25,27 +27,58 @@ pub struct Known {
     /// Its format id; 0: not met yet.
     #[serde(with = "hexadecimal")]
     pub format: u64,
-    /// When its data folder was formatted, by its own wall clock in milliseconds. Decides between two reports.
-    pub created_ms: u64,
+    /// Where it takes clients.
+    pub client: String,
+    /// Where it takes its peers.
+    pub peer: String,
 }
 
 /// The file's content.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Content {
+    /// The epoch of the catalogue that this is of; 0: of none yet.
+    pub epoch: u64,
+    /// Ids (16 hexadecimal digits) of nodes that were removed or replaced: they are never let in again.
+    #[serde(default)]
+    pub removed: Vec<String>,
     /// By name.
     #[serde(default)]
     pub nodes: BTreeMap<String, Known>,
-    /// Ids (16 hexadecimal digits) of nodes that were replaced: they are never let in again.
-    #[serde(default)]
-    pub replaced: Vec<String>,
 }
 
-/// The roster of a running node. Shared; locked for moments only (it is written when a peer is met for the first time).
+impl Content {
+    /// What a catalogue says.
+    pub fn of(catalogue: &Catalogue) -> Content {
+        let known = |(id, member): (&NodeId, &replication::catalogue::Member)| {
+            let (client, peer) = (member.client.clone(), member.peer.clone());
+            (member.name.clone(), Known { node: id.0, format: member.format, client, peer })
+        };
+        Content {
+            epoch: catalogue.epoch,
+            removed: catalogue.removed.keys().map(|id| hexadecimal_text(id.0)).collect(),
+            nodes: catalogue.members.iter().map(known).collect(),
+        }
+    }
+
+    /// The founders that a configuration lists.
+    pub fn founders(config: &Config) -> Content {
+        let known = |node: &crate::config::NodeConfig| {
+            let id = derived_id(&config.cluster, &node.name).0;
+            let (client, peer) = (node.client.to_string(), node.peer.to_string());
+            (node.name.clone(), Known { node: id, format: 0, client, peer })
+        };
+        Content { nodes: config.nodes.iter().map(known).collect(), ..Content::default() }
+    }
+}
+
+fn hexadecimal_text(id: u64) -> String {
+    format!("{id:016x}")
+}
+
+/// The roster of a running node. Shared; locked for moments only.
 #[derive(Debug)]
 pub struct Roster {
     path: PathBuf,
-    names: Vec<String>,
-    cluster: String,
     content: Mutex<Content>,
 }
 
@@ -54,19 +87,19 @@ pub struct Roster {
 pub enum Met {
     /// As known.
     Known,
-    /// First met, or met under a new id that replaces the old.
+    /// First met.
     New,
 }
 
 /// Why a peer is not who it says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Stranger {
-    /// Its name is not in our configuration.
-    Unnamed(String),
+    /// It is no member, as far as is known here.
+    Unknown(String),
     /// Its disk was wiped: it must not go on under this identity.
     Wiped(String),
-    /// Another node has its place.
-    Replaced(String),
+    /// It was removed, or another node has its place.
+    Removed(String),
     /// Our own disk is at fault.
     Disk(String),
 }
@@ -76,8 +109,8 @@ impl Roster {
     ///
     /// # Errors
     /// The file cannot be read or understood; the text names it.
-    pub fn load(config: &Config) -> Result<Roster, String> {
-        let path = path(&config.data);
+    pub fn load(folder: &Path) -> Result<Roster, String> {
+        let path = folder.join("peers.toml");
         let content = match fs::read_to_string(&path) {
             Ok(text) => {
                 toml::from_str(&text).map_err(|error| format!("{} is damaged: {error}", path.display()))?
@@ -85,27 +118,23 @@ impl Roster {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Content::default(),
             Err(error) => return Err(format!("cannot read {}: {error}", path.display())),
         };
-        let names = config.nodes.iter().map(|node| node.name.clone()).collect();
-        Ok(Roster { path, names, cluster: config.cluster.clone(), content: Mutex::new(content) })
+        Ok(Roster { path, content: Mutex::new(content) })
     }
 
-    /// The id that the node of this name has, as far as known here: the one it was last met with, else the one it has in a
-    /// new cluster.
-    pub fn id_of(&self, name: &str) -> NodeId {
-        match self.lock().nodes.get(name) {
-            Some(known) => NodeId(known.node),
-            None => derived_id(&self.cluster, name),
-        }
-    }
-
-    /// What is known of the node of this name.
-    pub fn known(&self, name: &str) -> Option<Known> {
-        self.lock().nodes.get(name).cloned()
-    }
-
-    /// What is known of every node, to be told to a peer that asks.
+    /// Everything that is known.
     pub fn content(&self) -> Content {
         self.lock().clone()
+    }
+
+    /// Begins anew with this.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn replace(&self, next: Content) -> Result<(), String> {
+        let mut content = self.lock();
+        self.save(&next)?;
+        *content = next;
+        Ok(())
     }
 
     /// A peer says who it is. What is new is durable when this returns.
@@ -113,74 +142,61 @@ impl Roster {
     /// # Errors
     /// It cannot be who it says.
     pub fn meet(&self, peer: &Identity) -> Result<Met, Stranger> {
-        if !self.names.contains(&peer.name) {
-            return Err(Stranger::Unnamed(format!(
-                "no node named '{}' is in the configuration's list of nodes",
-                peer.name
+        let mut content = self.lock();
+        let (name, id) = (&peer.name, hexadecimal_text(peer.node));
+        if content.removed.contains(&id) {
+            return Err(Stranger::Removed(format!(
+                "node '{name}' with id {id} was removed from the cluster or replaced by a rebuilt node; to come back it \
+                 has to join again with an empty data folder"
             )));
         }
-        let mut content = self.lock();
-        let id = format!("{:016x}", peer.node);
-        if content.replaced.contains(&id) {
-            return Err(Stranger::Replaced(format!(
-                "node '{}' with id {id} was replaced by a rebuilt one; start it with --rebuild",
-                peer.name
+        let Some(known) = content.nodes.get(name).filter(|known| known.node == peer.node) else {
+            return Err(Stranger::Unknown(format!(
+                "node '{name}' with id {id} is no member of the cluster, as far as is known here"
+            )));
+        };
+        if known.format == peer.format {
+            return Ok(Met::Known);
+        }
+        if known.format != 0 {
+            return Err(Stranger::Wiped(format!(
+                "node '{name}' (id {id}) was known with format {:016x} and comes with format {:016x}: its data folder was \
+                 replaced or emptied. Start it with --rebuild",
+                known.format, peer.format
             )));
         }
         let mut next = content.clone();
-        let known = Known { node: peer.node, format: peer.format, created_ms: peer.created_ms };
-        if let Some(before) = content.nodes.get(&peer.name) {
-            if *before == known {
-                return Ok(Met::Known);
-            }
-            if before.node == peer.node && before.format != 0 {
-                return Err(Stranger::Wiped(format!(
-                    "node '{}' (id {id}) was known with format {:016x} and comes with format {:016x}: its data folder \
-                     was replaced or emptied. Start it with --rebuild",
-                    peer.name, before.format, peer.format
-                )));
-            }
-            if before.node != peer.node {
-                // Whoever was made to replace the node that is known is newer, whatever the clocks say.
-                if peer.replaces != before.node && peer.created_ms < before.created_ms {
-                    return Err(Stranger::Replaced(format!(
-                        "the name '{}' belongs to node {:016x}, which was formatted later than node {id}",
-                        peer.name, before.node
-                    )));
-                }
-                next.replaced.push(format!("{:016x}", before.node));
-            }
+        if let Some(known) = next.nodes.get_mut(name) {
+            known.format = peer.format;
         }
-        if peer.replaces != 0 {
-            let old = format!("{:016x}", peer.replaces);
-            if !next.replaced.contains(&old) {
-                next.replaced.push(old);
-            }
-        }
-        next.nodes.insert(peer.name.clone(), known);
         self.save(&next).map_err(Stranger::Disk)?;
         *content = next;
         Ok(Met::New)
     }
 
-    /// Takes over what a peer knows (before a rebuild): later formattings win.
+    /// The catalogue has changed: takes over what it says, unless what is known is newer.
     ///
     /// # Errors
     /// The disk's.
-    pub fn learn(&self, from: &Content) -> Result<(), String> {
+    pub fn follow(&self, catalogue: &Catalogue) -> Result<(), String> {
         let mut content = self.lock();
-        for (name, known) in &from.nodes {
-            let later = content.nodes.get(name).is_none_or(|before| before.created_ms < known.created_ms);
-            if later && self.names.contains(name) {
-                content.nodes.insert(name.clone(), known.clone());
+        if catalogue.epoch <= content.epoch {
+            return Ok(());
+        }
+        let mut next = Content::of(catalogue);
+        for (name, known) in &mut next.nodes {
+            let met = content.nodes.get(name).filter(|met| met.node == known.node);
+            if let Some(met) = met.filter(|_| known.format == 0) {
+                known.format = met.format;
             }
         }
-        for id in &from.replaced {
-            if !content.replaced.contains(id) {
-                content.replaced.push(id.clone());
-            }
+        let same = Content { epoch: content.epoch, ..next.clone() } == *content;
+        // Most changes are not about members: they are not worth a write.
+        if !same {
+            self.save(&next)?;
         }
-        self.save(&content)
+        *content = next;
+        Ok(())
     }
 
     fn save(&self, content: &Content) -> Result<(), String> {
@@ -193,105 +209,65 @@ impl Roster {
     }
 }
 
-fn path(folder: &Path) -> PathBuf {
-    folder.join("peers.toml")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn config(folder: &Path) -> Config {
-        let mut config = crate::testing::three_nodes();
-        config.data = folder.to_path_buf();
-        config
-    }
-
-    fn identity(config: &Config, name: &str, node: u64, format: u64, created_ms: u64) -> Identity {
-        let mut identity = Identity::new(config, NodeId(node), None, created_ms);
+    fn identity(name: &str, node: u64, format: u64) -> Identity {
+        let config = crate::testing::three_nodes();
+        let mut identity = Identity::new(&config, NodeId(node), None, 1);
         identity.name = name.into();
         identity.format = format;
         identity
     }
 
+    fn roster(folder: &Path) -> Roster {
+        let roster = Roster::load(folder).unwrap();
+        roster.replace(Content::founders(&crate::testing::three_nodes())).unwrap();
+        roster
+    }
+
     #[test]
     fn a_wiped_peer_is_noticed_even_after_a_restart() {
         let folder = crate::testing::Folder::new();
-        let config = config(folder.path());
-        let roster = Roster::load(&config).unwrap();
-        let peer = config.nodes[1].name.clone();
-        let id = derived_id(&config.cluster, &peer).0;
-        assert_eq!(roster.id_of(&peer).0, id);
-        assert_eq!(roster.meet(&identity(&config, &peer, id, 5, 1)), Ok(Met::New));
-        assert_eq!(roster.meet(&identity(&config, &peer, id, 5, 1)), Ok(Met::Known));
-        let roster = Roster::load(&config).unwrap();
-        assert_eq!(roster.meet(&identity(&config, &peer, id, 5, 1)), Ok(Met::Known));
-        let wiped = roster.meet(&identity(&config, &peer, id, 6, 9));
-        assert!(matches!(wiped, Err(Stranger::Wiped(_))), "{wiped:?}");
-        assert_eq!(
-            roster.meet(&identity(&config, &peer, id, 5, 1)),
-            Ok(Met::Known),
-            "nothing was remembered of it"
-        );
-        let stranger = roster.meet(&identity(&config, "nobody", 1, 1, 1));
-        assert!(matches!(stranger, Err(Stranger::Unnamed(_))), "{stranger:?}");
+        let met = roster(folder.path());
+        let id = derived_id("consort", "n2").0;
+        assert_eq!(met.meet(&identity("n2", id, 5)), Ok(Met::New));
+        assert_eq!(met.meet(&identity("n2", id, 5)), Ok(Met::Known));
+        let roster = Roster::load(folder.path()).unwrap();
+        assert_eq!(roster.meet(&identity("n2", id, 5)), Ok(Met::Known));
+        assert!(matches!(roster.meet(&identity("n2", id, 6)), Err(Stranger::Wiped(_))));
+        assert_eq!(roster.meet(&identity("n2", id, 5)), Ok(Met::Known), "nothing was remembered of it");
+        for (name, node) in [("nobody", 1), ("n2", 1), ("n3", id)] {
+            assert!(matches!(roster.meet(&identity(name, node, 5)), Err(Stranger::Unknown(_))), "{name} {node}");
+        }
     }
 
     #[test]
-    fn a_rebuilt_peer_takes_the_place_of_the_old_for_good() {
+    fn it_follows_the_catalogue_and_never_goes_back() {
         let folder = crate::testing::Folder::new();
-        let config = config(folder.path());
-        let roster = Roster::load(&config).unwrap();
-        let peer = config.nodes[1].name.clone();
-        let old = identity(&config, &peer, 11, 5, 1);
-        let mut new = identity(&config, &peer, 22, 6, 2);
-        new.replaces = 11;
-        assert_eq!(roster.meet(&old), Ok(Met::New));
-        assert_eq!(roster.meet(&new), Ok(Met::New));
-        assert_eq!(roster.id_of(&peer), NodeId(22));
-        assert!(matches!(roster.meet(&old), Err(Stranger::Replaced(_))));
-        let roster = Roster::load(&config).unwrap();
-        assert_eq!(roster.id_of(&peer), NodeId(22));
-        assert!(matches!(roster.meet(&old), Err(Stranger::Replaced(_))), "also after a restart");
-        // A node that never met the old one must not let it in either.
-        let other = crate::testing::Folder::new();
-        let mut elsewhere = config.clone();
-        elsewhere.data = other.path().to_path_buf();
-        let other = Roster::load(&elsewhere).unwrap();
-        assert_eq!(other.meet(&new), Ok(Met::New));
-        assert!(matches!(other.meet(&old), Err(Stranger::Replaced(_))));
-    }
-
-    #[test]
-    fn a_rebuilt_peer_may_have_a_slower_clock() {
-        let folder = crate::testing::Folder::new();
-        let config = config(folder.path());
-        let roster = Roster::load(&config).unwrap();
-        let peer = config.nodes[1].name.clone();
-        let old = identity(&config, &peer, 11, 5, 100);
-        let mut new = identity(&config, &peer, 22, 6, 40);
-        assert_eq!(roster.meet(&old), Ok(Met::New));
-        assert!(matches!(roster.meet(&new), Err(Stranger::Replaced(_))), "it does not say whom it replaces");
-        new.replaces = 11;
-        assert_eq!(roster.meet(&new), Ok(Met::New));
-        assert_eq!(roster.known(&peer).map(|known| known.created_ms), Some(40));
-        assert!(matches!(roster.meet(&old), Err(Stranger::Replaced(_))));
-    }
-
-    #[test]
-    fn what_a_peer_knows_later_wins() {
-        let folder = crate::testing::Folder::new();
-        let config = config(folder.path());
-        let roster = Roster::load(&config).unwrap();
-        let peer = config.nodes[2].name.clone();
-        roster.meet(&identity(&config, &peer, 11, 5, 10)).unwrap();
-        let told = |node, created_ms| {
-            let known = Known { node, format: 1, created_ms };
-            Content { nodes: [(peer.clone(), known)].into(), replaced: Vec::new() }
+        let roster = roster(folder.path());
+        let id = derived_id("consort", "n2").0;
+        assert_eq!(roster.meet(&identity("n2", id, 5)), Ok(Met::New));
+        let mut catalogue = Catalogue { epoch: 4, ..Catalogue::default() };
+        let member = |name: &str| replication::catalogue::Member {
+            name: name.into(),
+            client: "a:1".into(),
+            peer: "a:2".into(),
+            zone: String::new(),
+            weight: 1,
+            state: replication::catalogue::MemberState::Active,
+            format: 0,
         };
-        roster.learn(&told(33, 9)).unwrap();
-        assert_eq!(roster.id_of(&peer), NodeId(11));
-        roster.learn(&told(33, 11)).unwrap();
-        assert_eq!(roster.id_of(&peer), NodeId(33));
+        catalogue.members = [(NodeId(id), member("n2")), (NodeId(9), member("n9"))].into();
+        catalogue.removed = [(NodeId(7), "n3".to_string())].into();
+        roster.follow(&catalogue).unwrap();
+        let roster = Roster::load(folder.path()).unwrap();
+        assert_eq!(roster.meet(&identity("n2", id, 5)), Ok(Met::Known), "who was met stays known");
+        assert_eq!(roster.meet(&identity("n9", 9, 3)), Ok(Met::New));
+        assert!(matches!(roster.meet(&identity("n3", 7, 1)), Err(Stranger::Removed(_))));
+        let known = roster.content();
+        roster.follow(&Catalogue { epoch: 3, ..Catalogue::default() }).unwrap();
+        assert_eq!(roster.content(), known);
     }
 }

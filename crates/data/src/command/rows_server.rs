@@ -70,9 +70,17 @@ pub(super) const ROWS: &[Command] = &[
             "server",
             "0.1.0",
             "O(1)",
-            "Consort's own questions and orders: the state of the cluster, handing over, replacing a node.",
+            "Consort's own questions and orders: the state of the cluster, the catalogue, handing over.",
         )
         .subcommands(CONSORT),
+    Command::server("keyspace", -2)
+        .flags("admin noscript", "")
+        .docs("server", "0.1.0", "O(1)", "How the keys of a prefix are replicated.")
+        .subcommands(KEYSPACE),
+    Command::server("node", -2)
+        .flags("admin noscript", "")
+        .docs("server", "0.1.0", "O(1)", "The members of the cluster.")
+        .subcommands(NODE),
     Command::read("memory", -2, inspect::memory)
         .docs("server", "4.0.0", "O(1)", "Questions about memory.")
         .subcommands(MEMORY),
@@ -180,10 +188,30 @@ const SLOWLOG: &[Command] = &[
 ];
 
 const CONSORT: &[Command] = &[
+    row("consort|catalogue", 2, ORDERED, "", "0.1.0", "Gives the catalogue as this node knows it."),
     row("consort|help", 2, ALWAYS, "", "0.1.0", "Lists the subcommands."),
-    row("consort|replace", 5, ORDERED, "", "0.1.0", "Puts a node in the place of another in a partition."),
     row("consort|status", 2, ORDERED, "", "0.1.0", "Gives nodes, partitions and counters."),
     row("consort|transfer", 4, ORDERED, "", "0.1.0", "Hands a partition's leadership to a node."),
+];
+
+const KEYSPACE: &[Command] = &[
+    row("keyspace|alter", -4, ORDERED, "", "0.1.0", "Changes the options of a keyspace."),
+    row("keyspace|create", -5, ORDERED, "", "0.1.0", "Makes a keyspace of all keys with a prefix."),
+    row("keyspace|drop", 4, ORDERED, "", "0.1.0", "Drops a keyspace."),
+    row("keyspace|help", 2, ALWAYS, "", "0.1.0", "Lists the subcommands."),
+    row("keyspace|info", 3, ORDERED, "", "0.1.0", "Gives the policy of a keyspace."),
+    row("keyspace|list", 2, ORDERED, "", "0.1.0", "Gives all keyspaces."),
+    row("keyspace|of", 3, ORDERED, "", "0.1.0", "Gives the keyspace of a key."),
+];
+
+const NODE: &[Command] = &[
+    row("node|activate", 3, ORDERED, "", "0.1.0", "Lets a node take part again."),
+    row("node|drain", 3, ORDERED, "", "0.1.0", "Moves all partitions of a node to others."),
+    row("node|help", 2, ALWAYS, "", "0.1.0", "Lists the subcommands."),
+    row("node|list", 2, ORDERED, "", "0.1.0", "Gives the members of the cluster."),
+    row("node|moves", 2, ORDERED, "", "0.1.0", "Gives the partitions that are being moved."),
+    row("node|remove", 3, ORDERED, "", "0.1.0", "Takes a node out of the cluster."),
+    row("node|weight", 4, ORDERED, "", "0.1.0", "Changes a node's share."),
 ];
 
 const fn row(

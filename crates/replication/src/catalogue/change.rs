@@ -23,8 +23,8 @@ pub enum Change {
         /// The id that it had before.
         replaces: Option<NodeId>,
     },
-    /// A member has other addresses now, or is in another zone.
-    Moved {
+    /// A member says who it is: it has other addresses now, or is in another zone, or was not heard of yet.
+    Introduce {
         /// Its id.
         node: NodeId,
         /// Where it takes clients.
@@ -33,6 +33,8 @@ pub enum Change {
         peer: String,
         /// Its zone.
         zone: String,
+        /// What its data folder was formatted with.
+        format: u64,
     },
     /// Something else is to become of a member.
     State {
@@ -154,8 +156,12 @@ impl Change {
         match self {
             Change::Found(_) => unreachable!("handled before"),
             Change::Join { node, member, replaces } => join(catalogue, touched, *node, member, *replaces),
-            Change::Moved { node, client, peer, zone } => {
+            Change::Introduce { node, client, peer, zone, format } => {
                 let member = edit_member(catalogue, touched, *node)?;
+                if member.format != 0 && member.format != *format {
+                    return refuse(format!("node {:016x} was formatted as {:016x}, not {format:016x}", node.0, member.format));
+                }
+                member.format = *format;
                 member.client.clone_from(client);
                 member.peer.clone_from(peer);
                 member.zone.clone_from(zone);

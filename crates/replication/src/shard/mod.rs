@@ -544,7 +544,8 @@ impl Shard {
                 self.outbox.send(to, Message::Rebuild { partition: *partition, old });
             }
         }
-        self.next_rebuild = if missing.is_empty() { Time::NEVER } else { now.time + REBUILD_INTERVAL };
+        // A membership that lets it in may still be taken back, so this never ends.
+        self.next_rebuild = now.time + REBUILD_INTERVAL;
     }
 
     /// Hands out answers, and sends on what replicas could not serve, in the order of arrival.

@@ -1,11 +1,14 @@
 //! `CONSORT`: our own orders and questions. `consort ctl` and `consort dev` speak to nodes through it.
 
 use replication::contract::{Admin, Role};
+use replication::catalogue::PartitionRecord;
 use replication::shard::PartitionStatus;
-use replication::{NodeId, PartitionId, Placement};
+use replication::{NodeId, PartitionId};
 use resp::Value;
 
 use super::connection::uptime_ms;
+use super::keyspace::keyspaces;
+use super::node::{members, moving, no_catalogue};
 use super::process::process;
 use super::subcommand::{Container, Subcommand};
 use super::{Action, Call, Context, bulk, error, integer, lossy, map};
@@ -15,11 +18,11 @@ pub(super) const CONSORT: Container = Container {
     name: "consort",
     subcommands: &[
         Subcommand {
-            name: "replace",
-            arity: 5,
-            usage: "REPLACE <partition> <old-node> <new-node>",
-            about: "Give the place of a node that was lost to the one that was rebuilt for it. Nodes by name or id.",
-            run: replace,
+            name: "catalogue",
+            arity: 2,
+            usage: "CATALOGUE",
+            about: "Return the catalogue as this node knows it: members, keyspaces, where partitions live.",
+            run: catalogue,
         },
         Subcommand {
             name: "status",
@@ -51,35 +54,31 @@ fn transfer(call: &mut Call<'_>) -> Action {
     }
 }
 
-fn replace(call: &mut Call<'_>) -> Action {
+fn catalogue(call: &mut Call<'_>) -> Action {
     let state = call.context.cluster.state();
-    match (partition(call, &state), node(call, 3, &state), node(call, 4, &state)) {
-        (Ok(partition), Ok(old), Ok(new)) => match placed(call.context, &state, partition, new) {
-            Ok(()) => Action::Admin { partition, admin: Admin::Replace { old, new } },
-            Err(error) => error.into(),
-        },
-        (Err(error), _, _) | (_, Err(error), _) | (_, _, Err(error)) => error.into(),
-    }
-}
-
-/// Does this node's name stand where the partition is placed? A node holds replicas of no other partitions, so a
-/// partition that was given to it would have a member that is never there.
-fn placed(context: &Context, state: &ClusterState, partition: PartitionId, new: NodeId) -> Result<(), Value> {
-    let config = &context.config;
-    let places: Vec<NodeId> = (0..config.nodes.len() as u64).map(NodeId).collect();
-    let placement = Placement::round_robin(&places, config.partitions, config.replication_factor);
-    let places = placement.get(partition).map_or(&[][..], |placed| &placed.replicas);
-    let names: Vec<&str> = places.iter().map(|place| config.nodes[place.0 as usize].name.as_str()).collect();
-    match state.node(new) {
-        Some(node) if names.contains(&node.name.as_str()) => Ok(()),
-        Some(node) => Err(error(format!(
-            "ERR partition {} is not placed on {}; accepted: the present id of {}",
-            partition.0,
-            node.name,
-            names.join(" or ")
-        ))),
-        None => Err(error(format!("ERR node {:016x} is not known here; has it been started?", new.0))),
-    }
+    let Some(catalogue) = &state.catalogue else { return no_catalogue().into() };
+    let placed = |(record, number): (&PartitionRecord, u32)| {
+        map([
+            ("partition", integer(number)),
+            ("first_slot", integer(record.first_slot)),
+            ("last_slot", integer(record.last_slot)),
+            ("replicas", ids(&record.replicas)),
+            ("moving_to", ids(&record.moving_to)),
+            ("settled_at", integer(record.settled_at)),
+        ])
+    };
+    map([
+        ("epoch", integer(catalogue.epoch)),
+        ("replication_factor", integer(catalogue.settings.replication_factor)),
+        ("replace_after_ms", integer(catalogue.settings.replace_after_ms)),
+        ("moves_at_once", integer(catalogue.settings.moves_at_once)),
+        ("voters", ids(&catalogue.voters)),
+        ("members", members(&state, catalogue)),
+        ("removed", ids(&catalogue.removed.keys().copied().collect::<Vec<_>>())),
+        ("keyspaces", keyspaces(catalogue)),
+        ("partitions", Value::Array(catalogue.partitions.iter().zip(0..).map(placed).collect())),
+    ])
+    .into()
 }
 
 fn partition(call: &Call<'_>, state: &ClusterState) -> Result<PartitionId, Value> {
@@ -139,6 +138,8 @@ fn status(call: &mut Call<'_>) -> Action {
         ("uptime_ms", integer(uptime_ms(context))),
         ("nodes", Value::Array(state.nodes.iter().map(|node| node_entry(node, &state)).collect())),
         ("partitions", Value::Array(partitions.map(|number| partition_entry(number, &state)).collect())),
+        ("catalogue_epoch", integer(state.catalogue.as_ref().map_or(0, |catalogue| catalogue.epoch))),
+        ("moves", state.catalogue.as_ref().map_or(Value::Array(Vec::new()), |catalogue| moving(catalogue))),
         ("counters", counters(context, &state)),
     ])
     .into()

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use data::Command;
 use replication::PartitionId;
+use replication::catalogue::Change;
 use replication::contract::Admin;
 use resp::Value;
 
@@ -30,6 +31,8 @@ mod connection;
 mod consort;
 mod diagnostics;
 mod info;
+mod keyspace;
+mod node;
 mod parameters;
 mod process;
 mod subcommand;
@@ -96,6 +99,8 @@ pub enum Action {
         /// The order.
         admin: Admin,
     },
+    /// A change of the catalogue; `OK` once this node has read it.
+    Change(Change),
     /// `CLUSTER COUNTKEYSINSLOT` (`limit` is `None`: answer the number) and `GETKEYSINSLOT` (answer up to so many keys),
     /// from this node's own replica; 0 or none if it has no replica of the slot.
     KeysInSlot {
@@ -152,8 +157,10 @@ const COMMANDS: &[(&str, fn(&mut Call<'_>) -> Action)] = &[
     ("echo", connection::echo),
     ("hello", connection::hello),
     ("info", info::info),
+    ("keyspace", keyspace::keyspace),
     ("latency", diagnostics::latency),
     ("memory", diagnostics::memory),
+    ("node", node::node),
     ("ping", connection::ping),
     ("quit", connection::quit),
     ("readonly", connection::readonly),
@@ -176,6 +183,8 @@ const CONTAINERS: &[&subcommand::Container] = &[
     &diagnostics::LATENCY,
     &diagnostics::MEMORY,
     &diagnostics::SLOWLOG,
+    &keyspace::KEYSPACE,
+    &node::NODE,
     &parameters::CONFIG,
 ];
 

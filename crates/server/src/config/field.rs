@@ -266,6 +266,22 @@ pub const FIELDS: &[Field] = &[
         get: |config| config.tokens.limit.to_string(),
         secret: false,
     },
+    Field {
+        path: "membership.replace_after",
+        about: "A node that no one has heard of for this long is given up: its copies are made anew on other nodes, if there are enough others. If it comes back it takes part again. 0 never gives a node up. Only the founders' first start looks at it; the catalogue keeps it.",
+        accepts: "a duration, 0 for never",
+        set: |draft, text| put(&mut draft.config.membership.replace_after, parse_duration(text)?),
+        get: |config| quoted(&format_duration(config.membership.replace_after)),
+        secret: false,
+    },
+    Field {
+        path: "membership.moves_at_once",
+        about: "How many partitions are moved to other nodes at a time when the cluster changes its shape. More moves end sooner and cost clients more meanwhile. Only the founders' first start looks at it; the catalogue keeps it.",
+        accepts: "a number from 1 to 1000",
+        set: |draft, text| put(&mut draft.config.membership.moves_at_once, between(text.parse().ok()?, 1, 1000)?),
+        get: |config| config.membership.moves_at_once.to_string(),
+        secret: false,
+    },
 ];
 
 fn put<T>(place: &mut T, value: T) -> Option<()> {
@@ -321,6 +337,12 @@ pub(super) fn print(config: &Config, explained: bool, secrets: bool) -> String {
             quoted(&client),
             quoted(&peer)
         );
+        if !node.zone.is_empty() {
+            let _ = writeln!(out, "zone = {}", quoted(&node.zone));
+        }
+        if node.weight != 1 {
+            let _ = writeln!(out, "weight = {}", node.weight);
+        }
     }
     out
 }
@@ -368,12 +390,14 @@ Durations are written `300ms`, `5s`, `10m`, `1h`; sizes `4KiB`, `64MiB`, `1GiB` 
 
 ## Nodes
 
-Every node's file lists all nodes:
+The file of every founder of a cluster lists all founders. A node that joins later lists itself alone.
 
     [[nodes]]
     name = \"a\"
     client = \"192.0.2.1:6379\"      # told to cluster clients as it stands here: they must be able to reach it
     peer = \"192.0.2.1:7379\"
+    zone = \"rack-1\"                # what fails together; copies of a partition go to different zones. May be left out
+    weight = 1                       # its share of partitions and leaderships; 0: none. May be left out
 
 In the environment and in flags the list is one line: `CONSORT_NODES=a=192.0.2.1:6379/192.0.2.1:7379,b=...`. Without a list
 the node is a cluster of one, on ports 7000 and 17000 of the loopback interface.

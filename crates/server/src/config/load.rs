@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::field::{Draft, FIELDS, Field};
-use super::{Address, Config, Limits, NodeConfig, Storage, Timing, Tokens, nodes, validate};
+use super::{Address, Config, Limits, Membership, NodeConfig, Storage, Timing, Tokens, nodes, validate};
 
 /// Where values come from; each goes over the one before.
 #[derive(Clone, Copy, Debug, Default)]
@@ -100,6 +100,7 @@ fn defaults() -> Config {
         },
         storage: Storage { snapshot_log_bytes: 64 << 20, segment_bytes: 64 << 20 },
         tokens: Tokens { retention: Duration::from_secs(600), limit: 100_000 },
+        membership: Membership { replace_after: Duration::from_secs(300), moves_at_once: 2 },
         log: "info".into(),
     }
 }
@@ -112,7 +113,7 @@ fn complete(draft: Draft) -> Config {
         let name = draft.node.clone().unwrap_or_else(|| "n1".into());
         let client = draft.listen_client.clone().unwrap_or_else(|| Address::loopback(7000));
         let peer = draft.listen_peer.clone().unwrap_or_else(|| Address::loopback(17000));
-        config.nodes.push(NodeConfig { name, client, peer });
+        config.nodes.push(NodeConfig { name, client, peer, zone: String::new(), weight: 1 });
     }
     config.nodes.sort_by(|one, other| one.name.cmp(&other.name));
     config.node = match draft.node {

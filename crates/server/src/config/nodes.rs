@@ -7,7 +7,7 @@ use super::{Address, NodeConfig};
 pub const ACCEPTS: &str = "name=client-address/peer-address for each node, separated by commas, such as \
      n1=10.0.0.1:7000/10.0.0.1:17000,n2=10.0.0.2:7000/10.0.0.2:17000";
 
-const KEYS: [&str; 3] = ["name", "client", "peer"];
+const KEYS: [&str; 5] = ["name", "client", "peer", "zone", "weight"];
 
 /// Reads the one-line spelling.
 pub fn parse_line(text: &str) -> Option<Vec<NodeConfig>> {
@@ -21,6 +21,8 @@ fn parse_one(text: &str) -> Option<NodeConfig> {
         name: name.trim().to_string(),
         client: Address::parse(client)?,
         peer: Address::parse(peer)?,
+        zone: String::new(),
+        weight: 1,
     })
 }
 
@@ -70,5 +72,29 @@ fn parse_entry(number: usize, entry: &toml::Value, problems: &mut Vec<String>) -
         parsed
     };
     let (client, peer) = (parse("client", client), parse("peer", peer));
-    Some(NodeConfig { name: name?, client: client?, peer: peer? })
+    let zone = match table.get("zone") {
+        None => String::new(),
+        Some(toml::Value::String(text)) if is_zone(text) => text.clone(),
+        Some(other) => {
+            problems.push(format!("zone of entry {number} of nodes is {other}; accepted: up to 64 letters, digits, '.', '_' or '-'"));
+            return None;
+        }
+    };
+    let weight = match table.get("weight") {
+        None => 1,
+        Some(toml::Value::Integer(weight)) if (0..=MOST_WEIGHT).contains(weight) => *weight as u32,
+        Some(other) => {
+            problems.push(format!("weight of entry {number} of nodes is {other}; accepted: a number from 0 to {MOST_WEIGHT}"));
+            return None;
+        }
+    };
+    Some(NodeConfig { name: name?, client: client?, peer: peer?, zone, weight })
+}
+
+/// The largest weight of a node.
+pub const MOST_WEIGHT: i64 = 1000;
+
+/// What a zone may be called.
+pub fn is_zone(text: &str) -> bool {
+    text.len() <= 64 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
 }

@@ -66,7 +66,8 @@ impl World {
 
     /// A connection to a node that lives: the one there is, most of the time.
     fn connect(&mut self, client: usize) -> bool {
-        let wanted = self.clients[client].wanted_node();
+        // One that was removed since is not waited for.
+        let wanted = self.clients[client].wanted_node().filter(|&node| !self.nodes[node].outside);
         if let Some(connection) = &self.clients[client].connection {
             let fits = wanted.is_none_or(|wanted| wanted == connection.node);
             if fits && !self.clients[client].random.chance(150) {

@@ -1,0 +1,181 @@
+//! `NODE`: the members of the cluster.
+
+use replication::catalogue::{Catalogue, Change, Member, MemberState};
+use replication::{NodeId, PartitionId};
+use resp::Value;
+
+use super::subcommand::{Container, Subcommand};
+use super::{Action, Call, bulk, error, integer, lossy, map, parse_integer};
+use crate::cluster::ClusterState;
+use crate::config::MOST_WEIGHT;
+
+pub(super) const NODE: Container = Container {
+    name: "node",
+    subcommands: &[
+        Subcommand {
+            name: "activate",
+            arity: 3,
+            usage: "ACTIVATE <node>",
+            about: "Let a node that was drained, or was to be removed, take part again. Nodes by name or id.",
+            run: |call| state_of(call, MemberState::Active),
+        },
+        Subcommand {
+            name: "drain",
+            arity: 3,
+            usage: "DRAIN <node>",
+            about: "Move all partitions of a node to others. It stays a member.",
+            run: |call| state_of(call, MemberState::Draining),
+        },
+        Subcommand {
+            name: "list",
+            arity: 2,
+            usage: "LIST",
+            about: "Return the members, what they hold and what is to become of them.",
+            run: list,
+        },
+        Subcommand {
+            name: "moves",
+            arity: 2,
+            usage: "MOVES",
+            about: "Return the partitions that are on their way to other nodes.",
+            run: moves,
+        },
+        Subcommand {
+            name: "remove",
+            arity: 3,
+            usage: "REMOVE <node>",
+            about: "Move all partitions of a node to others, then take it out of the cluster for good.",
+            run: |call| state_of(call, MemberState::Leaving),
+        },
+        Subcommand {
+            name: "weight",
+            arity: 4,
+            usage: "WEIGHT <node> <weight>",
+            about: "Change a node's share of partitions and leaderships, relative to the others; 0: none.",
+            run: weight,
+        },
+    ],
+    absent: &[(
+        "join",
+        "a node joins by being started with --join and the peer address of any member (consort server --join)",
+    )],
+};
+
+pub(super) fn node(call: &mut Call<'_>) -> Action {
+    NODE.run(call)
+}
+
+/// What commands answer before the catalogue has been read.
+pub(super) fn no_catalogue() -> Value {
+    error("CLUSTERDOWN this node has not read the catalogue yet")
+}
+
+fn state_of(call: &mut Call<'_>, state: MemberState) -> Action {
+    match member(call) {
+        Ok(node) => Action::Change(Change::State { node, state }),
+        Err(error) => error.into(),
+    }
+}
+
+fn weight(call: &mut Call<'_>) -> Action {
+    let weight = parse_integer(&call.arguments[3]).filter(|weight| (0..=MOST_WEIGHT).contains(weight));
+    match (member(call), weight) {
+        (Err(error), _) => error.into(),
+        (_, None) => error(format!(
+            "ERR weight is '{}'; accepted: a number from 0 to {MOST_WEIGHT}",
+            lossy(&call.arguments[3])
+        ))
+        .into(),
+        (Ok(node), Some(weight)) => Action::Change(Change::Weight { node, weight: weight as u32 }),
+    }
+}
+
+/// The member that the third argument names, by name or by id.
+fn member(call: &Call<'_>) -> Result<NodeId, Value> {
+    let state = call.context.cluster.state();
+    let Some(catalogue) = &state.catalogue else { return Err(no_catalogue()) };
+    let asked = call.text(2);
+    if let Some((id, _)) = catalogue.member_named(&asked) {
+        return Ok(id);
+    }
+    let digits = asked.get(..16).filter(|_| asked.len() == 16 || asked.len() == 40);
+    let id = digits.and_then(|digits| u64::from_str_radix(digits, 16).ok()).map(NodeId);
+    id.filter(|id| catalogue.members.contains_key(id)).ok_or_else(|| {
+        let names: Vec<&str> = catalogue.members.values().map(|member| member.name.as_str()).collect();
+        error(format!("ERR no member '{asked}'; accepted: an id of 16 hexadecimal digits, or {}", names.join(", ")))
+    })
+}
+
+fn list(call: &mut Call<'_>) -> Action {
+    let state = call.context.cluster.state();
+    match &state.catalogue {
+        Some(catalogue) => members(&state, catalogue).into(),
+        None => no_catalogue().into(),
+    }
+}
+
+/// The members, as a list of maps.
+pub(super) fn members(state: &ClusterState, catalogue: &Catalogue) -> Value {
+    Value::Array(catalogue.members.iter().map(|(id, member)| entry(*id, member, state, catalogue)).collect())
+}
+
+fn entry(id: NodeId, member: &Member, state: &ClusterState, catalogue: &Catalogue) -> Value {
+    let of = |place: &dyn Fn(&&replication::catalogue::PartitionRecord) -> bool| {
+        catalogue.partitions.iter().filter(|record| place(record)).count()
+    };
+    let holds = of(&|record| record.replicas.contains(&id));
+    let prefers = of(&|record| record.wanted().first() == Some(&id));
+    let comes = of(&|record| record.moving_to.contains(&id) && !record.replicas.contains(&id));
+    let goes = of(&|record| {
+        !record.moving_to.is_empty() && record.replicas.contains(&id) && !record.moving_to.contains(&id)
+    });
+    map([
+        ("name", bulk(member.name.as_str())),
+        ("id", bulk(format!("{:016x}", id.0))),
+        ("state", bulk(state_name(member.state))),
+        ("alive", Value::Boolean(state.is_alive(id))),
+        ("zone", bulk(member.zone.as_str())),
+        ("weight", integer(member.weight)),
+        ("partitions", integer(holds as u64)),
+        ("leads", integer(prefers as u64)),
+        ("arriving", integer(comes as u64)),
+        ("leaving", integer(goes as u64)),
+        ("catalogue", bulk(if catalogue.voters.contains(&id) { "votes" } else { "follows" })),
+        ("client", bulk(member.client.as_str())),
+        ("peer", bulk(member.peer.as_str())),
+    ])
+}
+
+fn state_name(state: MemberState) -> &'static str {
+    match state {
+        MemberState::Active => "active",
+        MemberState::Draining => "draining",
+        MemberState::Leaving => "leaving",
+        MemberState::Silent => "silent",
+    }
+}
+
+fn moves(call: &mut Call<'_>) -> Action {
+    let state = call.context.cluster.state();
+    match &state.catalogue {
+        Some(catalogue) => moving(catalogue).into(),
+        None => no_catalogue().into(),
+    }
+}
+
+/// The partitions that are on their way, as a list of maps.
+pub(super) fn moving(catalogue: &Catalogue) -> Value {
+    let name = |id: &NodeId| {
+        bulk(catalogue.members.get(id).map_or_else(|| format!("{:016x}", id.0), |member| member.name.clone()))
+    };
+    let names = |ids: &[NodeId]| Value::Array(ids.iter().map(name).collect());
+    let under_way = (0..).map(PartitionId).zip(&catalogue.partitions).filter(|(_, record)| !record.moving_to.is_empty());
+    let entry = |(partition, record): (PartitionId, &replication::catalogue::PartitionRecord)| {
+        map([
+            ("partition", integer(partition.0)),
+            ("from", names(&record.replicas)),
+            ("to", names(&record.moving_to)),
+        ])
+    };
+    Value::Array(under_way.map(entry).collect())
+}
