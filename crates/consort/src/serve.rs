@@ -34,8 +34,9 @@ pub struct Options {
     /// The first start of a new cluster: an empty data folder may be formatted. A formatted one is used as it is
     #[arg(long, conflicts_with = "rebuild")]
     bootstrap: bool,
-    /// Join the cluster of the node that takes its peers at this address. A formatted data folder is used as it is
-    #[arg(long, value_name = "PEER-ADDRESS", conflicts_with_all = ["bootstrap", "rebuild"], value_parser = address)]
+    /// Join the cluster of the node that takes its peers at this address. A formatted data folder is used as it is, unless
+    /// --rebuild is given too
+    #[arg(long, value_name = "PEER-ADDRESS", conflicts_with = "bootstrap", value_parser = address)]
     join: Option<Address>,
     /// Throw away what the data folder holds, come back under a new identity, and fetch everything from the peers
     #[arg(long)]
@@ -68,7 +69,8 @@ fn pair(text: &str) -> Result<(String, String), String> {
 }
 
 fn address(text: &str) -> Result<Address, String> {
-    Address::parse(text).ok_or_else(|| "accepted: the peer address of a member, such as 10.0.0.1:17000".into())
+    Address::parse(text)
+        .ok_or_else(|| "accepted: the peer address of a member, such as 10.0.0.1:17000".into())
 }
 
 /// Reads the configuration. Warnings go to standard error.
@@ -110,7 +112,7 @@ pub async fn run(options: Options) -> Result<ExitCode, String> {
     warn_of_descriptors(&config);
     let start = match (options.bootstrap, options.rebuild, options.join) {
         (true, ..) => Start::Bootstrap,
-        (_, true, _) => Start::Rebuild,
+        (_, true, seed) => Start::Rebuild(seed),
         (.., Some(seed)) => Start::Join(seed),
         _ => Start::Normal,
     };

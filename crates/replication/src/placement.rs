@@ -80,7 +80,10 @@ impl Placement {
             settled_at: 0,
             moving_to: Vec::new(),
         };
-        Placement { partitions: crate::catalogue::plan::slots(partitions).map(place).collect(), ..Placement::default() }
+        Placement {
+            partitions: crate::catalogue::plan::slots(partitions).map(place).collect(),
+            ..Placement::default()
+        }
     }
 
     /// The partition that holds `slot`.

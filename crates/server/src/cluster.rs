@@ -194,7 +194,12 @@ impl ClusterView {
     }
 
     /// The catalogue is another one: its members, and where partitions live.
-    pub fn set_catalogue(&self, catalogue: Arc<Catalogue>, placement: Arc<Placement>, mut nodes: Vec<NodeView>) {
+    pub fn set_catalogue(
+        &self,
+        catalogue: Arc<Catalogue>,
+        placement: Arc<Placement>,
+        mut nodes: Vec<NodeView>,
+    ) {
         self.change(|state| {
             for node in &mut nodes {
                 node.alive = node.id == state.myself || state.is_alive(node.id);

@@ -314,6 +314,7 @@ mod tests {
     use storage::MemoryDisk;
 
     use super::*;
+    use crate::format::Opened;
     use crate::identity::{Identity, derived_id};
     use crate::roster::Roster;
     use crate::testing::{Folder, three_nodes};
@@ -324,11 +325,11 @@ mod tests {
         let mut config = three_nodes();
         config.data = folder.path().to_path_buf();
         let identity = Identity::new(&config, derived_id("test", "n1"), None, 1);
-        let roster = Roster::load(&config).unwrap();
+        let roster = Roster::load(&config.data).unwrap();
         let options = Options { segment_bytes: SEGMENT_BYTES, ..Options::default() };
         let (journal, _) = Journal::open(disk, options, |_| Table::new()).unwrap();
         Log {
-            node: Arc::new(Node::new(config, identity, roster)),
+            node: Arc::new(Node::new(config, Opened { identity, roster, founding: None })),
             index: 0,
             folder: "memory".into(),
             journal,

@@ -298,7 +298,8 @@ impl Dispatch {
     /// Copies beside the leader's that are certain to hold an acknowledged write.
     fn known_replicas(&self) -> i64 {
         let state = self.worker.node.context.cluster.state();
-        let copies = state.placement.partitions.iter().map(|partition| partition.replicas.len()).min().unwrap_or(1);
+        let copies =
+            state.placement.partitions.iter().map(|partition| partition.replicas.len()).min().unwrap_or(1);
         (copies / 2) as i64
     }
 

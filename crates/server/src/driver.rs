@@ -187,7 +187,9 @@ impl Worker {
         }
         drop(state);
         self.schedule();
-        receiver.await.unwrap_or_else(|_| Reply::Unknown("the node stopped before there was an answer".into()))
+        receiver
+            .await
+            .unwrap_or_else(|_| Reply::Unknown("the node stopped before there was an answer".into()))
     }
 
     /// Changes the catalogue: `change` makes the change up for the catalogue as it is, again if that has changed meanwhile.
@@ -206,7 +208,9 @@ impl Worker {
         loop {
             let Some(before) = known() else {
                 if late() {
-                    return Err("CLUSTERDOWN this node has not read the catalogue yet, nothing was done".into());
+                    return Err(
+                        "CLUSTERDOWN this node has not read the catalogue yet, nothing was done".into()
+                    );
                 }
                 tokio::time::sleep(CHANGE_PAUSE).await;
                 continue;
@@ -232,7 +236,9 @@ impl Worker {
             }
             tried += 1;
             if late() {
-                return Err(format!("TRYAGAIN the catalogue changed {tried} times meanwhile, nothing was done"));
+                return Err(format!(
+                    "TRYAGAIN the catalogue changed {tried} times meanwhile, nothing was done"
+                ));
             }
             tokio::time::sleep(CHANGE_PAUSE).await;
         }

@@ -54,13 +54,13 @@ pub async fn open(config: &Config, start: Start) -> Result<Opened, String> {
     let roster = Roster::load(folder)?;
     let finished = found.as_ref().is_some_and(|found| !found.rebuilding);
     let identity = match (found, start) {
-        (found, Start::Rebuild) => become_member(config, &roster, found, None).await?,
+        (found, Start::Rebuild(seed)) => become_member(config, &roster, found, seed, true).await?,
         (Some(found), _) if finished => {
             found.check(config)?;
             marker::check(config, &found)?;
             found
         }
-        (found, Start::Join(seed)) => become_member(config, &roster, found, Some(seed)).await?,
+        (found, Start::Join(seed)) => become_member(config, &roster, found, Some(seed), false).await?,
         (found, Start::Bootstrap) => bootstrap(config, &roster, found)?,
         (Some(_), Start::Normal) => {
             return Err(format!(
@@ -146,20 +146,22 @@ fn bootstrap(config: &Config, roster: &Roster, found: Option<Identity>) -> Resul
     finish(config, identity, held)
 }
 
-/// Makes a new identity and has it let in, for a node that is new or (without a seed) lost its disk.
+/// Makes a new identity and has it let in, for a node that is new or (`rebuilds`) lost its disk.
 async fn become_member(
     config: &Config,
     roster: &Roster,
     found: Option<Identity>,
     seed: Option<Address>,
+    rebuilds: bool,
 ) -> Result<Identity, String> {
-    let rebuilds = seed.is_none();
     let others = || config.nodes.iter().filter(|node| node.name != config.node).map(|node| node.peer.clone());
     let known = roster.content().nodes.into_iter().filter(|(name, _)| *name != config.node);
     let known: Vec<Address> = known.filter_map(|(_, known)| Address::parse(&known.peer)).collect();
     let seeds: Vec<Address> = seed.into_iter().chain(known).chain(others()).collect();
     if seeds.is_empty() {
-        return Err("--rebuild fetches everything from the other nodes, and there are none".into());
+        let text =
+            "--rebuild fetches everything from the other nodes, and none is known: name one with --join";
+        return Err(text.into());
     }
     if let Some(found) = &found {
         found.check(config)?;
@@ -216,7 +218,9 @@ async fn ask(config: &Config, seeds: &[Address], request: &JoinRequest) -> Resul
 
 /// Does the cluster only need time?
 fn is_passing(reason: &str) -> bool {
-    ["TRYAGAIN", "CLUSTERDOWN", "TIMEOUT", "UNKNOWN", "DISKFULL"].iter().any(|prefix| reason.starts_with(prefix))
+    ["TRYAGAIN", "CLUSTERDOWN", "TIMEOUT", "UNKNOWN", "DISKFULL"]
+        .iter()
+        .any(|prefix| reason.starts_with(prefix))
 }
 
 /// Empties the shards' folders, makes them anew with the states that the node begins with, and says that it is done.

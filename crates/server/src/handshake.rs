@@ -213,7 +213,11 @@ pub async fn accept(stream: &mut TcpStream, node: &Node) -> Result<Introduced, R
 ///
 /// # Errors
 /// See [`Rejection`].
-pub async fn join(stream: &mut TcpStream, request: JoinRequest, secret: Option<&str>) -> Result<Joined, Rejection> {
+pub async fn join(
+    stream: &mut TcpStream,
+    request: JoinRequest,
+    secret: Option<&str>,
+) -> Result<Joined, Rejection> {
     let mut nonce = [0; 32];
     random::fill(&mut nonce);
     let asked = postcard::to_allocvec(&request).unwrap_or_default();

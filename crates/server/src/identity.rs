@@ -32,8 +32,8 @@ pub enum Start {
     /// may stay in a start script.
     Bootstrap,
     /// Whatever the data folder holds is thrown away; the node comes back under a new identity and fetches everything
-    /// from its peers.
-    Rebuild,
+    /// from its peers, the one that takes its peers at this address, if one is given, or one that it knows.
+    Rebuild(Option<Address>),
     /// An empty data folder may be formatted for a node that joins the cluster of the one which takes its peers at this
     /// address. A formatted one is used as it is.
     Join(Address),

@@ -125,7 +125,8 @@ impl Node {
             let node = self.context.config.nodes.iter().find(|node| node.name == name);
             node.map(|node| node.peer.clone())
         };
-        let members = self.roster.content().nodes.into_iter().filter(|(_, known)| known.node != self.identity.node);
+        let members =
+            self.roster.content().nodes.into_iter().filter(|(_, known)| known.node != self.identity.node);
         let members = members.map(|(name, known)| {
             let mut addresses: Vec<Address> = Address::parse(&known.peer).into_iter().collect();
             addresses.extend(configured(&name).filter(|address| !addresses.contains(address)));
@@ -138,7 +139,8 @@ impl Node {
     pub fn catalogue_changed(&self, worker: usize, catalogue: &Arc<Catalogue>) {
         let id = self.identity.node();
         if catalogue.removed.contains_key(&id) {
-            return self.fail("this node was removed from the cluster; its data folder may be deleted".into());
+            return self
+                .fail("this node was removed from the cluster; its data folder may be deleted".into());
         }
         if let Err(reason) = self.roster.follow(catalogue) {
             return self.fail(reason);

@@ -136,6 +136,11 @@ impl Peers {
         self.lock_read().iter().map(|(_, link)| link.clone()).collect()
     }
 
+    /// Is this one of the other members?
+    fn has(&self, id: NodeId) -> bool {
+        self.lock_read().iter().any(|(known, _)| *known == id)
+    }
+
     /// These are the other members: id, name, addresses. Returns the ways that are new, which somebody has to keep
     /// ([`keep_sending`]).
     pub fn follow(&self, members: Vec<(NodeId, String, Vec<Address>)>) -> Vec<Arc<Link>> {
@@ -401,10 +406,10 @@ async fn let_in(worker: &Rc<Worker>, stream: &mut TcpStream, request: JoinReques
         }
         Ok(Change::Join { node: id, member: member.clone(), replaces })
     };
-    let joined = worker.change(&change).await.map(|catalogue| Joined {
-        layout: node.identity.layout(),
-        members: Content::of(&catalogue),
-    });
+    let joined = worker
+        .change(&change)
+        .await
+        .map(|catalogue| Joined { layout: node.identity.layout(), members: Content::of(&catalogue) });
     tracing::info!(node = request.name, id = %hexadecimal(id), refused = joined.as_ref().err(), "asked to become a member");
     if let Err(rejection) = handshake::answer_join(stream, joined).await {
         tracing::warn!(%rejection, "a new member could not be told that it is one");
@@ -413,6 +418,7 @@ async fn let_in(worker: &Rc<Worker>, stream: &mut TcpStream, request: JoinReques
 
 async fn read_frames(worker: &Worker, stream: &mut TcpStream, hello: &Hello) -> io::Result<()> {
     let mut buffer = BytesMut::with_capacity(READ_BYTES);
+    let mut known_at = worker.node.peers.version.load(Ordering::Acquire);
     loop {
         // Half a long frame makes more room, up to its length; else the same memory is used again.
         if buffer.capacity() - buffer.len() < READ_BYTES / 4 {
@@ -421,6 +427,12 @@ async fn read_frames(worker: &Worker, stream: &mut TcpStream, hello: &Hello) -> 
         let count = stream.read_buf(&mut buffer).await?;
         if count == 0 {
             return Ok(());
+        }
+        let version = worker.node.peers.version.load(Ordering::Acquire);
+        if std::mem::replace(&mut known_at, version) != version
+            && !worker.node.peers.has(hello.identity.node())
+        {
+            return Err(io::Error::other("it is no member any more"));
         }
         worker.node.context.stats.peer_bytes_in.add(count as u64);
         while let Some(frame) = next_frame(&mut buffer)? {

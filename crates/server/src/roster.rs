@@ -239,7 +239,10 @@ mod tests {
         assert!(matches!(roster.meet(&identity("n2", id, 6)), Err(Stranger::Wiped(_))));
         assert_eq!(roster.meet(&identity("n2", id, 5)), Ok(Met::Known), "nothing was remembered of it");
         for (name, node) in [("nobody", 1), ("n2", 1), ("n3", id)] {
-            assert!(matches!(roster.meet(&identity(name, node, 5)), Err(Stranger::Unknown(_))), "{name} {node}");
+            assert!(
+                matches!(roster.meet(&identity(name, node, 5)), Err(Stranger::Unknown(_))),
+                "{name} {node}"
+            );
         }
     }
 

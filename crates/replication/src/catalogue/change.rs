@@ -159,7 +159,10 @@ impl Change {
             Change::Introduce { node, client, peer, zone, format } => {
                 let member = edit_member(catalogue, touched, *node)?;
                 if member.format != 0 && member.format != *format {
-                    return refuse(format!("node {:016x} was formatted as {:016x}, not {format:016x}", node.0, member.format));
+                    return refuse(format!(
+                        "node {:016x} was formatted as {:016x}, not {format:016x}",
+                        node.0, member.format
+                    ));
                 }
                 member.format = *format;
                 member.client.clone_from(client);
@@ -170,7 +173,11 @@ impl Change {
             Change::State { node, state } => {
                 let member = edit_member(catalogue, touched, *node)?;
                 member.state = *state;
-                if *state == MemberState::Active || *state == MemberState::Silent { Ok(()) } else { enough(catalogue) }
+                if *state == MemberState::Active || *state == MemberState::Silent {
+                    Ok(())
+                } else {
+                    enough(catalogue)
+                }
             }
             Change::Weight { node, weight } => {
                 edit_member(catalogue, touched, *node)?.weight = *weight;
@@ -366,7 +373,8 @@ fn settle(catalogue: &mut Catalogue, touched: &mut BTreeSet<Record>, report: &Re
         return Ok(());
     }
     let voters: BTreeSet<NodeId> = report.voters.iter().copied().collect();
-    let in_order = |order: &[NodeId]| order.len() == voters.len() && order.iter().all(|node| voters.contains(node));
+    let in_order =
+        |order: &[NodeId]| order.len() == voters.len() && order.iter().all(|node| voters.contains(node));
     if in_order(&record.moving_to) {
         record.replicas = std::mem::take(&mut record.moving_to);
     } else if !in_order(&record.replicas) {

@@ -18,8 +18,12 @@ pub enum StrategyKind {
 
 impl StrategyKind {
     /// All of them.
-    pub const ALL: [StrategyKind; 4] =
-        [StrategyKind::Raft, StrategyKind::PrimaryReplica, StrategyKind::MultiPrimary, StrategyKind::Leaderless];
+    pub const ALL: [StrategyKind; 4] = [
+        StrategyKind::Raft,
+        StrategyKind::PrimaryReplica,
+        StrategyKind::MultiPrimary,
+        StrategyKind::Leaderless,
+    ];
 
     /// As it is spelled in `KEYSPACE CREATE ... STRATEGY`.
     pub fn name(self) -> &'static str {

@@ -186,7 +186,9 @@ impl Catalogue {
 
     /// Does the node hold a partition, or is it to?
     pub fn holds_anything(&self, node: NodeId) -> bool {
-        self.partitions.iter().any(|record| record.replicas.contains(&node) || record.moving_to.contains(&node))
+        self.partitions
+            .iter()
+            .any(|record| record.replicas.contains(&node) || record.moving_to.contains(&node))
     }
 
     /// How many partitions are being moved.
@@ -199,7 +201,10 @@ impl Catalogue {
         // Prefixes of a key sort before it, the longest last; what lies between shares less with it.
         let mut end = key.len();
         loop {
-            let (prefix, keyspace) = self.keyspaces.range::<[u8], _>((Bound::Unbounded, Bound::Included(&key[..end]))).next_back()?;
+            let (prefix, keyspace) = self
+                .keyspaces
+                .range::<[u8], _>((Bound::Unbounded, Bound::Included(&key[..end])))
+                .next_back()?;
             if key.starts_with(prefix) {
                 return Some((prefix, keyspace));
             }

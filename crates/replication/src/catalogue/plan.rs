@@ -18,8 +18,10 @@ use crate::NodeId;
 /// The slots of `partitions` equal partitions: first and last of each.
 pub fn slots(partitions: u32) -> impl Iterator<Item = (u16, u16)> {
     let partitions = partitions.clamp(1, u32::from(SLOTS));
-    let first = move |partition: u32| (u64::from(partition) * u64::from(SLOTS) / u64::from(partitions)) as u16;
-    (0..partitions).map(move |partition| (first(partition), first(partition + 1).wrapping_sub(1).min(SLOTS - 1)))
+    let first =
+        move |partition: u32| (u64::from(partition) * u64::from(SLOTS) / u64::from(partitions)) as u16;
+    (0..partitions)
+        .map(move |partition| (first(partition), first(partition + 1).wrapping_sub(1).min(SLOTS - 1)))
 }
 
 /// For each partition, in order: the nodes that ought to hold it, the preferred leader first.
@@ -242,7 +244,8 @@ impl<'a> Assignment<'a> {
                     break;
                 }
                 let surplus = |&place: &usize| counts[place] as i64 - quotas[place] as i64;
-                let victims = list.iter().copied().filter(|&place| !crowded || by_zone[nodes.zones[place]] == fullest);
+                let victims =
+                    list.iter().copied().filter(|&place| !crowded || by_zone[nodes.zones[place]] == fullest);
                 let Some(victim) = victims.max_by_key(surplus) else { break };
                 counts[victim] -= 1;
                 list.retain(|&place| place != victim);

@@ -27,7 +27,8 @@ impl Steward {
     /// The next change, if there is anything to change.
     pub fn next(&self, situation: &Situation<'_>) -> Option<Change> {
         let Situation { catalogue, reports, .. } = situation;
-        let news = |change: &Change| matches!(change.apply(catalogue), Ok((_, touched)) if !touched.is_empty());
+        let news =
+            |change: &Change| matches!(change.apply(catalogue), Ok((_, touched)) if !touched.is_empty());
         let settled = reports.iter().map(|report| Change::Settle(report.clone())).find(news);
         settled
             .or_else(|| next_state(situation))
@@ -54,7 +55,8 @@ fn next_state(situation: &Situation<'_>) -> Option<Change> {
     }
     // Others have to be there to take its partitions, and most nodes have to be heard: else it is we who are cut off.
     let there = in_state(MemberState::Active).filter(|&node| silent_for(node) < HEARD_LATELY).count();
-    let enough = there >= catalogue.settings.replication_factor as usize && there * 2 > catalogue.members.len();
+    let enough =
+        there >= catalogue.settings.replication_factor as usize && there * 2 > catalogue.members.len();
     let node = in_state(MemberState::Active).filter(|&node| silent_for(node) >= limit);
     let node = node.max_by_key(|&node| silent_for(node)).filter(|_| enough)?;
     Some(Change::State { node, state: MemberState::Silent })
@@ -81,9 +83,8 @@ fn next_removal(catalogue: &Catalogue) -> Option<Change> {
 fn next_place(catalogue: &Catalogue) -> Option<Change> {
     let planned = plan::plan(catalogue);
     let moving = catalogue.moves();
-    let able = |node: &NodeId| {
-        catalogue.members.get(node).is_some_and(|member| member.state == MemberState::Active)
-    };
+    let able =
+        |node: &NodeId| catalogue.members.get(node).is_some_and(|member| member.state == MemberState::Active);
     let sorted = |nodes: &[NodeId]| {
         let mut nodes = nodes.to_vec();
         nodes.sort_unstable();

@@ -113,17 +113,20 @@ fn settled(catalogue: &Catalogue) {
         assert_eq!(distinct.len(), copies.min(zones.len()), "as many zones as possible: {used:?}");
     }
     for zone in &zones {
-        let within: Vec<&(NodeId, &Member)> = nodes.iter().filter(|(_, member)| member.zone == *zone).collect();
-        let per_unit = |(id, member): &(NodeId, &Member)| {
-            (replicas(catalogue, *id) as f64, f64::from(member.weight))
-        };
+        let within: Vec<&(NodeId, &Member)> =
+            nodes.iter().filter(|(_, member)| member.zone == *zone).collect();
+        let per_unit =
+            |(id, member): &(NodeId, &Member)| (replicas(catalogue, *id) as f64, f64::from(member.weight));
         for a in &within {
             for b in &within {
                 let ((held_a, weight_a), (held_b, weight_b)) = (per_unit(a), per_unit(b));
                 let full = held_a.max(held_b) as usize >= catalogue.partitions.len();
                 let difference = (held_a / weight_a - held_b / weight_b).abs();
                 let slack = 1.0 / weight_a + 1.0 / weight_b;
-                assert!(full || difference <= slack, "{held_a}/{weight_a} and {held_b}/{weight_b} in one zone");
+                assert!(
+                    full || difference <= slack,
+                    "{held_a}/{weight_a} and {held_b}/{weight_b} in one zone"
+                );
                 if weight_a == weight_b && !full {
                     assert!((held_a - held_b).abs() <= 1.0, "{held_a} and {held_b} in one zone");
                 }
@@ -335,7 +338,11 @@ fn a_key_belongs_to_the_keyspace_of_the_longest_prefix() {
         let alphabet = b"a:bcz\xff\xc3\xbf";
         let key: Vec<u8> =
             (0..random.below(7)).map(|_| alphabet[random.below(alphabet.len() as u64) as usize]).collect();
-        let longest = catalogue.keyspaces.keys().filter(|prefix| key.starts_with(prefix)).max_by_key(|prefix| prefix.len());
+        let longest = catalogue
+            .keyspaces
+            .keys()
+            .filter(|prefix| key.starts_with(prefix))
+            .max_by_key(|prefix| prefix.len());
         assert_eq!(catalogue.keyspace_of(&key).map(|(prefix, _)| prefix), longest, "{key:?}");
     }
     assert_eq!(Catalogue::default().keyspace_of(b"k"), None);
@@ -349,7 +356,8 @@ fn records_have_their_keys_and_only_those() {
     for record in Record::all(&catalogue) {
         assert_eq!(Record::of_key(&record.key()), Some(record));
     }
-    for key in ["", "x", "epoch/", "member/1", "member/000000000000000G", "partition/000000001", "nothing/1"] {
+    for key in ["", "x", "epoch/", "member/1", "member/000000000000000G", "partition/000000001", "nothing/1"]
+    {
         assert_eq!(Record::of_key(key.as_bytes()), None, "{key}");
     }
 }

@@ -125,7 +125,10 @@ impl Shard {
         }
         for (placed, partition) in placement.partitions.iter().zip((0..).map(PartitionId)) {
             let is_mine = placed.places(node) && self.options.owns(partition);
-            if is_mine && !self.replicas.contains_key(&partition) && !self.governed.leaving.contains_key(&partition) {
+            if is_mine
+                && !self.replicas.contains_key(&partition)
+                && !self.governed.leaving.contains_key(&partition)
+            {
                 self.open(partition, placed, now);
             }
         }
@@ -182,7 +185,9 @@ impl Shard {
 
     /// Looks whether the catalogue that is held here has changed. Returns whether it has.
     pub(super) fn read_catalogue(&mut self, now: Now) -> bool {
-        let Some(replica) = self.replicas.get(&CATALOGUE).filter(|replica| replica.is_exact()) else { return false };
+        let Some(replica) = self.replicas.get(&CATALOGUE).filter(|replica| replica.is_exact()) else {
+            return false;
+        };
         if replica.is_leader() && self.governed.steers_at == Time::NEVER {
             self.governed.steers_at = now.time;
         }
@@ -207,7 +212,9 @@ impl Shard {
 
     /// A leader of a partition, perhaps of former times, says who its members are.
     pub(super) fn on_report(&mut self, report: Report, now: Now) {
-        if self.replicas.get(&CATALOGUE).is_some_and(Strategy::is_leader) && !self.governed.reports.contains(&report) {
+        if self.replicas.get(&CATALOGUE).is_some_and(Strategy::is_leader)
+            && !self.governed.reports.contains(&report)
+        {
             self.governed.reports.push(report);
             self.governed.steers_at = now.time;
         }
@@ -251,12 +258,15 @@ impl Shard {
             return;
         }
         let change = match &known {
-            None => self.options.founding.clone().map(|founding| Change::Found(Box::new((*founding).clone()))),
+            None => {
+                self.options.founding.clone().map(|founding| Change::Found(Box::new((*founding).clone())))
+            }
             Some(catalogue) => {
                 self.follow_voters(catalogue, now);
                 let node = self.options.node;
                 let peers = &self.peers;
-                let silent_for = |other| if other == node { Duration::ZERO } else { peers.silent_for(other, now.time) };
+                let silent_for =
+                    |other| if other == node { Duration::ZERO } else { peers.silent_for(other, now.time) };
                 let reports = std::mem::take(&mut self.governed.reports);
                 let situation = Situation { catalogue, silent_for: &silent_for, reports: &reports };
                 let next = Steward.next(&situation);
@@ -284,7 +294,8 @@ impl Shard {
     fn follow_voters(&mut self, catalogue: &Catalogue, now: Now) {
         let mut voters = catalogue.voters.clone();
         voters.sort_unstable();
-        let learners: Vec<_> = catalogue.members.keys().copied().filter(|node| !voters.contains(node)).collect();
+        let learners: Vec<_> =
+            catalogue.members.keys().copied().filter(|node| !voters.contains(node)).collect();
         let present = self.replicas.get(&CATALOGUE).map(Strategy::membership);
         let differs = present.is_some_and(|present| {
             present.is_joint() || present.voters != voters || present.learners != learners

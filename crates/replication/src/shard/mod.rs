@@ -353,7 +353,8 @@ impl Shard {
     /// A node that could serve a partition in which this one takes no part, as far as is known here.
     fn some_member(&self, partition: PartitionId) -> Option<NodeId> {
         let known = self.replicas.get(&partition).map(|replica| replica.membership().voters.clone());
-        let placed = place_of(&self.placement, partition).map(|place| [place.replicas, place.moving_to].concat());
+        let placed =
+            place_of(&self.placement, partition).map(|place| [place.replicas, place.moving_to].concat());
         let mut candidates: Vec<NodeId> = Vec::new();
         for node in self.forwards.hint(partition).into_iter().chain(known.into_iter().chain(placed).flatten())
         {

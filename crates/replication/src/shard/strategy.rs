@@ -93,7 +93,13 @@ impl Strategy {
         each!(self, replica => replica.set_placement(placement, governed))
     }
 
-    pub fn want_members(&mut self, voters: Vec<NodeId>, learners: Vec<NodeId>, now: Now, outbox: &mut Outbox) {
+    pub fn want_members(
+        &mut self,
+        voters: Vec<NodeId>,
+        learners: Vec<NodeId>,
+        now: Now,
+        outbox: &mut Outbox,
+    ) {
         each!(self, replica => replica.want_members(voters, learners, now, outbox))
     }
 

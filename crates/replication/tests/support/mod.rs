@@ -407,6 +407,11 @@ impl Disk {
                 self.chunks.remove(&(partition, snapshot));
                 None
             }
+            SnapshotWrite::Discard { partition } => {
+                self.chunks.retain(|(of, _), _| *of != partition);
+                self.snapshots.remove(&partition);
+                None
+            }
         }
     }
 }

@@ -18,6 +18,30 @@ pub(crate) fn three_nodes(partitions: u32) -> ClusterView {
     ClusterView::new(NodeId(1), ids.map(node).to_vec(), placement)
 }
 
+/// The catalogue of these three nodes.
+pub(crate) fn catalogue(partitions: u32) -> Arc<Catalogue> {
+    use replication::catalogue::{Member, MemberState, Settings};
+    let member = |number: u64| Member {
+        name: format!("n{number}"),
+        client: Address::loopback(7000 + number as u16).to_string(),
+        peer: Address::loopback(8000 + number as u16).to_string(),
+        zone: format!("z{number}"),
+        weight: 1,
+        state: MemberState::Active,
+        format: number,
+    };
+    let members = (1..=3).map(|number| (NodeId(number), member(number))).collect();
+    let settings = Settings { replication_factor: 3, replace_after_ms: 0, moves_at_once: 2 };
+    Arc::new(Catalogue::genesis(members, partitions, settings))
+}
+
+/// The view after a catalogue with these nodes was read.
+pub(crate) fn read(view: &ClusterView, nodes: Vec<NodeView>) {
+    let catalogue = catalogue(view.state().placement.partitions.len() as u32);
+    let placement = Arc::new(catalogue.placement());
+    view.set_catalogue(catalogue, placement, nodes);
+}
+
 /// The status of a replica at node 1.
 pub(crate) fn status(partition: u32, leader: Option<u64>) -> PartitionStatus {
     PartitionStatus {
@@ -109,8 +133,9 @@ fn the_version_rises_with_what_clients_see_and_only_then() {
 #[test]
 fn a_replaced_node_leaves_the_view() {
     let view = three_nodes(3);
-    let rebuilt = NodeView { id: NodeId(9), ..view.state().node(NodeId(2)).expect("is known").clone() };
-    view.set_node(rebuilt);
+    let mut nodes = view.state().nodes.clone();
+    nodes.iter_mut().filter(|node| node.id == NodeId(2)).for_each(|node| node.id = NodeId(9));
+    read(&view, nodes);
     let state = view.state();
     assert!(state.node(NodeId(2)).is_none());
     assert_eq!(state.node(NodeId(9)).map(|node| node.name.as_str()), Some("n2"));

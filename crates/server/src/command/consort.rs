@@ -1,7 +1,7 @@
 //! `CONSORT`: our own orders and questions. `consort ctl` and `consort dev` speak to nodes through it.
 
-use replication::contract::{Admin, Role};
 use replication::catalogue::PartitionRecord;
+use replication::contract::{Admin, Role};
 use replication::shard::PartitionStatus;
 use replication::{NodeId, PartitionId};
 use resp::Value;

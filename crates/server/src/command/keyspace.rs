@@ -56,7 +56,10 @@ pub(super) const KEYSPACE: Container = Container {
     ],
     absent: &[
         ("explain", "what a fault does to a keyspace is not computed yet"),
-        ("lost", "a raft keyspace loses nothing that was acknowledged; the other strategies are not built yet"),
+        (
+            "lost",
+            "a raft keyspace loses nothing that was acknowledged; the other strategies are not built yet",
+        ),
     ],
 };
 
@@ -92,7 +95,8 @@ fn policy(call: &Call<'_>, first: usize, known: Option<StrategyKind>) -> Result<
         strategy = Some(kind);
         rest = after;
     }
-    let strategy = strategy.ok_or_else(|| error("ERR STRATEGY comes first: KEYSPACE CREATE <prefix> STRATEGY <strategy>"))?;
+    let strategy = strategy
+        .ok_or_else(|| error("ERR STRATEGY comes first: KEYSPACE CREATE <prefix> STRATEGY <strategy>"))?;
     if let Some(option) = rest.first() {
         let word = lossy(option).to_ascii_lowercase();
         return Err(match OPTIONS.iter().find(|(name, _)| *name == word) {
@@ -166,7 +170,11 @@ fn info(call: &mut Call<'_>) -> Action {
 
 fn of(call: &mut Call<'_>) -> Action {
     let state = call.context.cluster.state();
-    match state.catalogue.as_ref().and_then(|catalogue| Some((catalogue, catalogue.keyspace_of(&call.arguments[2])?))) {
+    match state
+        .catalogue
+        .as_ref()
+        .and_then(|catalogue| Some((catalogue, catalogue.keyspace_of(&call.arguments[2])?)))
+    {
         Some((catalogue, (prefix, keyspace))) => entry(prefix, keyspace, catalogue).into(),
         None => no_catalogue().into(),
     }
@@ -182,7 +190,9 @@ fn list(call: &mut Call<'_>) -> Action {
 
 /// All keyspaces, as a list of maps.
 pub(super) fn keyspaces(catalogue: &Catalogue) -> Value {
-    Value::Array(catalogue.keyspaces.iter().map(|(prefix, keyspace)| entry(prefix, keyspace, catalogue)).collect())
+    Value::Array(
+        catalogue.keyspaces.iter().map(|(prefix, keyspace)| entry(prefix, keyspace, catalogue)).collect(),
+    )
 }
 
 fn entry(prefix: &Bytes, keyspace: &Keyspace, catalogue: &Catalogue) -> Value {
@@ -191,7 +201,10 @@ fn entry(prefix: &Bytes, keyspace: &Keyspace, catalogue: &Catalogue) -> Value {
         ("prefix", Value::Bulk(prefix.clone())),
         ("strategy", bulk(keyspace.policy.strategy().name())),
         ("replicas", integer(copies)),
-        ("promise", bulk("linearizable, per key and per transaction in one slot; nothing acknowledged is lost")),
+        (
+            "promise",
+            bulk("linearizable, per key and per transaction in one slot; nothing acknowledged is lost"),
+        ),
         ("since_epoch", integer(keyspace.since)),
     ])
 }

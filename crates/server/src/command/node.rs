@@ -102,7 +102,10 @@ fn member(call: &Call<'_>) -> Result<NodeId, Value> {
     let id = digits.and_then(|digits| u64::from_str_radix(digits, 16).ok()).map(NodeId);
     id.filter(|id| catalogue.members.contains_key(id)).ok_or_else(|| {
         let names: Vec<&str> = catalogue.members.values().map(|member| member.name.as_str()).collect();
-        error(format!("ERR no member '{asked}'; accepted: an id of 16 hexadecimal digits, or {}", names.join(", ")))
+        error(format!(
+            "ERR no member '{asked}'; accepted: an id of 16 hexadecimal digits, or {}",
+            names.join(", ")
+        ))
     })
 }
 
@@ -169,7 +172,8 @@ pub(super) fn moving(catalogue: &Catalogue) -> Value {
         bulk(catalogue.members.get(id).map_or_else(|| format!("{:016x}", id.0), |member| member.name.clone()))
     };
     let names = |ids: &[NodeId]| Value::Array(ids.iter().map(name).collect());
-    let under_way = (0..).map(PartitionId).zip(&catalogue.partitions).filter(|(_, record)| !record.moving_to.is_empty());
+    let under_way =
+        (0..).map(PartitionId).zip(&catalogue.partitions).filter(|(_, record)| !record.moving_to.is_empty());
     let entry = |(partition, record): (PartitionId, &replication::catalogue::PartitionRecord)| {
         map([
             ("partition", integer(partition.0)),

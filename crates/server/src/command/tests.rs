@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use replication::catalogue::{Change, MemberState, Policy};
 use replication::contract::Admin;
 use replication::{NodeId, PartitionId};
 use resp::{Protocol, Value};
 
 use super::{Action, COMMANDS, Call, Context, cluster_texts::hexadecimal_id};
-use crate::cluster::NodeView;
 use crate::cluster::tests::{status, three_nodes};
-use crate::config::{Address, Sources, load};
+use crate::config::{Sources, load};
 use crate::session::{ReplyMode, Session};
 
 mod cluster;
@@ -376,29 +376,79 @@ fn consort_orders_name_partition_and_nodes() {
 }
 
 #[test]
-fn a_place_is_given_only_to_a_node_that_holds_replicas_there() {
-    let four = "n1=h:1/h:2,n2=h:3/h:4,n3=h:5/h:6,n4=h:7/h:8";
-    let mut bench = Bench::new(&[("nodes", four), ("name", "n1"), ("partitions", "6")]);
-    let rebuilt = |name: &str, id: u64| NodeView {
-        id: NodeId(id),
-        name: name.into(),
-        client: Address::loopback(1),
-        peer: Address::loopback(2),
-        alive: true,
-    };
-    bench.context.cluster.set_node(rebuilt("n2", 9));
-    bench.context.cluster.set_node(rebuilt("n4", 4));
-    let admin = Admin::Replace { old: NodeId(2), new: NodeId(9) };
-    let order = Action::Admin { partition: PartitionId(0), admin };
-    assert_eq!(bench.act("CONSORT REPLACE 0 0000000000000002 n2"), order);
+fn before_the_catalogue_is_read_nothing_is_changed() {
+    let mut bench = Bench::new(&[]);
+    for command in
+        ["NODE LIST", "NODE DRAIN n1", "NODE MOVES", "KEYSPACE LIST", "KEYSPACE OF k", "CONSORT CATALOGUE"]
+    {
+        assert_eq!(bench.error(command), "CLUSTERDOWN this node has not read the catalogue yet", "{command}");
+    }
+}
+
+#[test]
+fn members_are_named_and_changed() {
+    let mut bench = Bench::new(&[]);
+    crate::cluster::tests::read(&bench.context.cluster, bench.context.cluster.state().nodes.clone());
+    let state = |state| Action::Change(Change::State { node: NodeId(2), state });
+    assert_eq!(bench.act("NODE DRAIN n2"), state(MemberState::Draining));
+    assert_eq!(bench.act("NODE REMOVE 0000000000000002"), state(MemberState::Leaving));
     assert_eq!(
-        bench.error("CONSORT REPLACE 0 0000000000000002 n4"),
-        "ERR partition 0 is not placed on n4; accepted: the present id of n1 or n2 or n3"
+        bench.act(&format!("NODE ACTIVATE {}", hexadecimal_id(NodeId(2)))),
+        state(MemberState::Active)
+    );
+    assert_eq!(bench.act("NODE WEIGHT n2 7"), Action::Change(Change::Weight { node: NodeId(2), weight: 7 }));
+    assert_eq!(bench.error("NODE WEIGHT n2 1001"), "ERR weight is '1001'; accepted: a number from 0 to 1000");
+    assert_eq!(
+        bench.error("NODE DRAIN n9"),
+        "ERR no member 'n9'; accepted: an id of 16 hexadecimal digits, or n1, n2, n3"
+    );
+    assert!(bench.error("NODE JOIN h:1").contains("consort server --join"));
+    let Value::Array(members) = bench.say("NODE LIST") else { panic!("a list") };
+    assert_eq!(members.len(), 3);
+    assert_eq!(field(&members[0], "name"), &Value::bulk("n1"));
+    assert_eq!(field(&members[0], "partitions"), &Value::Integer(6));
+    assert_eq!(field(&members[0], "leads"), &Value::Integer(2));
+    assert_eq!(bench.say("NODE MOVES"), Value::Array(Vec::new()));
+    assert_eq!(field(&bench.say("CONSORT CATALOGUE"), "epoch"), &Value::Integer(1));
+}
+
+#[test]
+fn keyspaces_are_made_with_what_makes_sense() {
+    let mut bench = Bench::new(&[]);
+    crate::cluster::tests::read(&bench.context.cluster, bench.context.cluster.state().nodes.clone());
+    let prefix = bytes::Bytes::from_static(b"cart:");
+    let create = Change::CreateKeyspace { prefix: prefix.clone(), policy: Policy::Raft };
+    assert_eq!(bench.act("KEYSPACE CREATE cart: STRATEGY Raft"), Action::Change(create));
+    assert_eq!(
+        bench.error("KEYSPACE CREATE cart: STRATEGY leaderless R 2"),
+        "ERR the strategy leaderless is not built yet; raft is"
     );
     assert_eq!(
-        bench.error("CONSORT REPLACE 0 n1 00000000000000aa"),
-        "ERR node 00000000000000aa is not known here; has it been started?"
+        bench.error("KEYSPACE CREATE cart: STRATEGY raft R 2"),
+        "ERR R makes no sense for raft; it is an option of leaderless"
     );
+    assert_eq!(
+        bench.error("KEYSPACE CREATE cart: STRATEGY paxos"),
+        "ERR no strategy 'paxos'; accepted: raft, primary-replica, multi-primary, leaderless"
+    );
+    assert!(bench.error("KEYSPACE CREATE cart: WITH raft").starts_with("ERR STRATEGY comes first"));
+    assert!(
+        bench
+            .error("KEYSPACE CREATE cart: STRATEGY raft FAST")
+            .starts_with("ERR no option 'FAST'; there are ACK, ")
+    );
+    assert!(
+        bench.error("KEYSPACE DROP a: b:").starts_with("ERR the two prefixes differ, nothing was dropped")
+    );
+    assert_eq!(bench.act("KEYSPACE DROP cart: cart:"), Action::Change(Change::DropKeyspace { prefix }));
+    assert_eq!(bench.error("KEYSPACE INFO cart:"), "ERR there is no keyspace of the prefix 'cart:'");
+    assert_eq!(
+        bench.error("KEYSPACE ALTER cart: STRATEGY raft"),
+        "ERR there is no keyspace of the prefix 'cart:'"
+    );
+    assert_eq!(field(&bench.say("KEYSPACE OF anything"), "strategy"), &Value::bulk("raft"));
+    let Value::Array(keyspaces) = bench.say("KEYSPACE LIST") else { panic!("a list") };
+    assert_eq!(keyspaces.len(), 1);
 }
 
 #[test]

@@ -278,7 +278,9 @@ pub const FIELDS: &[Field] = &[
         path: "membership.moves_at_once",
         about: "How many partitions are moved to other nodes at a time when the cluster changes its shape. More moves end sooner and cost clients more meanwhile. Only the founders' first start looks at it; the catalogue keeps it.",
         accepts: "a number from 1 to 1000",
-        set: |draft, text| put(&mut draft.config.membership.moves_at_once, between(text.parse().ok()?, 1, 1000)?),
+        set: |draft, text| {
+            put(&mut draft.config.membership.moves_at_once, between(text.parse().ok()?, 1, 1000)?)
+        },
         get: |config| config.membership.moves_at_once.to_string(),
         secret: false,
     },

@@ -84,7 +84,9 @@ fn parse_entry(number: usize, entry: &toml::Value, problems: &mut Vec<String>) -
         None => 1,
         Some(toml::Value::Integer(weight)) if (0..=MOST_WEIGHT).contains(weight) => *weight as u32,
         Some(other) => {
-            problems.push(format!("weight of entry {number} of nodes is {other}; accepted: a number from 0 to {MOST_WEIGHT}"));
+            problems.push(format!(
+                "weight of entry {number} of nodes is {other}; accepted: a number from 0 to {MOST_WEIGHT}"
+            ));
             return None;
         }
     };

@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::config::Config;
-use crate::roster::Roster;
+use crate::format::Opened;
+use crate::roster::{Content, Roster};
 use crate::testing::Folder;
 use tokio::net::TcpListener;
 
@@ -62,8 +63,10 @@ fn node(folder: &Folder, name: &str, secret: Option<&str>) -> Node {
     config.peer_secret = secret.map(str::to_string);
     let id = crate::identity::derived_id(&config.cluster, name);
     let identity = Identity::new(&config, id, None, 5);
-    let roster = Roster::load(&config).unwrap();
-    Node::new(config, identity, roster)
+    let roster = Roster::load(&config.data).unwrap();
+    roster.replace(Content::founders(&config)).unwrap();
+    let founding = Some(crate::format::founding_catalogue(&config).placement());
+    Node::new(config, Opened { identity, roster, founding })
 }
 
 /// Two ends of a connection: the dialer's and the acceptor's.
@@ -144,10 +147,46 @@ async fn nodes_with_other_lists_of_nodes_refuse_one_another_with_the_reason() {
     let (dialed, accepted) = tokio::join!(dial(&mut dialer, &ours, "n2"), accept(&mut acceptor, &grown));
     assert_eq!(dialed.unwrap_err(), Rejection::WeRefused(text.into()));
     assert_eq!(accepted.unwrap_err(), Rejection::TheyRefused(text.into()));
+}
 
+#[tokio::test]
+async fn who_wants_to_join_has_to_know_the_secret_and_the_cluster() {
+    let folder = Folder::new();
+    let node = node(&folder, "n1", Some("secret"));
+    let request = JoinRequest {
+        cluster: node.identity.cluster.clone(),
+        name: "n4".into(),
+        node: 4,
+        format: 5,
+        client: "h:1".into(),
+        peer: "h:2".into(),
+        zone: String::new(),
+        weight: 1,
+        rebuilds: false,
+    };
+    let other = JoinRequest { cluster: "other".into(), ..request.clone() };
+    for (secret, request, refusal) in [
+        (Some("wrong"), &request, "`peer_secret` differs"),
+        (None, &request, "`peer_secret` differs"),
+        (Some("secret"), &other, "this is the cluster 'consort', not 'other'"),
+    ] {
+        let (mut dialer, mut acceptor) = connection().await;
+        let asks = join(&mut dialer, request.clone(), secret);
+        let (asked, answered) = tokio::join!(asks, accept(&mut acceptor, &node));
+        assert_eq!(asked.unwrap_err(), Rejection::TheyRefused(refusal.into()));
+        assert_eq!(answered.unwrap_err(), Rejection::WeRefused(refusal.into()));
+    }
     let (mut dialer, mut acceptor) = connection().await;
-    let layout = grown.identity.layout();
-    let (asked, answered) = tokio::join!(ask(&mut dialer, layout, None), accept(&mut acceptor, &ours));
-    assert_eq!(asked.unwrap_err(), Rejection::TheyRefused(text.into()));
-    assert_eq!(answered.unwrap_err(), Rejection::WeRefused(text.into()));
+    let answers = async {
+        let Ok(Introduced::Joins(asked)) = accept(&mut acceptor, &node).await else {
+            panic!("it asks to join")
+        };
+        assert_eq!(*asked, request);
+        let members = node.roster.content();
+        let joined = Joined { layout: node.identity.layout(), members };
+        answer_join(&mut acceptor, Ok(joined.clone())).await.unwrap();
+        joined
+    };
+    let (asked, told) = tokio::join!(join(&mut dialer, request.clone(), Some("secret")), answers);
+    assert_eq!(asked.unwrap(), told);
 }

@@ -113,7 +113,7 @@ fn damage_is_found_at_start_and_the_node_is_rebuilt_from_its_peers() {
         assert!(told.contains("wal-") || told.contains("snap-"), "{what}: which file? {told}");
         // The others go on meanwhile.
         assert_round(&cluster, 1, round);
-        cluster.nodes[VICTIM].start(Start::Rebuild);
+        cluster.nodes[VICTIM].start(Start::Rebuild(None));
         cluster.wait_until_serving(VICTIM);
         cluster.wait_until_member(VICTIM);
         // Now it is one of the two that are left.

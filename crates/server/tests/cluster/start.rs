@@ -133,7 +133,7 @@ fn a_wiped_node_must_be_rebuilt_and_then_holds_everything() {
     assert_eq!(cluster.nodes[2].wait().code(), Some(1), "the peers know it with another disk");
     assert!(cluster.nodes[2].log().contains("Start it with --rebuild"), "{}", cluster.nodes[2].log());
 
-    cluster.nodes[2].start(Start::Rebuild);
+    cluster.nodes[2].start(Start::Rebuild(None));
     cluster.wait_until_serving(2);
     // The rebuilt node must become a full member everywhere: then the cluster can do without another one.
     cluster.wait_until_member(2);

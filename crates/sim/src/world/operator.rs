@@ -127,7 +127,8 @@ impl World {
         let Some(operator) = &mut self.operator else { return };
         let catalogue = operator.newest().clone();
         let node = self.nodes[chosen].id;
-        let waiting = self.nodes.iter().position(|node| node.outside && !catalogue.removed.contains_key(&node.id));
+        let waiting =
+            self.nodes.iter().position(|node| node.outside && !catalogue.removed.contains_key(&node.id));
         let change = match (kind, waiting) {
             (0..=2, Some(waiting)) => {
                 let node = self.nodes[waiting].id;
@@ -223,7 +224,10 @@ impl World {
         if let Some(known) = operator.known.get(&epoch) {
             self.counters.add("check.catalogues_compared");
             if *known != catalogue {
-                let text = format!("node {} has another catalogue of epoch {epoch}: {catalogue:?}, not {known:?}", id.0);
+                let text = format!(
+                    "node {} has another catalogue of epoch {epoch}: {catalogue:?}, not {known:?}",
+                    id.0
+                );
                 return Err(Violation::new("catalogue", text));
             }
             return Ok(());
@@ -238,7 +242,10 @@ impl World {
             next = u32::from(record.last_slot) + 1;
         }
         if next != 16384 {
-            return Err(Violation::new("catalogue", format!("slots from {next} on have no owner in epoch {epoch}")));
+            return Err(Violation::new(
+                "catalogue",
+                format!("slots from {next} on have no owner in epoch {epoch}"),
+            ));
         }
         self.counters.add("catalogue.changed");
         if catalogue.partitions.iter().any(|record| !record.moving_to.is_empty()) {

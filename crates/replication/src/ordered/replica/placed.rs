@@ -56,7 +56,13 @@ impl Replica {
     }
 
     /// These are to be the members; both lists are sorted. What was wanted before is given up, if it is not done.
-    pub fn want_members(&mut self, voters: Vec<NodeId>, learners: Vec<NodeId>, now: Now, outbox: &mut Outbox) {
+    pub fn want_members(
+        &mut self,
+        voters: Vec<NodeId>,
+        learners: Vec<NodeId>,
+        now: Now,
+        outbox: &mut Outbox,
+    ) {
         let same = |change: &Change| change.voters == voters && change.learners == learners;
         match &self.change {
             Some(change) if same(change) || !change.works.is_empty() => {}
@@ -69,7 +75,9 @@ impl Replica {
     pub(super) fn report_wake_at(&self) -> Time {
         let unsettled = |placed: &PartitionPlacement| self.raft.membership_index() > placed.settled_at;
         match &self.placed {
-            Some(placed) if self.raft.is_leader() && unsettled(placed) && self.report_at > Time::default() => {
+            Some(placed)
+                if self.raft.is_leader() && unsettled(placed) && self.report_at > Time::default() =>
+            {
                 self.report_at
             }
             _ => Time::NEVER,

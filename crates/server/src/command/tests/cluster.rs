@@ -5,7 +5,6 @@ use replication::NodeId;
 use resp::Value;
 
 use super::{Bench, field};
-use crate::cluster::NodeView;
 use crate::cluster::tests::status;
 use crate::command::{Action, cluster_texts::hexadecimal_id};
 
@@ -129,9 +128,10 @@ fn a_node_that_is_down_is_marked_and_serves_nothing() {
 #[test]
 fn names_stand_as_host_names() {
     let mut bench = Bench::new(&[]);
-    let mut node: NodeView = bench.context.cluster.state().node(NodeId(3)).expect("is known").clone();
-    node.client.host = "node3.example".into();
-    bench.context.cluster.set_node(node);
+    let mut nodes = bench.context.cluster.state().nodes.clone();
+    let third = nodes.iter_mut().find(|node| node.id == NodeId(3)).expect("is known");
+    third.client.host = "node3.example".into();
+    crate::cluster::tests::read(&bench.context.cluster, nodes);
     let text = bench.text("CLUSTER NODES");
     assert!(text.contains(" node3.example:7003@8003,node3.example master - "), "{text}");
 }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use resp::Value;
 use server::Start;
-use server::config::{Sources, load};
+use server::config::{Address, Sources, load};
 
 use super::client::{elements, field};
 use super::{Client, eventually};
@@ -25,8 +25,11 @@ pub fn run() {
     let config = load(sources).expect("the configuration is valid").config;
     let start = match start.as_str() {
         "bootstrap" => Start::Bootstrap,
-        "rebuild" => Start::Rebuild,
-        _ => Start::Normal,
+        "rebuild" => Start::Rebuild(None),
+        start => match start.strip_prefix("join ") {
+            Some(address) => Start::Join(Address::parse(address).expect("an address")),
+            None => Start::Normal,
+        },
     };
     let log = tracing_subscriber::fmt().with_max_level(tracing::Level::INFO).with_ansi(false);
     log.with_writer(std::io::stderr).init();
@@ -62,9 +65,10 @@ impl Node {
     pub fn start(&mut self, start: Start) {
         assert!(self.child.is_none(), "it runs already");
         let start = match start {
-            Start::Normal => "normal",
-            Start::Bootstrap => "bootstrap",
-            Start::Rebuild => "rebuild",
+            Start::Normal => "normal".to_string(),
+            Start::Bootstrap => "bootstrap".to_string(),
+            Start::Rebuild(_) => "rebuild".to_string(),
+            Start::Join(address) => format!("join {address}"),
         };
         let log = fs::OpenOptions::new().create(true).append(true).open(self.log_path()).expect("a log file");
         let child = Command::new(std::env::current_exe().expect("this program has a path"))
