@@ -9,7 +9,7 @@ use crate::support::client::bulk;
 use crate::support::{Client, Cluster, eventually};
 
 /// Writes rising numbers to keys of its own until told to stop; returns what was acknowledged.
-fn write_until(stop: &AtomicBool, ports: &[u16], writer: usize) -> Vec<u64> {
+pub fn write_until(stop: &AtomicBool, ports: &[u16], writer: usize) -> Vec<u64> {
     let mut acknowledged = Vec::new();
     let mut client: Option<Client> = None;
     let mut number = 0u64;

@@ -8,6 +8,7 @@ mod basics;
 mod damage;
 mod faults;
 mod limits;
+mod membership;
 mod start;
 mod support;
 mod transactions;

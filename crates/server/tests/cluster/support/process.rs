@@ -55,6 +55,7 @@ pub fn run() {
 pub struct Node {
     pub name: String,
     pub port: u16,
+    pub peer: u16,
     folder: PathBuf,
     config: PathBuf,
     child: Option<Child>,
@@ -169,9 +170,34 @@ impl Cluster {
             let data = folder.join("data");
             let head = format!("cluster = \"test\"\nname = \"{name}\"\ndata = \"{}\"\n", data.display());
             fs::write(&config, format!("{head}{extra}\n{list}")).expect("the configuration can be written");
-            Node { name, port: ports[index * 2], folder, config, child: None }
+            Node { name, port: ports[index * 2], peer: ports[index * 2 + 1], folder, config, child: None }
         });
         Cluster { nodes: nodes.collect(), folder }
+    }
+
+    /// Adds a node that does not run yet, and lists itself alone. Returns its number.
+    pub fn add(&mut self, extra: &str) -> usize {
+        let index = self.nodes.len();
+        let name = format!("n{index}");
+        let folder = self.folder.join(&name);
+        fs::create_dir_all(&folder).expect("a temporary folder can be made");
+        let (config, data) = (folder.join("consort.toml"), folder.join("data"));
+        let ports = free_ports(2);
+        let (client, peer) = (ports[0], ports[1]);
+        let text = format!(
+            "cluster = \"test\"\nname = \"{name}\"\ndata = \"{}\"\n{extra}\n[[nodes]]\nname = \"{name}\"\n\
+             client = \"127.0.0.1:{client}\"\npeer = \"127.0.0.1:{peer}\"\n",
+            data.display()
+        );
+        fs::write(&config, text).expect("the configuration can be written");
+        self.nodes.push(Node { name, port: client, peer, folder, config, child: None });
+        index
+    }
+
+    /// Starts a node that is to join through another.
+    pub fn join(&mut self, node: usize, through: usize) {
+        let seed = Address::loopback(self.nodes[through].peer);
+        self.nodes[node].start(Start::Join(seed));
     }
 
     /// A new cluster that serves. `extra` is added to each node's configuration.
