@@ -17,12 +17,15 @@ pub struct PartitionId(pub u32);
 pub struct Placement {
     /// Rises with every change.
     pub epoch: u64,
-    /// By partition number; the slots of partition `i` end before those of partition `i + 1` begin.
-    pub partitions: Vec<PartitionPlacement>,
     /// The nodes that vote on the catalogue which this follows from; empty if it follows from none.
     pub catalogue: Vec<NodeId>,
     /// All members of the cluster, if it follows from a catalogue.
     pub members: Vec<NodeId>,
+    /// How fast a partition is copied to a new member at the most; 0: as fast as it goes.
+    #[serde(default)]
+    pub move_bytes_per_second: u64,
+    /// By partition number; the slots of partition `i` end before those of partition `i + 1` begin.
+    pub partitions: Vec<PartitionPlacement>,
 }
 
 /// Where one partition lives.

@@ -161,6 +161,8 @@ pub struct Membership {
     pub replace_after: Duration,
     /// How many partitions are moved at a time.
     pub moves_at_once: u32,
+    /// How fast each of them is copied at the most; 0: as fast as it goes.
+    pub move_bytes_per_second: u64,
 }
 
 /// What is remembered of `IDEMPOTENT` tokens.

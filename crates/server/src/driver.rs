@@ -160,8 +160,12 @@ impl Worker {
 
     /// Asks a partition; the reply goes to `asker` with a later batch.
     pub fn ask(&self, partition: PartitionId, call: Call, deadline: Time, ordered: bool, asker: Asker) {
+        self.put(partition, call, deadline, ordered, ReplyTo::Connection(asker));
+    }
+
+    fn put(&self, partition: PartitionId, call: Call, deadline: Time, ordered: bool, reply_to: ReplyTo) {
         let mut state = self.state.borrow_mut();
-        let id = RequestId(state.askers.insert(ReplyTo::Connection(asker)));
+        let id = RequestId(state.askers.insert(reply_to));
         let request = Request { id, partition, call, deadline, ordered };
         let owner = self.node.owner(partition);
         if owner == self.index {
@@ -176,17 +180,7 @@ impl Worker {
     /// Asks a partition on behalf of a task of this thread.
     pub async fn ask_and_wait(&self, partition: PartitionId, call: Call, deadline: Time) -> Reply {
         let (sender, receiver) = oneshot::channel();
-        let mut state = self.state.borrow_mut();
-        let id = RequestId(state.askers.insert(ReplyTo::Task(sender)));
-        let request = Request { id, partition, call, deadline, ordered: false };
-        let owner = self.node.owner(partition);
-        if owner == self.index {
-            state.inputs.push(Input::Request(request));
-        } else {
-            state.for_workers[owner].requests.push(RemoteRequest { worker: self.index, request });
-        }
-        drop(state);
-        self.schedule();
+        self.put(partition, call, deadline, false, ReplyTo::Task(sender));
         receiver
             .await
             .unwrap_or_else(|_| Reply::Unknown("the node stopped before there was an answer".into()))

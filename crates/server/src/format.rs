@@ -103,6 +103,7 @@ pub fn founding_catalogue(config: &Config) -> Catalogue {
         replication_factor: config.replication_factor as u32,
         replace_after_ms: config.membership.replace_after.as_millis() as u64,
         moves_at_once: config.membership.moves_at_once,
+        move_bytes_per_second: config.membership.move_bytes_per_second,
     };
     Catalogue::genesis(config.nodes.iter().map(member).collect(), config.partitions, settings)
 }

@@ -71,6 +71,8 @@ pub struct Settings {
     pub replace_after_ms: u64,
     /// How many partitions are moved at a time.
     pub moves_at_once: u32,
+    /// How fast each of them is copied at the most; 0: as fast as it goes.
+    pub move_bytes_per_second: u64,
 }
 
 /// A node of the cluster.
@@ -176,6 +178,7 @@ impl Catalogue {
             partitions: self.partitions.iter().map(place).collect(),
             catalogue: self.voters.clone(),
             members: self.members.keys().copied().collect(),
+            move_bytes_per_second: self.settings.move_bytes_per_second,
         }
     }
 

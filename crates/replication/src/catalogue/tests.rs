@@ -22,7 +22,7 @@ fn member(number: u64, zone: u64, weight: u32) -> (NodeId, Member) {
 }
 
 fn settings(replication_factor: u32) -> Settings {
-    Settings { replication_factor, replace_after_ms: 1000, moves_at_once: 2 }
+    Settings { replication_factor, replace_after_ms: 1000, moves_at_once: 2, move_bytes_per_second: 300 }
 }
 
 fn genesis(members: impl IntoIterator<Item = (NodeId, Member)>, partitions: u32, copies: u32) -> Catalogue {
@@ -374,7 +374,7 @@ fn version_1_of_the_records() {
         value.iter().map(|byte| format!("{byte:02x}")).collect::<String>()
     };
     assert_eq!(hexadecimal(Record::Epoch), "0101");
-    assert_eq!(hexadecimal(Record::Settings), "0101e80702");
+    assert_eq!(hexadecimal(Record::Settings), "0101e80702ac02");
     assert_eq!(hexadecimal(Record::Voters), "010101");
     assert_eq!(
         hexadecimal(Record::Member(NodeId(1))),

@@ -99,6 +99,7 @@ impl Shard {
             self.touched.insert(partition);
             let place = place_of(&self.placement, partition);
             replica.set_placement(place.as_ref(), governed && partition != CATALOGUE);
+            replica.limit_copies(self.placement.move_bytes_per_second);
         }
     }
 

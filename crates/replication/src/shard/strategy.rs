@@ -93,6 +93,10 @@ impl Strategy {
         each!(self, replica => replica.set_placement(placement, governed))
     }
 
+    pub fn limit_copies(&mut self, bytes_per_second: u64) {
+        each!(self, replica => replica.limit_copies(bytes_per_second))
+    }
+
     pub fn want_members(
         &mut self,
         voters: Vec<NodeId>,

@@ -31,7 +31,8 @@ pub(crate) fn catalogue(partitions: u32) -> Arc<Catalogue> {
         format: number,
     };
     let members = (1..=3).map(|number| (NodeId(number), member(number))).collect();
-    let settings = Settings { replication_factor: 3, replace_after_ms: 0, moves_at_once: 2 };
+    let settings =
+        Settings { replication_factor: 3, replace_after_ms: 0, moves_at_once: 2, move_bytes_per_second: 0 };
     Arc::new(Catalogue::genesis(members, partitions, settings))
 }
 

@@ -72,6 +72,7 @@ fn catalogue(call: &mut Call<'_>) -> Action {
         ("replication_factor", integer(catalogue.settings.replication_factor)),
         ("replace_after_ms", integer(catalogue.settings.replace_after_ms)),
         ("moves_at_once", integer(catalogue.settings.moves_at_once)),
+        ("move_bytes_per_second", integer(catalogue.settings.move_bytes_per_second)),
         ("voters", ids(&catalogue.voters)),
         ("members", members(&state, catalogue)),
         ("removed", ids(&catalogue.removed.keys().copied().collect::<Vec<_>>())),

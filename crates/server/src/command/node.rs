@@ -1,6 +1,6 @@
 //! `NODE`: the members of the cluster.
 
-use replication::catalogue::{Catalogue, Change, Member, MemberState};
+use replication::catalogue::{Catalogue, Change, Member, MemberState, Settings};
 use replication::{NodeId, PartitionId};
 use resp::Value;
 
@@ -48,6 +48,13 @@ pub(super) const NODE: Container = Container {
             run: |call| state_of(call, MemberState::Leaving),
         },
         Subcommand {
+            name: "setting",
+            arity: -2,
+            usage: "SETTING [<name> <value>]",
+            about: "Return what holds for the whole cluster, or change it.",
+            run: setting,
+        },
+        Subcommand {
             name: "weight",
             arity: 4,
             usage: "WEIGHT <node> <weight>",
@@ -74,6 +81,78 @@ fn state_of(call: &mut Call<'_>, state: MemberState) -> Action {
     match member(call) {
         Ok(node) => Action::Change(Change::State { node, state }),
         Err(error) => error.into(),
+    }
+}
+
+/// A setting of the cluster: its name, what it is, what it accepts, and how it is changed.
+type Setting = (&'static str, fn(&Settings) -> u64, &'static str, fn(&mut Settings, u64) -> Option<()>);
+
+const SETTINGS: &[Setting] = &[
+    (
+        "move-bytes-per-second",
+        |settings| settings.move_bytes_per_second,
+        "bytes, 0 for no limit",
+        |settings, value| {
+            settings.move_bytes_per_second = value;
+            Some(())
+        },
+    ),
+    (
+        "moves-at-once",
+        |settings| u64::from(settings.moves_at_once),
+        "a number from 1 to 1000",
+        |settings, value| {
+            settings.moves_at_once = u32::try_from(value).ok().filter(|value| (1..=1000).contains(value))?;
+            Some(())
+        },
+    ),
+    (
+        "replace-after",
+        |settings| settings.replace_after_ms,
+        "milliseconds, 0 for never",
+        |settings, value| {
+            settings.replace_after_ms = value;
+            Some(())
+        },
+    ),
+    (
+        "replication-factor",
+        |settings| u64::from(settings.replication_factor),
+        "a number from 1 to 9",
+        |settings, value| {
+            settings.replication_factor =
+                u32::try_from(value).ok().filter(|value| (1..=9).contains(value))?;
+            Some(())
+        },
+    ),
+];
+
+fn setting(call: &mut Call<'_>) -> Action {
+    let state = call.context.cluster.state();
+    let Some(catalogue) = &state.catalogue else { return no_catalogue().into() };
+    let mut settings = catalogue.settings.clone();
+    if call.arguments.len() == 2 {
+        let entry = |(name, get, ..): &Setting| (Value::bulk(*name), integer(get(&settings)));
+        return Value::Map(SETTINGS.iter().map(entry).collect()).into();
+    }
+    let name = call.text(2).to_ascii_lowercase();
+    let Some((_, _, accepts, set)) = SETTINGS.iter().find(|(known, ..)| *known == name) else {
+        let names: Vec<&str> = SETTINGS.iter().map(|(name, ..)| *name).collect();
+        return error(format!(
+            "ERR no setting '{}'; accepted: {}",
+            lossy(&call.arguments[2]),
+            names.join(", ")
+        ))
+        .into();
+    };
+    let value = call
+        .arguments
+        .get(3)
+        .and_then(|value| parse_integer(value))
+        .and_then(|value| u64::try_from(value).ok());
+    match value.and_then(|value| set(&mut settings, value)) {
+        Some(()) if call.arguments.len() == 4 => Action::Change(Change::Settings(settings)),
+        _ => error(format!("ERR {name} takes one value: {accepts}")).into(),
     }
 }
 

@@ -402,6 +402,20 @@ fn members_are_named_and_changed() {
         bench.error("NODE DRAIN n9"),
         "ERR no member 'n9'; accepted: an id of 16 hexadecimal digits, or n1, n2, n3"
     );
+    assert_eq!(field(&bench.say("NODE SETTING"), "replication-factor"), &Value::Integer(3));
+    let Action::Change(Change::Settings(changed)) = bench.act("NODE SETTING Moves-At-Once 5") else {
+        panic!()
+    };
+    assert_eq!(changed.moves_at_once, 5);
+    assert_eq!(
+        bench.error("NODE SETTING moves-at-once 0"),
+        "ERR moves-at-once takes one value: a number from 1 to 1000"
+    );
+    assert!(
+        bench
+            .error("NODE SETTING speed 1")
+            .starts_with("ERR no setting 'speed'; accepted: move-bytes-per-second, ")
+    );
     assert!(bench.error("NODE JOIN h:1").contains("consort server --join"));
     let Value::Array(members) = bench.say("NODE LIST") else { panic!("a list") };
     assert_eq!(members.len(), 3);

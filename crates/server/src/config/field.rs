@@ -284,6 +284,14 @@ pub const FIELDS: &[Field] = &[
         get: |config| config.membership.moves_at_once.to_string(),
         secret: false,
     },
+    Field {
+        path: "membership.move_bytes_per_second",
+        about: "How fast each partition that is moved is copied at the most, so that clients have the rest of disk and network. times moves_at_once is what a change of shape may take. 0: as fast as it goes. Only the founders' first start looks at it; the catalogue keeps it.",
+        accepts: "a size, 0 for no limit",
+        set: |draft, text| put(&mut draft.config.membership.move_bytes_per_second, parse_bytes(text)?),
+        get: |config| quoted(&format_bytes(config.membership.move_bytes_per_second)),
+        secret: false,
+    },
 ];
 
 fn put<T>(place: &mut T, value: T) -> Option<()> {

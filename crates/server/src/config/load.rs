@@ -100,7 +100,11 @@ fn defaults() -> Config {
         },
         storage: Storage { snapshot_log_bytes: 64 << 20, segment_bytes: 64 << 20 },
         tokens: Tokens { retention: Duration::from_secs(600), limit: 100_000 },
-        membership: Membership { replace_after: Duration::from_secs(300), moves_at_once: 2 },
+        membership: Membership {
+            replace_after: Duration::from_secs(300),
+            moves_at_once: 2,
+            move_bytes_per_second: 64 << 20,
+        },
         log: "info".into(),
     }
 }

@@ -51,6 +51,7 @@ impl Operator {
             replication_factor: scenario.replication_factor.min(scenario.founders) as u32,
             replace_after_ms: 4_000 * (scenario.chance % 3),
             moves_at_once: 1 + (scenario.chance % 4) as u32,
+            move_bytes_per_second: [0, 20_000, 1_000_000][(scenario.chance / 16 % 3) as usize],
         };
         let founding = Arc::new(Catalogue::genesis(members, scenario.partitions, settings));
         Some(Operator { founding, known: BTreeMap::new(), wanted: Vec::new() })
@@ -97,7 +98,7 @@ impl Operator {
                 return Some(format!("partition {} has {members:?} at {index}: {record:?}", partition.0));
             }
         }
-        let Some((_, group)) = members.get(&CATALOGUE) else { return None };
+        let (_, group) = members.get(&CATALOGUE)?;
         let everyone: BTreeSet<NodeId> = group.voters.iter().chain(&group.learners).copied().collect();
         let is_whole = group.voters == catalogue.voters
             && catalogue.voters == plan::catalogue_voters(catalogue)

@@ -237,10 +237,15 @@ impl Raft {
         let Some(progress) = leading.progress.get_mut(&from) else { return };
         progress.commit_known = progress.commit_known.max(commit);
         progress.disk_full = disk_full;
+        if commit < progress.settles_at && progress.match_index >= progress.settles_at {
+            // A newcomer that restarted does not know any more since when it is a member: it is told again.
+            progress.admitted = progress.settles_at;
+            progress.ping = progress.is_replicating();
+        }
         if round > progress.append_round {
             // It was asked after the last append and may not have got that one, or its answer was lost.
             progress.waiting = false;
-            progress.ping = progress.is_replicating() && progress.match_index + 1 < progress.next_index;
+            progress.ping |= progress.is_replicating() && progress.match_index + 1 < progress.next_index;
         }
         if progress.departs_at.is_some() && progress.commit_known >= change_index {
             leading.progress.remove(&from);

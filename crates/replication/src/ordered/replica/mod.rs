@@ -87,6 +87,7 @@ pub(crate) struct Replica {
     taking: Option<snapshot::Taking>,
     next_snapshot: u64,
     transfers: BTreeMap<NodeId, transfer::Transfer>,
+    copies: transfer::Pace,
     incoming: Option<transfer::Incoming>,
     /// The newest durable snapshot of our own: the log up to it may go once no transfer needs it.
     compactable: u64,
@@ -154,6 +155,7 @@ impl Replica {
             taking: None,
             next_snapshot: start.next_snapshot,
             transfers: BTreeMap::new(),
+            copies: transfer::Pace::default(),
             incoming: None,
             compactable: 0,
             change: None,

@@ -44,6 +44,31 @@ pub(crate) struct Transfer {
     sent_at: Time,
 }
 
+/// How fast snapshots go to members that have no vote yet. Those that lag behind with a vote are not held back: the
+/// partition's safety hangs on them.
+#[derive(Debug, Default)]
+pub(crate) struct Pace {
+    /// 0: as fast as it goes.
+    bytes_per_second: u64,
+    /// What was sent is paid for then.
+    paid_at: Time,
+}
+
+impl Pace {
+    /// May something be sent?
+    fn allows(&self, now: Time) -> bool {
+        self.bytes_per_second == 0 || self.paid_at <= now
+    }
+
+    fn spend(&mut self, bytes: usize, now: Time) {
+        if let Some(nanoseconds) =
+            (bytes as u64).saturating_mul(1_000_000_000).checked_div(self.bytes_per_second)
+        {
+            self.paid_at = self.paid_at.max(now) + Duration::from_nanos(nanoseconds);
+        }
+    }
+}
+
 /// A snapshot on its way in.
 #[derive(Debug)]
 pub(crate) struct Incoming {
@@ -81,6 +106,11 @@ impl Incoming {
 }
 
 impl Replica {
+    /// Copies for new members go no faster than this; 0: as fast as it goes.
+    pub fn limit_copies(&mut self, bytes_per_second: u64) {
+        self.copies.bytes_per_second = bytes_per_second;
+    }
+
     /// A follower is too far behind for the log.
     pub(super) fn start_transfer(&mut self, to: NodeId, now: Now, outbox: &mut Outbox) {
         if !self.raft.is_leader() {
@@ -121,7 +151,11 @@ impl Replica {
 
     /// Sends chunks as far as the window goes.
     fn send_chunks(&mut self, to: NodeId, now: Now, outbox: &mut Outbox) {
+        let is_paced = !self.raft.membership().is_voter(to);
         loop {
+            if is_paced && !self.copies.allows(now.time) {
+                return;
+            }
             let Some(transfer) = self.transfers.get_mut(&to) else { return };
             if !transfer.accepted || transfer.tail_sent || transfer.unacknowledged.len() >= CHUNKS_AHEAD {
                 return;
@@ -141,6 +175,9 @@ impl Replica {
             let next = self.table.slice(from, SLICE_BYTES, &mut out);
             transfer.cursor = next;
             transfer.unacknowledged.push(from);
+            if is_paced {
+                self.copies.spend(out.len(), now.time);
+            }
             // `Position::MAX` as the position to go on from says that only the tail is missing.
             self.send_chunk(to, from, Some(next.unwrap_or(Position::MAX)), out.freeze(), outbox);
         }
@@ -224,6 +261,8 @@ impl Replica {
         }
         let waiting: Vec<NodeId> = self.transfers.keys().copied().collect();
         for to in waiting {
+            // What was held back goes on.
+            self.send_chunks(to, now, outbox);
             let Some(transfer) = self.transfers.get_mut(&to) else { continue };
             if now.time >= transfer.progress_at + GIVE_UP_AFTER {
                 self.transfers.remove(&to);
@@ -247,7 +286,19 @@ impl Replica {
 
     pub(super) fn transfer_wake_at(&self) -> Time {
         let due = |transfer: &Transfer| transfer.sent_at.max(transfer.progress_at) + RESEND_AFTER;
-        self.transfers.values().map(due).min().unwrap_or(Time::NEVER)
+        let resend = self.transfers.values().map(due).min().unwrap_or(Time::NEVER);
+        let waits = |transfer: &Transfer| {
+            // At the end of the slices it waits for acknowledgements, not for time.
+            let has_more = transfer.cursor.is_some() || transfer.unacknowledged.is_empty();
+            transfer.accepted
+                && !transfer.tail_sent
+                && has_more
+                && transfer.unacknowledged.len() < CHUNKS_AHEAD
+        };
+        match self.copies.bytes_per_second > 0 && self.transfers.values().any(waits) {
+            true => resend.min(self.copies.paid_at),
+            false => resend,
+        }
     }
 
     /// A chunk from the leader.
