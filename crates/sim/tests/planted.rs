@@ -106,6 +106,7 @@ fn keep_a_scenario() {
         "Members" => Some(Focus::Members),
         "Pauses" => Some(Focus::Pauses),
         "Elections" => Some(Focus::Elections),
+        "Moves" => Some(Focus::Moves),
         other => panic!("no such focus: {other}"),
     };
     let planted = serde::Deserialize::deserialize(

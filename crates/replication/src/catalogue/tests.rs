@@ -1,3 +1,5 @@
+//! Changes, records and the steward: plans whole and balanced whatever joins and leaves.
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 

@@ -110,6 +110,8 @@ pub enum Focus {
     Pauses,
     /// Nodes die and come back while leaders are elected.
     Elections,
+    /// A partition goes from node to node and back, as a catalogue says, while some are cut off and die.
+    Moves,
 }
 
 impl Scenario {
@@ -134,6 +136,22 @@ impl Scenario {
                 scenario.partitions = 2;
                 scenario.sync_time = vec![(50_000, 300_000); scenario.nodes];
                 scenario.faults = often(&KINDS, (1, 120), scenario.breaks_until, random);
+            }
+            Focus::Moves => {
+                const KINDS: [Fault; 6] = [
+                    Fault::Members,
+                    Fault::Members,
+                    Fault::Members,
+                    Fault::CutIsolated,
+                    Fault::CutHalves,
+                    Fault::CrashLeader,
+                ];
+                scenario.nodes = 5;
+                scenario.founders = 5;
+                scenario.replication_factor = 3;
+                scenario.partitions = 2;
+                scenario.sync_time = vec![(50_000, 300_000); scenario.nodes];
+                scenario.faults = often(&KINDS, (500, 3000), scenario.breaks_until, random);
             }
         }
         scenario

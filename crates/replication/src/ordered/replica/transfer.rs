@@ -91,6 +91,11 @@ impl Transfer {
     pub fn index(&self) -> u64 {
         self.meta.index
     }
+
+    /// Are there slices that could go out at once?
+    fn has_room(&self) -> bool {
+        self.accepted && self.cursor.is_some() && self.unacknowledged.len() < CHUNKS_AHEAD
+    }
 }
 
 impl Incoming {
@@ -153,11 +158,11 @@ impl Replica {
     fn send_chunks(&mut self, to: NodeId, now: Now, outbox: &mut Outbox) {
         let is_paced = !self.raft.membership().is_voter(to);
         loop {
-            if is_paced && !self.copies.allows(now.time) {
-                return;
-            }
             let Some(transfer) = self.transfers.get_mut(&to) else { return };
             if !transfer.accepted || transfer.tail_sent || transfer.unacknowledged.len() >= CHUNKS_AHEAD {
+                return;
+            }
+            if is_paced && transfer.cursor.is_some() && !self.copies.allows(now.time) {
                 return;
             }
             transfer.sent_at = now.time;
@@ -261,8 +266,10 @@ impl Replica {
         }
         let waiting: Vec<NodeId> = self.transfers.keys().copied().collect();
         for to in waiting {
-            // What was held back goes on.
-            self.send_chunks(to, now, outbox);
+            if self.transfers.get(&to).is_some_and(Transfer::has_room) {
+                // It was held back for its pace.
+                self.send_chunks(to, now, outbox);
+            }
             let Some(transfer) = self.transfers.get_mut(&to) else { continue };
             if now.time >= transfer.progress_at + GIVE_UP_AFTER {
                 self.transfers.remove(&to);
@@ -287,15 +294,7 @@ impl Replica {
     pub(super) fn transfer_wake_at(&self) -> Time {
         let due = |transfer: &Transfer| transfer.sent_at.max(transfer.progress_at) + RESEND_AFTER;
         let resend = self.transfers.values().map(due).min().unwrap_or(Time::NEVER);
-        let waits = |transfer: &Transfer| {
-            // At the end of the slices it waits for acknowledgements, not for time.
-            let has_more = transfer.cursor.is_some() || transfer.unacknowledged.is_empty();
-            transfer.accepted
-                && !transfer.tail_sent
-                && has_more
-                && transfer.unacknowledged.len() < CHUNKS_AHEAD
-        };
-        match self.copies.bytes_per_second > 0 && self.transfers.values().any(waits) {
+        match self.copies.bytes_per_second > 0 && self.transfers.values().any(Transfer::has_room) {
             true => resend.min(self.copies.paid_at),
             false => resend,
         }
