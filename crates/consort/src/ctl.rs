@@ -9,6 +9,7 @@ use resp::Value;
 use serde::Serialize;
 
 use crate::ask::Connection;
+use crate::catalogue::Catalogue;
 use crate::status::{Partition, Replica, Status};
 use crate::table;
 
@@ -39,15 +40,13 @@ enum Order {
         /// The node's name or id
         node: String,
     },
-    /// Give the places of a node that was lost to the one that was rebuilt for it, in every partition
-    Replace {
-        /// The node that was lost: its id
-        old: String,
-        /// The node that takes its place: its id, or its name, which is that of the lost one
-        new: String,
-        /// Give up after so many seconds; what was done stays done, and the order may be given again
-        #[arg(long, default_value_t = 600, value_name = "SECONDS")]
-        timeout: u64,
+    /// Members, keyspaces, and where partitions live, as the node that is asked knows it
+    Catalogue,
+    /// The partitions that are on their way to other nodes; with --wait until there are none
+    Moves {
+        /// Look again until nothing is under way
+        #[arg(long)]
+        wait: bool,
     },
 }
 
@@ -74,9 +73,31 @@ pub async fn run(options: Options) -> Result<ExitCode, String> {
             Ok(if report.alarms.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
         Order::Transfer { partition, node } => transfer(&mut connection, partition, &node).await,
-        Order::Replace { old, new, timeout } => {
-            replace(&mut connection, &old, &new, Duration::from_secs(timeout)).await
+        Order::Catalogue => {
+            Catalogue::ask(&mut connection, LIMIT).await?.lines().iter().for_each(|line| println!("{line}"));
+            Ok(ExitCode::SUCCESS)
         }
+        Order::Moves { wait } => moves(&mut connection, wait).await,
+    }
+}
+
+/// What is under way, once or until nothing is.
+async fn moves(connection: &mut Connection, wait: bool) -> Result<ExitCode, String> {
+    let mut said = Vec::new();
+    loop {
+        let catalogue = Catalogue::ask(connection, LIMIT).await?;
+        let lines = catalogue.moves();
+        if lines != said {
+            lines.iter().for_each(|line| println!("{line}"));
+        }
+        if lines.is_empty() {
+            println!("nothing is under way (epoch {})", catalogue.epoch);
+        }
+        if lines.is_empty() || !wait {
+            return Ok(ExitCode::SUCCESS);
+        }
+        said = lines;
+        tokio::time::sleep(Duration::from_millis(300)).await;
     }
 }
 
@@ -327,60 +348,6 @@ async fn transfer(connection: &mut Connection, partition: u64, node: &str) -> Re
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     Err(format!("partition {partition}: {node} does not lead yet; see consort ctl status"))
-}
-
-/// Orders are repeated until every partition has the new member, since an order may be lost with a leader.
-async fn replace(
-    connection: &mut Connection,
-    old: &str,
-    new: &str,
-    limit: Duration,
-) -> Result<ExitCode, String> {
-    let begun = Instant::now();
-    // What was last said of each partition; those that refused for good are not asked again.
-    let (mut said, mut impossible) = (BTreeMap::new(), Vec::new());
-    loop {
-        let status = Status::ask(connection, LIMIT).await?;
-        let left = partitions_with(&status, old, &impossible);
-        if left.is_empty() {
-            break;
-        }
-        if begun.elapsed() > limit {
-            return Err(format!("{old} is still a member of partitions {}", table::ranges(&left)));
-        }
-        for partition in left {
-            let number = partition.to_string();
-            let text = match connection.ask(&["CONSORT", "REPLACE", &number, old, new], ORDER_LIMIT).await? {
-                Value::Error(text) if text.starts_with("ERR") => {
-                    impossible.push(partition);
-                    text.into_owned()
-                }
-                Value::Error(text) => format!("{text}; asking again"),
-                _ => format!("{new} has taken the place of {old}"),
-            };
-            if said.get(&partition) != Some(&text) {
-                println!("partition {partition}: {text}");
-                said.insert(partition, text);
-            }
-        }
-        tokio::time::sleep(Duration::from_millis(300)).await;
-    }
-    if !impossible.is_empty() {
-        return Err(format!("{old} stays a member of partitions {}", table::ranges(&impossible)));
-    }
-    println!("{old} is a member of no partition any more");
-    Ok(ExitCode::SUCCESS)
-}
-
-/// The partitions, but for those in `without`, that a node is a member of or is on its way out of.
-fn partitions_with(status: &Status, node: &str, without: &[u64]) -> Vec<u64> {
-    let is_it = |id: &String| id == node || status.name_of(id) == node;
-    let leaving = |partition: &Partition| {
-        partition.replica.as_ref().is_some_and(|replica| replica.outgoing.iter().any(is_it))
-    };
-    let holds = |partition: &&Partition| partition.voters.iter().any(is_it) || leaving(partition);
-    let numbers = status.partitions.iter().filter(holds).map(|partition| partition.partition);
-    numbers.filter(|number| !without.contains(number)).collect()
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 #![allow(clippy::disallowed_methods)]
 
 mod ask;
+mod catalogue;
 mod ctl;
 mod dev;
 mod serve;

@@ -182,19 +182,19 @@ impl Replica {
     }
 }
 
-fn entries(value: &Value) -> Option<&[(Value, Value)]> {
+pub fn entries(value: &Value) -> Option<&[(Value, Value)]> {
     match value {
         Value::Map(entries) => Some(entries),
         _ => None,
     }
 }
 
-fn field<'a>(value: &'a Value, name: &str) -> Option<&'a Value> {
+pub fn field<'a>(value: &'a Value, name: &str) -> Option<&'a Value> {
     let is_it = |key: &Value| text(key).is_some_and(|key| key == name);
     entries(value)?.iter().find(|(key, _)| is_it(key)).map(|(_, value)| value)
 }
 
-fn text(value: &Value) -> Option<String> {
+pub fn text(value: &Value) -> Option<String> {
     match value {
         Value::Bulk(bytes) => String::from_utf8(bytes.to_vec()).ok(),
         Value::Simple(text) => Some(text.to_string()),
@@ -202,7 +202,7 @@ fn text(value: &Value) -> Option<String> {
     }
 }
 
-fn number(value: &Value) -> Option<u64> {
+pub fn number(value: &Value) -> Option<u64> {
     match value {
         Value::Integer(number) => u64::try_from(*number).ok(),
         Value::Boolean(set) => Some(u64::from(*set)),
@@ -210,7 +210,7 @@ fn number(value: &Value) -> Option<u64> {
     }
 }
 
-fn list<T>(value: &Value, parse: fn(&Value) -> Option<T>) -> Option<Vec<T>> {
+pub fn list<T>(value: &Value, parse: fn(&Value) -> Option<T>) -> Option<Vec<T>> {
     match value {
         Value::Array(elements) => elements.iter().map(parse).collect(),
         _ => None,

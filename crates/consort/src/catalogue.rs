@@ -1,0 +1,153 @@
+//! The catalogue as `consort ctl` shows it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use resp::Value;
+
+use crate::ask::Connection;
+use crate::status::{field, list, number, text};
+use crate::table;
+
+/// What a node knows of the catalogue.
+#[derive(Debug)]
+pub struct Catalogue {
+    /// Rises with every change.
+    pub epoch: u64,
+    members: Vec<Member>,
+    keyspaces: Vec<(String, String)>,
+    partitions: Vec<Partition>,
+}
+
+#[derive(Debug)]
+struct Member {
+    name: String,
+    id: String,
+    /// As `NODE LIST` gives them, in the order of [`COLUMNS`].
+    cells: Vec<String>,
+}
+
+#[derive(Debug)]
+struct Partition {
+    number: u64,
+    slots: (u64, u64),
+    replicas: Vec<String>,
+    moving_to: Vec<String>,
+}
+
+/// What is shown of a member beside its name: the field, and the heading.
+const COLUMNS: [(&str, &str); 9] = [
+    ("state", "state"),
+    ("zone", "zone"),
+    ("weight", "weight"),
+    ("partitions", "partitions"),
+    ("leads", "leads"),
+    ("arriving", "arriving"),
+    ("leaving", "leaving"),
+    ("catalogue", "catalogue"),
+    ("client", "client"),
+];
+
+impl Catalogue {
+    /// Asks a node.
+    ///
+    /// # Errors
+    /// No answer, or one that is not understood.
+    pub async fn ask(connection: &mut Connection, limit: Duration) -> Result<Catalogue, String> {
+        let reply = connection.ask(&["CONSORT", "CATALOGUE"], limit).await?;
+        if let Value::Error(text) = &reply {
+            return Err(format!("CONSORT CATALOGUE is answered with: {text}"));
+        }
+        Catalogue::parse(&reply).ok_or_else(|| "the answer to CONSORT CATALOGUE is not understood".into())
+    }
+
+    fn parse(reply: &Value) -> Option<Catalogue> {
+        Some(Catalogue {
+            epoch: number(field(reply, "epoch")?)?,
+            members: list(field(reply, "members")?, Member::parse)?,
+            keyspaces: list(field(reply, "keyspaces")?, |keyspace| {
+                Some((text(field(keyspace, "prefix")?)?, text(field(keyspace, "strategy")?)?))
+            })?,
+            partitions: list(field(reply, "partitions")?, Partition::parse)?,
+        })
+    }
+
+    /// For people.
+    pub fn lines(&self) -> Vec<String> {
+        let mut lines = vec![format!("epoch {}", self.epoch), String::new()];
+        let headings: Vec<&str> = ["node"].into_iter().chain(COLUMNS.map(|(_, heading)| heading)).collect();
+        let row = |member: &Member| [vec![member.name.clone()], member.cells.clone()].concat();
+        lines.extend(table::table(&headings, &self.members.iter().map(row).collect::<Vec<_>>()));
+        lines.push(String::new());
+        let row = |(prefix, strategy): &(String, String)| {
+            vec![if prefix.is_empty() { "(all other keys)".into() } else { prefix.clone() }, strategy.clone()]
+        };
+        lines.extend(table::table(
+            &["keyspace", "strategy"],
+            &self.keyspaces.iter().map(row).collect::<Vec<_>>(),
+        ));
+        lines.push(String::new());
+        let names = self.names();
+        let row = |partition: &Partition| {
+            let (first, last) = partition.slots;
+            vec![
+                partition.number.to_string(),
+                format!("{first}-{last}"),
+                joined(&names, &partition.replicas),
+                joined(&names, &partition.moving_to),
+            ]
+        };
+        let rows: Vec<Vec<String>> = self.partitions.iter().map(row).collect();
+        lines.extend(table::table(&["partition", "slots", "nodes", "moving to"], &rows));
+        lines
+    }
+
+    /// What is under way, a line for each partition.
+    pub fn moves(&self) -> Vec<String> {
+        let names = self.names();
+        let moving = self.partitions.iter().filter(|partition| !partition.moving_to.is_empty());
+        let line = |partition: &Partition| {
+            format!(
+                "partition {}: {} -> {}",
+                partition.number,
+                joined(&names, &partition.replicas),
+                joined(&names, &partition.moving_to)
+            )
+        };
+        moving.map(line).collect()
+    }
+
+    fn names(&self) -> BTreeMap<&str, &str> {
+        self.members.iter().map(|member| (member.id.as_str(), member.name.as_str())).collect()
+    }
+}
+
+fn joined(names: &BTreeMap<&str, &str>, ids: &[String]) -> String {
+    let name = |id: &String| names.get(id.as_str()).map_or_else(|| id.clone(), |name| (*name).to_string());
+    ids.iter().map(name).collect::<Vec<_>>().join(" ")
+}
+
+impl Member {
+    fn parse(value: &Value) -> Option<Member> {
+        let cell = |(name, _): (&str, &str)| {
+            let value = field(value, name)?;
+            text(value).or_else(|| number(value).map(|number| number.to_string()))
+        };
+        Some(Member {
+            name: text(field(value, "name")?)?,
+            id: text(field(value, "id")?)?,
+            cells: COLUMNS.into_iter().map(cell).collect::<Option<_>>()?,
+        })
+    }
+}
+
+impl Partition {
+    fn parse(value: &Value) -> Option<Partition> {
+        Some(Partition {
+            number: number(field(value, "partition")?)?,
+            slots: (number(field(value, "first_slot")?)?, number(field(value, "last_slot")?)?),
+            replicas: list(field(value, "replicas")?, text)?,
+            moving_to: list(field(value, "moving_to")?, text)?,
+        })
+    }
+}
