@@ -10,8 +10,7 @@ use std::path::PathBuf;
 use sim::{Bug, Scenario};
 
 /// Bugs that have not been seen in whole clusters, within a thousand seeds of each kind; the consensus' own tests see them.
-const UNSEEN: [Bug; 6] = [
-    Bug::NewcomerVotes,
+const UNSEEN: [Bug; 5] = [
     Bug::VoteNotPersisted,
     Bug::CommitOfEarlierTerm,
     Bug::NoPromiseAfterRestart,
