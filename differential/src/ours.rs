@@ -134,7 +134,12 @@ impl Core for Ours {
     type Message = Message;
 
     fn start(start: &Start) -> Self {
-        let state = HardState { term: start.term, vote: start.vote.map(NodeId), commit: start.commit, newcomer: false };
+        let state = HardState {
+            term: start.term,
+            vote: start.vote.map(NodeId),
+            commit: start.commit,
+            newcomer: false,
+        };
         let log: Vec<RaftEntry> = start.log.iter().zip(1..).map(|(one, index)| entry(index, one)).collect();
         let now = Time(1_000_000_000);
         let raft = Ours::make(start.id, &start.members, state, log.clone(), now, 0);
