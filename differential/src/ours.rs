@@ -242,7 +242,7 @@ impl Core for Ours {
     }
 
     fn acknowledge(&mut self, from: Id, index: u64) {
-        let message = Message::AppendOk { term: self.raft.term(), round: 0, match_index: index };
+        let message = Message::AppendOk { term: self.raft.term(), round: 1, match_index: index };
         self.raft.step(NodeId(from), message, self.now);
         self.finish();
     }
