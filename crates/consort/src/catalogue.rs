@@ -6,7 +6,7 @@ use std::time::Duration;
 use resp::Value;
 
 use crate::ask::Connection;
-use crate::status::{field, list, number, text};
+use crate::status::{asked, field, list, number, text};
 use crate::table;
 
 /// What a node knows of the catalogue.
@@ -54,11 +54,7 @@ impl Catalogue {
     /// # Errors
     /// No answer, or one that is not understood.
     pub async fn ask(connection: &mut Connection, limit: Duration) -> Result<Catalogue, String> {
-        let reply = connection.ask(&["CONSORT", "CATALOGUE"], limit).await?;
-        if let Value::Error(text) = &reply {
-            return Err(format!("CONSORT CATALOGUE is answered with: {text}"));
-        }
-        Catalogue::parse(&reply).ok_or_else(|| "the answer to CONSORT CATALOGUE is not understood".into())
+        asked(connection, "CATALOGUE", limit, Catalogue::parse).await
     }
 
     fn parse(reply: &Value) -> Option<Catalogue> {

@@ -88,17 +88,30 @@ pub struct Replica {
     pub digest_mismatches: u64,
 }
 
+/// Asks a node `CONSORT` and this, and reads the answer.
+///
+/// # Errors
+/// No answer, or one that is not understood.
+pub async fn asked<T>(
+    connection: &mut Connection,
+    what: &str,
+    limit: Duration,
+    parse: impl Fn(&Value) -> Option<T>,
+) -> Result<T, String> {
+    let reply = connection.ask(&["CONSORT", what], limit).await?;
+    if let Value::Error(text) = &reply {
+        return Err(format!("CONSORT {what} is answered with: {text}"));
+    }
+    parse(&reply).ok_or_else(|| format!("the answer to CONSORT {what} is not understood"))
+}
+
 impl Status {
     /// Asks a node.
     ///
     /// # Errors
     /// No answer, or one that is not understood.
     pub async fn ask(connection: &mut Connection, limit: Duration) -> Result<Status, String> {
-        let reply = connection.ask(&["CONSORT", "STATUS"], limit).await?;
-        if let Value::Error(text) = &reply {
-            return Err(format!("CONSORT STATUS is answered with: {text}"));
-        }
-        Status::parse(&reply).ok_or_else(|| "the answer to CONSORT STATUS is not understood".into())
+        asked(connection, "STATUS", limit, Status::parse).await
     }
 
     /// Reads the reply.

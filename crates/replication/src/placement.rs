@@ -37,7 +37,8 @@ pub struct PartitionPlacement {
     pub last_slot: u16,
     /// The nodes that hold it; the first is the preferred leader.
     pub replicas: Vec<NodeId>,
-    /// The index of the membership that `replicas` stands for ([`crate::catalogue::PartitionRecord::settled_at`]).
+    /// The index, in the partition's own log, of the membership that `replicas` stands for; 0: the first one. A node that is
+    /// not wanted here and knows of no later membership may forget the partition.
     pub settled_at: u64,
     /// The nodes that are to hold it instead; empty: these.
     pub moving_to: Vec<NodeId>,
@@ -58,35 +59,26 @@ impl PartitionPlacement {
 impl Placement {
     /// `partitions` equal ranges of slots, each on `replication_factor` of `nodes`, the preferred leader going round.
     pub fn round_robin(nodes: &[NodeId], partitions: u32, replication_factor: usize) -> Placement {
-        let partitions = partitions.clamp(1, u32::from(SLOTS));
+        let mut placement = Placement { epoch: 1, ..Placement::of_slots(partitions) };
         let copies = replication_factor.min(nodes.len());
-        let slot_of =
-            |partition: u32| (u64::from(partition) * u64::from(SLOTS) / u64::from(partitions)) as u16;
-        let partitions = (0..partitions)
-            .map(|partition| PartitionPlacement {
-                first_slot: slot_of(partition),
-                last_slot: slot_of(partition + 1).wrapping_sub(1).min(SLOTS - 1),
-                replicas: (0..copies).map(|copy| nodes[(partition as usize + copy) % nodes.len()]).collect(),
-                settled_at: 0,
-                moving_to: Vec::new(),
-            })
-            .collect();
-        Placement { epoch: 1, partitions, ..Placement::default() }
+        for (number, placed) in placement.partitions.iter_mut().enumerate() {
+            placed.replicas = (0..copies).map(|copy| nodes[(number + copy) % nodes.len()]).collect();
+        }
+        placement
     }
 
     /// Which slots are in which partition, and nothing else.
     pub fn of_slots(partitions: u32) -> Placement {
-        let place = |(first_slot, last_slot)| PartitionPlacement {
-            first_slot,
-            last_slot,
+        let partitions = partitions.clamp(1, u32::from(SLOTS));
+        let first = |partition: u32| (u64::from(partition) * u64::from(SLOTS) / u64::from(partitions)) as u16;
+        let place = |partition: u32| PartitionPlacement {
+            first_slot: first(partition),
+            last_slot: first(partition + 1).wrapping_sub(1).min(SLOTS - 1),
             replicas: Vec::new(),
             settled_at: 0,
             moving_to: Vec::new(),
         };
-        Placement {
-            partitions: crate::catalogue::plan::slots(partitions).map(place).collect(),
-            ..Placement::default()
-        }
+        Placement { partitions: (0..partitions).map(place).collect(), ..Placement::default() }
     }
 
     /// The partition that holds `slot`.

@@ -84,7 +84,7 @@ pub struct Config {
     pub cluster: String,
     /// The name of this node, one of those in `nodes`.
     pub node: String,
-    /// All nodes of the cluster, this one among them, sorted by name: the first placement follows from their order, which
+    /// The founders of the cluster (or this node alone, if it joined later), this one among them, sorted by name: the first placement follows from their order, which
     /// must not depend on how a file happens to list them.
     pub nodes: Vec<NodeConfig>,
     /// The folder that holds everything this node must remember.
@@ -95,7 +95,7 @@ pub struct Config {
     pub listen_peer: Address,
     /// How many partitions the slots are cut into. Fixed when the cluster is made.
     pub partitions: u32,
-    /// On how many nodes each partition lives. Fixed when the cluster is made.
+    /// On how many nodes each partition lives, at first.
     pub replication_factor: usize,
     /// Worker threads.
     pub workers: usize,

@@ -324,7 +324,7 @@ mod tests {
     fn log(disk: MemoryDisk, folder: &Folder) -> Log<MemoryDisk> {
         let mut config = three_nodes();
         config.data = folder.path().to_path_buf();
-        let identity = Identity::new(&config, derived_id("test", "n1"), None, 1);
+        let identity = Identity::new(&config, derived_id("test", "n1"), 1);
         let roster = Roster::load(&config.data).unwrap();
         let options = Options { segment_bytes: SEGMENT_BYTES, ..Options::default() };
         let (journal, _) = Journal::open(disk, options, |_| Table::new()).unwrap();

@@ -134,7 +134,7 @@ fn bootstrap(config: &Config, roster: &Roster, found: Option<Identity>) -> Resul
         }
     }
     let id = derived_id(&config.cluster, &config.node);
-    let mut identity = Identity::new(config, id, None, wall_clock_ms());
+    let mut identity = Identity::new(config, id, wall_clock_ms());
     let founding = founding_catalogue(config).placement();
     let text = toml::to_string(&founding).map_err(|error| format!("cannot encode the placement: {error}"))?;
     identity.rebuilding = true;
@@ -172,7 +172,7 @@ async fn become_member(
     let mut identity = begun.unwrap_or_else(|| {
         let created_ms = wall_clock_ms().max(found.map_or(0, |found| found.created_ms + 1));
         let id = NodeId(random::number().max(1));
-        Identity { joined: true, rebuilding: true, ..Identity::new(config, id, None, created_ms) }
+        Identity { joined: true, rebuilding: true, ..Identity::new(config, id, created_ms) }
     });
     identity.save(&config.data)?;
     let myself = config.myself();
@@ -288,7 +288,7 @@ mod tests {
     async fn an_interrupted_formatting_is_repeated_and_a_used_folder_is_not_formatted() {
         let folder = crate::testing::Folder::new();
         let config = config(folder.path());
-        let mut interrupted = Identity::new(&config, NodeId(7), None, 1);
+        let mut interrupted = Identity::new(&config, NodeId(7), 1);
         interrupted.rebuilding = true;
         interrupted.save(folder.path()).unwrap();
         marker::write(&config, &interrupted).unwrap();

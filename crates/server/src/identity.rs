@@ -64,9 +64,6 @@ pub struct Identity {
     pub nodes: Vec<String>,
     /// Wall clock at formatting, milliseconds since the epoch.
     pub created_ms: u64,
-    /// The id of the node that this one stands in for, if it was made by `--rebuild`; 0: none.
-    #[serde(with = "hexadecimal")]
-    pub replaces: u64,
     /// The folder is being formatted; a start that finds this must finish it.
     pub rebuilding: bool,
     /// It joined a cluster that was there; else it is one of the founders.
@@ -79,13 +76,8 @@ impl Identity {
         NodeId(self.node)
     }
 
-    /// The node that this one stands in for.
-    pub fn replaces(&self) -> Option<NodeId> {
-        (self.replaces != 0).then_some(NodeId(self.replaces))
-    }
-
     /// A fresh identity for the node that `config` describes.
-    pub fn new(config: &Config, node: NodeId, replaces: Option<NodeId>, now_ms: u64) -> Identity {
+    pub fn new(config: &Config, node: NodeId, now_ms: u64) -> Identity {
         Identity {
             version: VERSION,
             cluster: config.cluster.clone(),
@@ -97,7 +89,6 @@ impl Identity {
             replication_factor: config.replication_factor as u32,
             nodes: names(config),
             created_ms: now_ms,
-            replaces: replaces.map_or(0, |old| old.0),
             rebuilding: false,
             joined: false,
         }
@@ -303,7 +294,7 @@ mod tests {
         let config = crate::testing::three_nodes();
         assert_eq!(Identity::load(folder.path()), Ok(None));
         let id = derived_id(&config.cluster, &config.node);
-        let mut identity = Identity::new(&config, id, Some(NodeId(u64::MAX)), 5);
+        let mut identity = Identity::new(&config, id, 5);
         identity.save(folder.path()).unwrap();
         assert_eq!(Identity::load(folder.path()), Ok(Some(identity.clone())));
         assert_eq!(identity.check(&config), Ok(()));
@@ -326,7 +317,7 @@ mod tests {
         fs::write(path(folder.path()), "version = 1\ncluster = 7").unwrap();
         assert!(Identity::load(folder.path()).unwrap_err().contains("node.toml is damaged"));
         let config = crate::testing::three_nodes();
-        let mut identity = Identity::new(&config, NodeId(1), None, 5);
+        let mut identity = Identity::new(&config, NodeId(1), 5);
         identity.version = 1;
         identity.save(folder.path()).unwrap();
         assert!(Identity::load(folder.path()).unwrap_err().contains("version 1"));
@@ -336,7 +327,7 @@ mod tests {
     fn layouts_are_compared_field_by_field() {
         let config = crate::testing::three_nodes();
         let ours = Layout::of(&config);
-        assert_eq!(Identity::new(&config, NodeId(1), None, 5).layout(), ours);
+        assert_eq!(Identity::new(&config, NodeId(1), 5).layout(), ours);
         assert_eq!(ours.same(&ours), Ok(()));
         let mut theirs = ours.clone();
         theirs.nodes.pop();

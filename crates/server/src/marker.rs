@@ -118,7 +118,7 @@ mod tests {
         let mut config = crate::testing::three_nodes();
         config.data = folder.path().to_path_buf();
         config.workers = 2;
-        let identity = Identity::new(&config, NodeId(1), None, 5);
+        let identity = Identity::new(&config, NodeId(1), 5);
         assert!(check(&config, &identity).is_err());
         write(&config, &identity).unwrap();
         assert_eq!(check(&config, &identity), Ok(()));
@@ -142,7 +142,7 @@ mod tests {
         refusal("the folder is missing");
         assert_eq!(is_unused(&second), Ok(true));
 
-        write(&config, &Identity::new(&config, NodeId(1), None, 5)).unwrap();
+        write(&config, &Identity::new(&config, NodeId(1), 5)).unwrap();
         assert!(check(&config, &identity).unwrap_err().contains("of format"), "another formatting's");
     }
 }

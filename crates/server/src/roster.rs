@@ -215,7 +215,7 @@ mod tests {
 
     fn identity(name: &str, node: u64, format: u64) -> Identity {
         let config = crate::testing::three_nodes();
-        let mut identity = Identity::new(&config, NodeId(node), None, 1);
+        let mut identity = Identity::new(&config, NodeId(node), 1);
         identity.name = name.into();
         identity.format = format;
         identity

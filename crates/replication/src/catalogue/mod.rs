@@ -11,7 +11,7 @@
 //!
 //! What the catalogue says of a partition is what is *wanted*; what is so is what the partition's own log says. Its leader
 //! moves it to where it is wanted and reports what came of it with the index of the membership in that log ([`Report`]), so
-//! reports can come late, twice, or from leaders of former times ([`PartitionRecord::settled_at`]).
+//! reports can come late, twice, or from leaders of former times ([`PartitionPlacement::settled_at`]).
 //!
 //! [`plan`] says where partitions ought to be, [`steward`] what is to be changed next.
 
@@ -32,7 +32,7 @@ use serde::{Deserialize, Serialize};
 pub use change::{Change, Refusal};
 pub use keyspace::{Keyspace, Policy, StrategyKind};
 pub use record::{Record, Unreadable, epoch_of, load};
-pub use steward::{Situation, Steward};
+pub use steward::{Situation, next_change};
 
 use crate::placement::PartitionPlacement;
 use crate::{NodeId, PartitionId, Placement};
@@ -59,7 +59,7 @@ pub struct Catalogue {
     /// By prefix.
     pub keyspaces: BTreeMap<Bytes, Keyspace>,
     /// By number.
-    pub partitions: Vec<PartitionRecord>,
+    pub partitions: Vec<PartitionPlacement>,
 }
 
 /// What holds for the whole cluster.
@@ -107,29 +107,6 @@ pub enum MemberState {
     Silent,
 }
 
-/// A partition: its slots and where it lives.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PartitionRecord {
-    /// The first slot.
-    pub first_slot: u16,
-    /// The last slot, included.
-    pub last_slot: u16,
-    /// The nodes that hold it, the preferred leader first.
-    pub replicas: Vec<NodeId>,
-    /// The index, in the partition's own log, of the membership that `replicas` stands for; 0: the first one. A node that
-    /// is not wanted here and knows of no later membership may forget the partition.
-    pub settled_at: u64,
-    /// The nodes that are to hold it instead; empty: these.
-    pub moving_to: Vec<NodeId>,
-}
-
-impl PartitionRecord {
-    /// Who is to hold it in the end.
-    pub fn wanted(&self) -> &[NodeId] {
-        if self.moving_to.is_empty() { &self.replicas } else { &self.moving_to }
-    }
-}
-
 /// What the leader of a partition says of its members: the membership without learners and not joint, committed at that
 /// index.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -147,15 +124,7 @@ impl Catalogue {
     pub fn genesis(members: BTreeMap<NodeId, Member>, partitions: u32, settings: Settings) -> Catalogue {
         let mut catalogue = Catalogue { epoch: 1, settings, members, ..Catalogue::default() };
         catalogue.voters = plan::catalogue_voters(&catalogue);
-        catalogue.partitions = plan::slots(partitions)
-            .map(|(first_slot, last_slot)| PartitionRecord {
-                first_slot,
-                last_slot,
-                replicas: Vec::new(),
-                settled_at: 0,
-                moving_to: Vec::new(),
-            })
-            .collect();
+        catalogue.partitions = Placement::of_slots(partitions).partitions;
         let planned = plan::plan(&catalogue);
         for (record, replicas) in catalogue.partitions.iter_mut().zip(planned) {
             record.replicas = replicas;
@@ -166,16 +135,9 @@ impl Catalogue {
 
     /// What shards act on.
     pub fn placement(&self) -> Placement {
-        let place = |record: &PartitionRecord| PartitionPlacement {
-            first_slot: record.first_slot,
-            last_slot: record.last_slot,
-            replicas: record.replicas.clone(),
-            settled_at: record.settled_at,
-            moving_to: record.moving_to.clone(),
-        };
         Placement {
             epoch: self.epoch,
-            partitions: self.partitions.iter().map(place).collect(),
+            partitions: self.partitions.clone(),
             catalogue: self.voters.clone(),
             members: self.members.keys().copied().collect(),
             move_bytes_per_second: self.settings.move_bytes_per_second,

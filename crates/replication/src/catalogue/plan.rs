@@ -10,19 +10,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use data::slot::SLOTS;
-
 use super::{CATALOGUE_VOTERS, Catalogue, Member, MemberState};
 use crate::NodeId;
-
-/// The slots of `partitions` equal partitions: first and last of each.
-pub fn slots(partitions: u32) -> impl Iterator<Item = (u16, u16)> {
-    let partitions = partitions.clamp(1, u32::from(SLOTS));
-    let first =
-        move |partition: u32| (u64::from(partition) * u64::from(SLOTS) / u64::from(partitions)) as u16;
-    (0..partitions)
-        .map(move |partition| (first(partition), first(partition + 1).wrapping_sub(1).min(SLOTS - 1)))
-}
 
 /// For each partition, in order: the nodes that ought to hold it, the preferred leader first.
 pub fn plan(catalogue: &Catalogue) -> Vec<Vec<NodeId>> {
@@ -36,7 +25,7 @@ pub fn plan(catalogue: &Catalogue) -> Vec<Vec<NodeId>> {
     let mut assignment = Assignment::new(&nodes, &present, copies);
     assignment.fill();
     assignment.rebalance();
-    lead(&nodes, assignment.lists, copies)
+    lead(&nodes, assignment.lists)
 }
 
 /// Who votes on the catalogue: in as many zones as possible, and as many of the present voters as possible.
@@ -397,7 +386,7 @@ fn unwind(came: &[Option<(usize, usize)>], from: usize, end: usize) -> Vec<(usiz
 }
 
 /// Puts the preferred leader of each partition first, so that leaderships are balanced by weight with the fewest changes.
-fn lead(nodes: &Nodes, mut lists: Vec<Vec<usize>>, copies: usize) -> Vec<Vec<NodeId>> {
+fn lead(nodes: &Nodes, mut lists: Vec<Vec<usize>>) -> Vec<Vec<NodeId>> {
     let count = nodes.ids.len();
     let mut leads: Vec<BTreeSet<usize>> = vec![BTreeSet::new(); count];
     let mut holds = vec![0u64; count];
@@ -410,7 +399,6 @@ fn lead(nodes: &Nodes, mut lists: Vec<Vec<usize>>, copies: usize) -> Vec<Vec<Nod
     let present: Vec<u64> = leads.iter().map(|held| held.len() as u64).collect();
     let bounds: Vec<(u64, u64)> = holds.iter().map(|&held| (0, held)).collect();
     let quotas = shares(lists.len() as u64, &nodes.weights, &bounds, &present);
-    debug_assert!(copies > 0);
     for from in 0..count {
         while leads[from].len() as u64 > quotas[from] {
             let Some(path) = lead_path(&lists, &leads, &quotas, from) else { break };

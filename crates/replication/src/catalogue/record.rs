@@ -7,7 +7,7 @@ use data::{Table, ValueRef};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{Catalogue, Keyspace, Member, PartitionRecord};
+use super::{Catalogue, Keyspace, Member, PartitionPlacement};
 use crate::NodeId;
 
 /// The version byte of all values.
@@ -133,7 +133,7 @@ pub fn epoch_of(table: &Table) -> Result<u64, Unreadable> {
 /// See [`Unreadable`].
 pub fn load(table: &Table) -> Result<Catalogue, Unreadable> {
     let mut catalogue = Catalogue::default();
-    let mut partitions: BTreeMap<u32, PartitionRecord> = BTreeMap::new();
+    let mut partitions: BTreeMap<u32, PartitionPlacement> = BTreeMap::new();
     for (_, entry) in table.entries_from(0) {
         let key = entry.key_bytes();
         let unknown = || Unreadable(format!("the catalogue holds an unknown record {key:?}"));

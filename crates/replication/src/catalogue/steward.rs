@@ -19,24 +19,17 @@ pub struct Situation<'a> {
     pub reports: &'a [Report],
 }
 
-/// Decides what is to be changed next.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Steward;
-
-impl Steward {
-    /// The next change, if there is anything to change.
-    pub fn next(&self, situation: &Situation<'_>) -> Option<Change> {
-        let Situation { catalogue, reports, .. } = situation;
-        let news =
-            |change: &Change| matches!(change.apply(catalogue), Ok((_, touched)) if !touched.is_empty());
-        let settled = reports.iter().map(|report| Change::Settle(report.clone())).find(news);
-        settled
-            .or_else(|| next_state(situation))
-            .or_else(|| next_voters(catalogue))
-            .or_else(|| next_removal(catalogue))
-            .or_else(|| next_place(catalogue))
-            .filter(news)
-    }
+/// The next change, if there is anything to change.
+pub fn next_change(situation: &Situation<'_>) -> Option<Change> {
+    let Situation { catalogue, reports, .. } = situation;
+    let news = |change: &Change| matches!(change.apply(catalogue), Ok((_, touched)) if !touched.is_empty());
+    let settled = reports.iter().map(|report| Change::Settle(report.clone())).find(news);
+    settled
+        .or_else(|| next_state(situation))
+        .or_else(|| next_voters(catalogue))
+        .or_else(|| next_removal(catalogue))
+        .or_else(|| next_place(catalogue))
+        .filter(news)
 }
 
 /// Nodes that fell silent, and those that are back.

@@ -7,7 +7,7 @@
 //! ([`Replica::may_be_given_up`](crate::ordered::replica)): its log is emptied, term and vote are kept, and once that is
 //! durable its snapshots go.
 //!
-//! While this node leads the catalogue it is its [`Steward`].
+//! While this node leads the catalogue it is its steward ([`catalogue::next_change`]).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,13 +16,13 @@ use std::time::Duration;
 use super::outbox::{Requester, Work};
 use super::strategy::Strategy;
 use super::{Recovered, Shard};
-use crate::catalogue::{self, CATALOGUE, Catalogue, Change, Report, Situation, Steward};
+use crate::catalogue::{self, CATALOGUE, Catalogue, Change, Report, Situation};
 use crate::contract::{Event, Output, SnapshotWrite};
 use crate::ordered::raft::HardState;
 use crate::placement::PartitionPlacement;
 use crate::time::{Now, Time};
 use crate::wire::Message;
-use crate::{PartitionId, Placement};
+use crate::{NodeId, PartitionId, Placement};
 
 /// How often the steward looks around when nothing happens.
 const STEER_INTERVAL: Duration = Duration::from_millis(250);
@@ -65,6 +65,24 @@ impl Governed {
     pub fn wake_at(&self) -> Time {
         self.steers_at.min(self.tries_again_at)
     }
+}
+
+/// Does a placement say where this partition lives?
+pub(super) fn is_placed(placement: &Placement, partition: PartitionId) -> bool {
+    match partition {
+        CATALOGUE => !placement.catalogue.is_empty(),
+        _ => placement.get(partition).is_some(),
+    }
+}
+
+/// The nodes that hold a partition, or are to.
+pub(super) fn nodes_of(placement: &Placement, partition: PartitionId) -> impl Iterator<Item = NodeId> {
+    let (held, wanted) = match (partition, placement.get(partition)) {
+        (CATALOGUE, _) => (&placement.catalogue[..], &[][..]),
+        (_, Some(placed)) => (&placed.replicas[..], &placed.moving_to[..]),
+        (_, None) => (&[][..], &[][..]),
+    };
+    held.iter().chain(wanted).copied()
 }
 
 /// Where a partition lives, the catalogue's own among them.
@@ -270,7 +288,7 @@ impl Shard {
                     |other| if other == node { Duration::ZERO } else { peers.silent_for(other, now.time) };
                 let reports = std::mem::take(&mut self.governed.reports);
                 let situation = Situation { catalogue, silent_for: &silent_for, reports: &reports };
-                let next = Steward.next(&situation);
+                let next = catalogue::next_change(&situation);
                 // All that were not looked at yet are kept; those that say nothing new go.
                 self.governed.reports = reports;
                 self.governed.reports.retain(|report| {

@@ -31,7 +31,7 @@ use crate::{NodeId, PartitionId, Placement};
 
 use self::forward::Forwards;
 use self::gather::Gather;
-use self::governed::{Governed, place_of};
+use self::governed::{Governed, is_placed, nodes_of, place_of};
 use self::outbox::{Gate, Outbox, Requester, Work};
 use self::peers::{Heard, Peers};
 use self::strategy::Strategy;
@@ -335,7 +335,7 @@ impl Shard {
             }
             return self.with(partition, |replica, outbox| replica.handle(work, now, outbox));
         }
-        if place_of(&self.placement, partition).is_some() {
+        if is_placed(&self.placement, partition) {
             let to = self.some_member(partition);
             return self.outbox.elsewhere.push((partition, work, to));
         }
@@ -353,10 +353,9 @@ impl Shard {
     /// A node that could serve a partition in which this one takes no part, as far as is known here.
     fn some_member(&self, partition: PartitionId) -> Option<NodeId> {
         let known = self.replicas.get(&partition).map(|replica| replica.membership().voters.clone());
-        let placed =
-            place_of(&self.placement, partition).map(|place| [place.replicas, place.moving_to].concat());
+        let placed = nodes_of(&self.placement, partition);
         let mut candidates: Vec<NodeId> = Vec::new();
-        for node in self.forwards.hint(partition).into_iter().chain(known.into_iter().chain(placed).flatten())
+        for node in self.forwards.hint(partition).into_iter().chain(known.into_iter().flatten()).chain(placed)
         {
             if node != self.options.node
                 && self.peers.reachable(node).is_some()

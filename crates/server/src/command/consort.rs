@@ -1,7 +1,7 @@
 //! `CONSORT`: our own orders and questions. `consort ctl` and `consort dev` speak to nodes through it.
 
-use replication::catalogue::PartitionRecord;
 use replication::contract::{Admin, Role};
+use replication::placement::PartitionPlacement;
 use replication::shard::PartitionStatus;
 use replication::{NodeId, PartitionId};
 use resp::Value;
@@ -57,7 +57,7 @@ fn transfer(call: &mut Call<'_>) -> Action {
 fn catalogue(call: &mut Call<'_>) -> Action {
     let state = call.context.cluster.state();
     let Some(catalogue) = &state.catalogue else { return no_catalogue().into() };
-    let placed = |(record, number): (&PartitionRecord, u32)| {
+    let placed = |(record, number): (&PartitionPlacement, u32)| {
         map([
             ("partition", integer(number)),
             ("first_slot", integer(record.first_slot)),

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use replication::catalogue::{Catalogue, Change, Keyspace, Policy, StrategyKind};
 use resp::Value;
 
-use super::node::no_catalogue;
+use super::node::{from_catalogue, no_catalogue};
 use super::subcommand::{Container, Subcommand};
 use super::{Action, Call, bulk, error, integer, lossy, map};
 
@@ -160,32 +160,23 @@ fn unknown(prefix: &[u8]) -> Value {
 }
 
 fn info(call: &mut Call<'_>) -> Action {
-    let state = call.context.cluster.state();
-    let Some(catalogue) = &state.catalogue else { return no_catalogue().into() };
-    match catalogue.keyspaces.get_key_value(&call.arguments[2]) {
-        Some((prefix, keyspace)) => entry(prefix, keyspace, catalogue).into(),
-        None => unknown(&call.arguments[2]).into(),
-    }
+    let asked = call.arguments[2].clone();
+    from_catalogue(call, |_, catalogue| match catalogue.keyspaces.get(&asked) {
+        Some(keyspace) => entry(&asked, keyspace, catalogue),
+        None => unknown(&asked),
+    })
 }
 
 fn of(call: &mut Call<'_>) -> Action {
-    let state = call.context.cluster.state();
-    match state
-        .catalogue
-        .as_ref()
-        .and_then(|catalogue| Some((catalogue, catalogue.keyspace_of(&call.arguments[2])?)))
-    {
-        Some((catalogue, (prefix, keyspace))) => entry(prefix, keyspace, catalogue).into(),
-        None => no_catalogue().into(),
-    }
+    let key = call.arguments[2].clone();
+    from_catalogue(call, |_, catalogue| match catalogue.keyspace_of(&key) {
+        Some((prefix, keyspace)) => entry(prefix, keyspace, catalogue),
+        None => unknown(b""),
+    })
 }
 
 fn list(call: &mut Call<'_>) -> Action {
-    let state = call.context.cluster.state();
-    match &state.catalogue {
-        Some(catalogue) => keyspaces(catalogue).into(),
-        None => no_catalogue().into(),
-    }
+    from_catalogue(call, |_, catalogue| keyspaces(catalogue))
 }
 
 /// All keyspaces, as a list of maps.

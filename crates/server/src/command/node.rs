@@ -188,12 +188,20 @@ fn member(call: &Call<'_>) -> Result<NodeId, Value> {
     })
 }
 
-fn list(call: &mut Call<'_>) -> Action {
+/// Answers from the catalogue, if it has been read.
+pub(super) fn from_catalogue(
+    call: &Call<'_>,
+    answer: impl FnOnce(&ClusterState, &Catalogue) -> Value,
+) -> Action {
     let state = call.context.cluster.state();
     match &state.catalogue {
-        Some(catalogue) => members(&state, catalogue).into(),
+        Some(catalogue) => answer(&state, catalogue).into(),
         None => no_catalogue().into(),
     }
+}
+
+fn list(call: &mut Call<'_>) -> Action {
+    from_catalogue(call, members)
 }
 
 /// The members, as a list of maps.
@@ -202,7 +210,7 @@ pub(super) fn members(state: &ClusterState, catalogue: &Catalogue) -> Value {
 }
 
 fn entry(id: NodeId, member: &Member, state: &ClusterState, catalogue: &Catalogue) -> Value {
-    let of = |place: &dyn Fn(&&replication::catalogue::PartitionRecord) -> bool| {
+    let of = |place: &dyn Fn(&&replication::placement::PartitionPlacement) -> bool| {
         catalogue.partitions.iter().filter(|record| place(record)).count()
     };
     let holds = of(&|record| record.replicas.contains(&id));
@@ -238,11 +246,7 @@ fn state_name(state: MemberState) -> &'static str {
 }
 
 fn moves(call: &mut Call<'_>) -> Action {
-    let state = call.context.cluster.state();
-    match &state.catalogue {
-        Some(catalogue) => moving(catalogue).into(),
-        None => no_catalogue().into(),
-    }
+    from_catalogue(call, |_, catalogue| moving(catalogue))
 }
 
 /// The partitions that are on their way, as a list of maps.
@@ -253,7 +257,7 @@ pub(super) fn moving(catalogue: &Catalogue) -> Value {
     let names = |ids: &[NodeId]| Value::Array(ids.iter().map(name).collect());
     let under_way =
         (0..).map(PartitionId).zip(&catalogue.partitions).filter(|(_, record)| !record.moving_to.is_empty());
-    let entry = |(partition, record): (PartitionId, &replication::catalogue::PartitionRecord)| {
+    let entry = |(partition, record): (PartitionId, &replication::placement::PartitionPlacement)| {
         map([
             ("partition", integer(partition.0)),
             ("from", names(&record.replicas)),

@@ -97,7 +97,7 @@ pub const FIELDS: &[Field] = &[
     },
     Field {
         path: "replication_factor",
-        about: "On how many nodes each partition lives. A write is answered once a majority holds it on disk: with 3 copies 1 node may fail, with 5 copies 2. Even numbers cost a copy and survive no more. Default: 3, or the number of nodes if that is less. Fixed when the cluster is made.",
+        about: "On how many nodes each partition lives. A write is answered once a majority holds it on disk: with 3 copies 1 node may fail, with 5 copies 2. Even numbers cost a copy and survive no more. Default: 3, or the number of nodes if that is less. Only the founders' first start looks at it; `NODE SETTING replication-factor` changes it later.",
         accepts: "a number from 1 to 9",
         set: |draft, text| put(&mut draft.replication_factor, Some(between(text.parse().ok()?, 1, 9)?)),
         get: |config| config.replication_factor.to_string(),
@@ -268,7 +268,7 @@ pub const FIELDS: &[Field] = &[
     },
     Field {
         path: "membership.replace_after",
-        about: "A node that no one has heard of for this long is given up: its copies are made anew on other nodes, if there are enough others. If it comes back it takes part again. 0 never gives a node up. Only the founders' first start looks at it; the catalogue keeps it.",
+        about: "A node that no one has heard of for this long is given up: its copies are made anew on other nodes, if there are enough others. If it comes back it takes part again. 0 never gives a node up. Only the founders' first start looks at it; `NODE SETTING` changes it later.",
         accepts: "a duration, 0 for never",
         set: |draft, text| put(&mut draft.config.membership.replace_after, parse_duration(text)?),
         get: |config| quoted(&format_duration(config.membership.replace_after)),
@@ -276,7 +276,7 @@ pub const FIELDS: &[Field] = &[
     },
     Field {
         path: "membership.moves_at_once",
-        about: "How many partitions are moved to other nodes at a time when the cluster changes its shape. More moves end sooner and cost clients more meanwhile. Only the founders' first start looks at it; the catalogue keeps it.",
+        about: "How many partitions are moved to other nodes at a time when the cluster changes its shape. More moves end sooner and cost clients more meanwhile. Only the founders' first start looks at it; `NODE SETTING` changes it later.",
         accepts: "a number from 1 to 1000",
         set: |draft, text| {
             put(&mut draft.config.membership.moves_at_once, between(text.parse().ok()?, 1, 1000)?)
@@ -286,7 +286,7 @@ pub const FIELDS: &[Field] = &[
     },
     Field {
         path: "membership.move_bytes_per_second",
-        about: "How fast each partition that is moved is copied at the most, so that clients have the rest of disk and network. times moves_at_once is what a change of shape may take. 0: as fast as it goes. Only the founders' first start looks at it; the catalogue keeps it.",
+        about: "How fast each partition that is moved is copied at the most, so that clients have the rest of disk and network. times moves_at_once is what a change of shape may take. 0: as fast as it goes. Only the founders' first start looks at it; `NODE SETTING` changes it later.",
         accepts: "a size, 0 for no limit",
         set: |draft, text| put(&mut draft.config.membership.move_bytes_per_second, parse_bytes(text)?),
         get: |config| quoted(&format_bytes(config.membership.move_bytes_per_second)),
@@ -415,8 +415,8 @@ the node is a cluster of one, on ports 7000 and 17000 of the loopback interface.
 ## Changing a running node
 
 `CONFIG SET` changes `maxclients`, `timeout`, `proto-max-bulk-len`, `client-output-buffer-limit`, `requirepass` and
-`request-timeout` until the node stops. Everything else needs a restart; `cluster`, `name`, `partitions`,
-`replication_factor` and `workers` are fixed when the data folder is made.
+`request-timeout` until the node stops. Everything else needs a restart; `cluster`, `name` and `workers` are fixed when the
+data folder is made, and `partitions` when the cluster is. `NODE SETTING` changes what holds for the whole cluster.
 
 ## Fields
 ";

@@ -62,7 +62,7 @@ fn node(folder: &Folder, name: &str, secret: Option<&str>) -> Node {
     config.data = folder.path().to_path_buf();
     config.peer_secret = secret.map(str::to_string);
     let id = crate::identity::derived_id(&config.cluster, name);
-    let identity = Identity::new(&config, id, None, 5);
+    let identity = Identity::new(&config, id, 5);
     let roster = Roster::load(&config.data).unwrap();
     roster.replace(Content::founders(&config)).unwrap();
     let founding = Some(crate::format::founding_catalogue(&config).placement());

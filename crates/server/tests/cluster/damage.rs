@@ -14,6 +14,9 @@ use crate::support::{Client, Cluster, eventually};
 /// Logs and snapshots of several files each with little data.
 const SMALL: &str = "partitions = 2\n[storage]\nsnapshot_log_bytes = \"256KiB\"\nsegment_bytes = \"64KiB\"";
 
+/// Where the records of a log file begin, at the most.
+const HEADER_BYTES: usize = 512;
+
 /// The node whose disk is damaged.
 const VICTIM: usize = 2;
 
@@ -72,8 +75,13 @@ const DAMAGES: [(&str, Damage); 6] = [
         change(&logs[0], |bytes| bytes.truncate(30_000));
     }),
     ("a log file that is missing", |folder| {
-        let logs = files(folder, "wal-");
-        fs::remove_file(logs.last().expect("a log")).expect("it can be removed");
+        // The newest may have been begun and hold nothing yet: without it nothing is missing.
+        let holds_records = |log: &PathBuf| {
+            let bytes = fs::read(log).expect("the file is there");
+            bytes[HEADER_BYTES..].iter().any(|byte| *byte != 0)
+        };
+        let newest = files(folder, "wal-").into_iter().rev().find(holds_records);
+        fs::remove_file(newest.expect("a log")).expect("it can be removed");
     }),
     ("a log file in the place of another", |folder| {
         let logs = files(folder, "wal-");

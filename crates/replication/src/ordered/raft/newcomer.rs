@@ -23,11 +23,6 @@ impl HardState {
 }
 
 impl Raft {
-    /// Does this replica not yet hold all that was committed when it became a member?
-    pub fn is_newcomer(&self) -> bool {
-        self.newcomer
-    }
-
     /// What a newcomer may not do yet: vote.
     pub(super) fn has_no_vote_yet(&self) -> bool {
         #[cfg(any(test, feature = "planted-bugs"))]
@@ -37,7 +32,7 @@ impl Raft {
         self.newcomer
     }
 
-    /// Term and vote, and what else would have to be kept if this replica were given up.
+    /// Term and vote, as they would have to be kept if this replica were given up.
     pub fn promises(&self) -> HardState {
         let super::Ballot { term, vote } = self.ballot;
         HardState { term, vote, commit: 0, newcomer: self.newcomer }

@@ -34,6 +34,13 @@ impl Replica {
     /// The leader takes the next step towards what the catalogue wants, or says that it is so.
     pub(super) fn follow_placement(&mut self, now: Now, outbox: &mut Outbox) {
         let Some(placed) = &self.placed else { return };
+        // So it is nearly always, and this runs with every batch of writes.
+        if placed.moving_to.is_empty()
+            && self.change.is_none()
+            && self.raft.membership_index() <= placed.settled_at
+        {
+            return;
+        }
         let settled = self.is_serving() && self.raft.membership_is_committed();
         // An operator's order goes first.
         if !settled || self.change.as_ref().is_some_and(|change| !change.works.is_empty()) {
