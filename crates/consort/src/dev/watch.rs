@@ -49,8 +49,13 @@ pub struct Watch {
     addresses: Vec<String>,
     password: Option<String>,
     nodes: Vec<Seen>,
+    /// Since when every partition has a leader.
+    led_since: Option<Instant>,
     ready: bool,
 }
+
+/// Leaderships go to the preferred nodes soon after a start. Nobody waits for longer than this for that.
+const BALANCE_LIMIT: Duration = Duration::from_secs(5);
 
 impl Watch {
     /// Nothing is known yet.
@@ -59,6 +64,7 @@ impl Watch {
             addresses: layout.nodes.iter().map(super::layout::NodeLayout::client).collect(),
             password: layout.password.clone(),
             nodes: layout.nodes.iter().map(|_| Seen::default()).collect(),
+            led_since: None,
             ready: false,
         }
     }
@@ -79,7 +85,10 @@ impl Watch {
             node.look(&self.addresses[index], self.password.as_deref(), children.fate(index)).await;
         }
         if !self.ready {
-            self.ready = self.every_partition_has_a_leader() && self.every_node_reads().await;
+            let led = self.every_partition_has_a_leader();
+            self.led_since = self.led_since.filter(|_| led).or(led.then(Instant::now));
+            let long = self.led_since.is_some_and(|since| since.elapsed() > BALANCE_LIMIT);
+            self.ready = led && (long || self.every_node_leads()) && self.every_node_reads().await;
         }
     }
 
@@ -87,6 +96,12 @@ impl Watch {
         let led: usize = self.statuses().map(|status| status.led().len()).sum();
         let all = self.statuses().next().map_or(0, |status| status.partitions.len());
         self.statuses().count() == self.nodes.len() && all > 0 && led == all
+    }
+
+    /// As far as there are partitions enough.
+    fn every_node_leads(&self) -> bool {
+        let partitions = self.statuses().next().map_or(0, |status| status.partitions.len());
+        partitions < self.nodes.len() || self.statuses().all(|status| !status.led().is_empty())
     }
 
     fn statuses(&self) -> impl Iterator<Item = &Status> {

@@ -102,8 +102,8 @@ fn defaults() -> Config {
         tokens: Tokens { retention: Duration::from_secs(600), limit: 100_000 },
         membership: Membership {
             replace_after: Duration::from_secs(300),
-            moves_at_once: 2,
-            move_bytes_per_second: 64 << 20,
+            moves_at_once: 1,
+            move_bytes_per_second: 16 << 20,
         },
         log: "info".into(),
     }
