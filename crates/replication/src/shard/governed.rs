@@ -17,7 +17,11 @@ use super::outbox::{Requester, Work};
 use super::strategy::Strategy;
 use super::{Recovered, Shard};
 use crate::catalogue::{self, CATALOGUE, Catalogue, Change, Report, Situation};
+#[cfg(any(test, feature = "planted-bugs"))]
+use crate::contract::Call;
 use crate::contract::{Event, Output, SnapshotWrite};
+#[cfg(any(test, feature = "planted-bugs"))]
+use crate::ordered::raft;
 use crate::ordered::raft::HardState;
 use crate::placement::PartitionPlacement;
 use crate::time::{Now, Time};
@@ -301,6 +305,13 @@ impl Shard {
         let Some(change) = change else { return };
         let before = known.unwrap_or_default();
         if let Ok(Some(call)) = change.call(&before) {
+            #[cfg(any(test, feature = "planted-bugs"))]
+            let call = match (call, self.options.raft.planted) {
+                (Call::Transaction { commands, .. }, Some(raft::Bug::ChangeOfAnyEpoch)) => {
+                    Call::Transaction { commands, watches: Vec::new() }
+                }
+                (call, _) => call,
+            };
             self.governed.asked = Some((epoch, now.time + CHANGE_TIMEOUT));
             self.outbox.event(Event::Steered(Box::new(change)));
             let (deadline, arrival) = (now.time + CHANGE_TIMEOUT, self.next_arrival());

@@ -47,11 +47,15 @@ pub enum Bug {
     CommitIndexAhead,
     /// A replica that has forgotten what it acknowledged votes before it has caught up.
     NewcomerVotes,
+    /// A replica that the catalogue known here does not want is given up, whatever the replica knows.
+    GivenUpTooEarly,
+    /// The steward's changes of the catalogue hold for any epoch.
+    ChangeOfAnyEpoch,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 21] = [
+    pub const ALL: [Bug; 23] = [
         Bug::OwnVoteBeforeDurable,
         Bug::OwnLogBeforeDurable,
         Bug::LeaseTooLong,
@@ -73,5 +77,7 @@ impl Bug {
         Bug::ExpiryByFollower,
         Bug::CommitIndexAhead,
         Bug::NewcomerVotes,
+        Bug::GivenUpTooEarly,
+        Bug::ChangeOfAnyEpoch,
     ];
 }

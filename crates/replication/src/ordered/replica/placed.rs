@@ -93,6 +93,10 @@ impl Replica {
 
     /// The catalogue does not want a replica here: may this one forget everything?
     pub fn may_be_given_up(&self, placed: &PartitionPlacement) -> bool {
+        #[cfg(any(test, feature = "planted-bugs"))]
+        if self.raft.has_bug(crate::ordered::raft::Bug::GivenUpTooEarly) {
+            return true;
+        }
         let (index, committed) = self.raft.committed_membership();
         placed.settled_at >= index || !committed.contains(self.options.node)
     }
