@@ -64,14 +64,17 @@ pub struct RequestId(pub u64);
 pub struct Request {
     /// Unique among the requests of this shard since its start.
     pub id: RequestId,
+    /// The connection that it came on: requests of one connection for a partition take effect in the order in which they
+    /// are given to the shard.
+    pub origin: u64,
     /// The partition, which this shard owns.
     pub partition: PartitionId,
     /// What to do.
     pub call: Call,
     /// When the client must have an answer: later, a write that was proposed is unknown and anything else is refused.
     pub deadline: Time,
-    /// The same connection has other requests for this partition under way, or more of them behind this one: they take
-    /// effect in the order in which they are given to the shard, so this one has to go to the leader. A connection
+    /// The same connection has other requests for this partition under way, or more of them behind this one: for them to
+    /// take effect in order, this one has to go to the leader. A connection
     /// gives out a request that is not `ordered` only when it has nothing else under way in the partition, and nothing
     /// more until that one is answered.
     pub ordered: bool,

@@ -89,6 +89,17 @@ impl ClusterState {
         self.known_leader(partition).or_else(|| reachable().or(members.first()).copied())
     }
 
+    /// The other node that a client should ask about a partition, if this one is not to serve it: the leader, where one is
+    /// known and can be reached. A replica here serves reads that ask for `any_replica`.
+    pub fn elsewhere(&self, partition: PartitionId, any_replica: bool) -> Option<&NodeView> {
+        let leader = match self.status(partition) {
+            Some(_) if any_replica => None,
+            Some(_) => self.known_leader(partition),
+            None => self.leader(partition),
+        };
+        self.node(leader.filter(|leader| *leader != self.myself && self.is_alive(*leader))?)
+    }
+
     /// The voters of a partition as far as known, the preferred leader first.
     pub fn members(&self, partition: PartitionId) -> &[NodeId] {
         let placed = self.placement.get(partition).map_or(&[][..], |placed| &placed.replicas);

@@ -101,6 +101,8 @@ pub struct Config {
     pub workers: usize,
     /// What clients must say in `AUTH`; `None`: nothing.
     pub password: Option<String>,
+    /// Which connections are told who leads a slot instead of being served through this node.
+    pub redirect: Redirect,
     /// What peers must prove to know; `None`: nothing.
     pub peer_secret: Option<String>,
     /// What clients may cost.
@@ -115,6 +117,34 @@ pub struct Config {
     pub membership: Membership,
     /// What is logged to standard error: a level, or directives like `info,server=debug`.
     pub log: String,
+}
+
+/// Which connections get `MOVED` for a slot that another node leads. All others are served by forwarding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Redirect {
+    /// None.
+    Never,
+    /// Those that have shown that they know about slots: `CLUSTER SLOTS`, `CLUSTER SHARDS`, `READONLY`, `READWRITE` or
+    /// `ASKING` came on them.
+    Aware,
+    /// All, as in Redis Cluster.
+    Always,
+}
+
+impl Redirect {
+    /// Each with its name in the configuration.
+    pub const NAMES: [(&'static str, Redirect); 3] =
+        [("never", Redirect::Never), ("aware", Redirect::Aware), ("always", Redirect::Always)];
+
+    /// By name.
+    pub fn parse(name: &str) -> Option<Redirect> {
+        Redirect::NAMES.iter().find(|(known, _)| *known == name).map(|(_, redirect)| *redirect)
+    }
+
+    /// The name.
+    pub fn name(self) -> &'static str {
+        Redirect::NAMES.iter().find(|(_, known)| *known == self).map_or("", |(name, _)| name)
+    }
 }
 
 /// What clients may cost.

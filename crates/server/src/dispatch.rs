@@ -7,6 +7,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use data::command::Kind;
+use data::slot::key_slot;
 use data::{Command, Route};
 use replication::PartitionId;
 use replication::contract::{Call, Reply};
@@ -14,6 +15,7 @@ use resp::{Protocol, Value};
 
 use crate::clock::monotonic_ms;
 use crate::command::{self, Action};
+use crate::config::Redirect;
 use crate::driver::{Asker, Worker};
 use crate::inbox::KeysInSlot;
 use crate::pipeline::{ENCODE_BYTES, Finish, Manner, Shared};
@@ -378,6 +380,9 @@ impl Dispatch {
             Err(error) => return self.fail(error),
         };
         let is_write = command.kind == Kind::Write;
+        if let Some(moved) = self.redirection(command, &arguments, &route) {
+            return self.reply(moved);
+        }
         let bytes = size(&arguments);
         match route {
             Route::Server => self.fail(Value::error(format!("ERR '{}' cannot be run here", command.name))),
@@ -404,6 +409,32 @@ impl Dispatch {
                 self.ask_many(command, calls, Finish::Gather(gather), is_write, bytes);
             }
         }
+    }
+
+    /// `MOVED`, for a client that asks who leads rather than to be served through this node. Transactions and what has
+    /// keys in several partitions are always served through this node.
+    fn redirection(&self, command: &'static Command, arguments: &[Bytes], route: &Route) -> Option<Value> {
+        let redirects = match self.context().settings.redirect() {
+            Redirect::Never => false,
+            Redirect::Aware => self.session.cluster_aware,
+            Redirect::Always => true,
+        };
+        let one_partition = match route {
+            Route::Slot(_) => true,
+            Route::Scatter { parts, .. } => parts.len() == 1,
+            Route::Server | Route::Every { .. } => false,
+        };
+        if !redirects || !one_partition || self.transaction.watches() > 0 {
+            return None;
+        }
+        // Commands without a key (SCAN, RANDOMKEY) are about this or that partition, not about one that the client means.
+        let keys = data::route::keys_of(command, arguments).ok()?;
+        let slot = key_slot(&arguments[*keys.first()?]);
+        let partition = self.worker.placement.partition_of(slot);
+        let any_replica = self.session.readonly && command.kind != Kind::Write;
+        let state = self.context().cluster.state();
+        let node = state.elsewhere(partition, any_replica)?;
+        Some(Value::error(format!("MOVED {slot} {}:{}", node.client.host, node.client.port)))
     }
 
     /// Where `SCAN` goes on when a partition is at its end; 0: nowhere.
@@ -459,8 +490,8 @@ impl Dispatch {
     ) -> impl Fn(u32) -> Asker + use<> {
         let manner = self.manner();
         let place = self.pipeline.borrow_mut().wait(manner, finish, parts, is_write, bytes);
-        let pipeline = self.pipeline.clone();
-        move |part| Asker { pipeline: pipeline.clone(), place, part }
+        let (client, pipeline) = (self.session.client.id, self.pipeline.clone());
+        move |part| Asker { client, pipeline: pipeline.clone(), place, part }
     }
 
     /// To be called once for each command, after it ran.

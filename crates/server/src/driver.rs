@@ -33,6 +33,8 @@ use crate::slab::Slab;
 /// Who gets a reply: a part of a command of one of this worker's connections.
 #[derive(Debug)]
 pub struct Asker {
+    /// The connection.
+    pub client: u64,
     /// The connection's line.
     pub pipeline: Shared,
     /// The command.
@@ -160,13 +162,23 @@ impl Worker {
 
     /// Asks a partition; the reply goes to `asker` with a later batch.
     pub fn ask(&self, partition: PartitionId, call: Call, deadline: Time, ordered: bool, asker: Asker) {
-        self.put(partition, call, deadline, ordered, ReplyTo::Connection(asker));
+        self.put(Some(asker.client), partition, call, deadline, ordered, ReplyTo::Connection(asker));
     }
 
-    fn put(&self, partition: PartitionId, call: Call, deadline: Time, ordered: bool, reply_to: ReplyTo) {
+    /// A request without an `origin` keeps no order with any other.
+    fn put(
+        &self,
+        origin: Option<u64>,
+        partition: PartitionId,
+        call: Call,
+        deadline: Time,
+        ordered: bool,
+        reply_to: ReplyTo,
+    ) {
         let mut state = self.state.borrow_mut();
         let id = RequestId(state.askers.insert(reply_to));
-        let request = Request { id, partition, call, deadline, ordered };
+        let origin = origin.unwrap_or((1 << 63) | (id.0 << 8) | self.index as u64);
+        let request = Request { id, origin, partition, call, deadline, ordered };
         let owner = self.node.owner(partition);
         if owner == self.index {
             state.inputs.push(Input::Request(request));
@@ -180,7 +192,7 @@ impl Worker {
     /// Asks a partition on behalf of a task of this thread.
     pub async fn ask_and_wait(&self, partition: PartitionId, call: Call, deadline: Time) -> Reply {
         let (sender, receiver) = oneshot::channel();
-        self.put(partition, call, deadline, false, ReplyTo::Task(sender));
+        self.put(None, partition, call, deadline, false, ReplyTo::Task(sender));
         receiver
             .await
             .unwrap_or_else(|_| Reply::Unknown("the node stopped before there was an answer".into()))

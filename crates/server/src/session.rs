@@ -34,8 +34,8 @@ pub struct Session {
     pub authenticated: bool,
     /// `READONLY` was said. To change it use [`Session::set_readonly`].
     pub readonly: bool,
-    /// `ASKING` was said before the next command.
-    pub asking: bool,
+    /// Something was said that only a client says that knows about slots.
+    pub cluster_aware: bool,
     /// What becomes of replies.
     pub reply_mode: ReplyMode,
     clients: Arc<Clients>,
@@ -48,7 +48,7 @@ impl Session {
             protocol: Protocol::Resp2,
             authenticated,
             readonly: false,
-            asking: false,
+            cluster_aware: false,
             reply_mode: ReplyMode::On,
             clients,
         }
@@ -90,7 +90,7 @@ impl Session {
     pub fn reset(&mut self, authenticated: bool) {
         self.set_protocol(Protocol::Resp2);
         self.set_readonly(false);
-        self.asking = false;
+        self.cluster_aware = false;
         self.authenticated = authenticated;
         self.reply_mode = ReplyMode::On;
         self.client.no_evict.store(false, Ordering::Relaxed);

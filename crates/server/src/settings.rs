@@ -1,8 +1,9 @@
 //! What `CONFIG SET` may change while the node runs.
 
 use std::sync::RwLock;
+use std::sync::atomic::{AtomicU8, Ordering};
 
-use crate::config::Config;
+use crate::config::{Config, Redirect};
 use crate::stats::Counter;
 
 /// The numbers and the password that may change at run time. They begin as the configuration says and are forgotten
@@ -19,6 +20,7 @@ pub struct Settings {
     pub idle_timeout_ms: Counter,
     /// How long a client's command may take before it is refused or unknown, in milliseconds.
     pub request_timeout_ms: Counter,
+    redirect: AtomicU8,
     password: RwLock<Option<String>>,
 }
 
@@ -31,8 +33,20 @@ impl Settings {
         settings.output_buffer_bytes.set(config.limits.output_buffer_bytes as u64);
         settings.idle_timeout_ms.set(config.limits.idle_timeout.as_millis() as u64);
         settings.request_timeout_ms.set(config.timing.request_timeout.as_millis() as u64);
+        settings.set_redirect(config.redirect);
         settings.set_password(config.password.clone());
         settings
+    }
+
+    /// Which connections are told who leads a slot.
+    pub fn redirect(&self) -> Redirect {
+        Redirect::NAMES[usize::from(self.redirect.load(Ordering::Relaxed))].1
+    }
+
+    /// Sets which connections are told who leads a slot.
+    pub fn set_redirect(&self, redirect: Redirect) {
+        let place = Redirect::NAMES.iter().position(|(_, known)| *known == redirect);
+        self.redirect.store(place.unwrap_or_default() as u8, Ordering::Relaxed);
     }
 
     /// Must a new connection say a password before it may do anything?

@@ -68,7 +68,7 @@ fn a_lease_that_is_too_long() {
 #[test]
 fn answers_before_they_are_durable() {
     let judges = ["state machine safety", "leader completeness", "election safety", "progress", "panic"];
-    assert_alarm(Sabotage::Consensus(Bug::AnswerBeforeDurable), 30, &judges);
+    assert_alarm(Sabotage::Consensus(Bug::AnswerBeforeDurable), 100, &judges);
 }
 
 #[test]

@@ -75,6 +75,11 @@ impl Cluster {
         &self.folder
     }
 
+    /// Kills a node by `kill -9`.
+    pub fn kill(&self, node: usize) {
+        signal("KILL", &[process_ids(&self.folder)[node]]);
+    }
+
     /// The end of every log.
     pub fn logs(&self) -> String {
         let node_logs = (1..=NODES).map(|number| self.folder.join(format!("n{number}")).join("log"));

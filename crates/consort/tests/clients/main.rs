@@ -9,6 +9,7 @@
 #![allow(clippy::disallowed_methods)]
 
 mod cluster;
+mod moves;
 mod node;
 mod python;
 mod redis_crate;

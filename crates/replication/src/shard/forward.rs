@@ -4,11 +4,13 @@
 //! of it, or one that was held up in the network, is never run later. Its sender does not send it again: an answer that
 //! does not come makes a write *unknown*. A node that answers "not the leader" has not run it, so it is tried elsewhere.
 //!
-//! **In order.** Requests of one partition are given to its leader in the order of their arrival. One that nobody serves
-//! yet waits, and later ones wait behind it; they go out again, in order, once no forward of the partition is under way
-//! any more. So that a node which sent one back does not serve the next one (it may have become leader in between),
-//! forwards carry a generation: of one generation, everything after the first that was sent back is sent back too.
-//! What another node serves meanwhile cannot be held back; then what is sent back is refused, not tried again.
+//! **In order.** Requests of one connection to one partition (a [`Line`]) are run in the order of their arrival, those of
+//! different connections in any. So what a line has under way goes to one node: while it does, a request that would have
+//! to go elsewhere (the leader changed) waits, which costs its client nothing, since it reads replies in order. One that
+//! was sent back, or that nobody serves yet, waits too, and later ones of its line wait behind it, until nothing of the
+//! line is under way. So that a node which sent one back does not serve the next one (it may have become leader in
+//! between), forwards carry a generation: of one generation, everything after the first that was sent back is sent back
+//! too.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -41,12 +43,13 @@ pub(crate) struct Forwards {
 }
 
 /// The requests of one partition that go elsewhere.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Stream {
     generation: u64,
-    under_way: usize,
+    lines: BTreeMap<u64, Line>,
     /// Waiting, by arrival.
     queue: BTreeMap<u64, Work>,
+    /// When what waits is tried again, if anything does.
     retry_at: Time,
     /// Something of this generation was sent back.
     sent_back: bool,
@@ -54,10 +57,17 @@ struct Stream {
     hint: Option<NodeId>,
     /// Who sent something back last and could not say who leads.
     unhelpful: Option<NodeId>,
+}
+
+/// What one connection has under way and waiting in a partition; kept while there is any.
+#[derive(Debug, Default)]
+struct Line {
+    under_way: usize,
+    waiting: usize,
     /// Where those under way went.
-    to: Option<NodeId>,
-    /// The latest request that was served elsewhere while others were under way.
-    overtaken_by: u64,
+    to: NodeId,
+    /// Their generation.
+    generation: u64,
 }
 
 #[derive(Debug)]
@@ -68,23 +78,32 @@ struct Sent {
 }
 
 impl Stream {
-    fn new() -> Stream {
-        Stream {
-            generation: 1,
-            under_way: 0,
-            queue: BTreeMap::new(),
-            retry_at: Time::default(),
-            sent_back: false,
-            hint: None,
-            unhelpful: None,
-            to: None,
-            overtaken_by: 0,
+    /// When what waits may be tried again.
+    fn due_at(&self) -> Time {
+        if self.queue.is_empty() { Time::NEVER } else { self.retry_at }
+    }
+
+    /// One of a line's requests is not under way any more. What waits for that need not wait longer.
+    fn ended(&mut self, origin: u64, now: Time) {
+        let Some(line) = self.lines.get_mut(&origin) else { return };
+        line.under_way -= 1;
+        if line.under_way == 0 && line.waiting > 0 {
+            self.retry_at = now;
+        }
+        self.drop_if_done(origin);
+    }
+
+    fn waits_no_more(&mut self, origin: u64) {
+        if let Some(line) = self.lines.get_mut(&origin) {
+            line.waiting -= 1;
+            self.drop_if_done(origin);
         }
     }
 
-    /// When what waits may be tried again.
-    fn due_at(&self) -> Time {
-        if self.queue.is_empty() || self.under_way > 0 { Time::NEVER } else { self.retry_at }
+    fn drop_if_done(&mut self, origin: u64) {
+        if self.lines.get(&origin).is_some_and(|line| line.under_way == 0 && line.waiting == 0) {
+            self.lines.remove(&origin);
+        }
     }
 }
 
@@ -94,12 +113,19 @@ impl Forwards {
     }
 
     fn stream(&mut self, partition: PartitionId) -> &mut Stream {
-        self.streams.entry(partition).or_insert_with(Stream::new)
+        self.streams.entry(partition).or_default()
     }
 
-    /// Do requests of this partition wait, so that others have to wait behind them?
-    pub fn has_waiting(&self, partition: PartitionId) -> bool {
-        self.streams.get(&partition).is_some_and(|stream| !stream.queue.is_empty())
+    /// Does a request have to wait before this node serves it itself or asks `to`, for the sake of those before it?
+    pub fn has_to_wait(&self, partition: PartitionId, origin: u64, to: Option<NodeId>) -> bool {
+        let line = self.streams.get(&partition).and_then(|stream| stream.lines.get(&origin));
+        line.is_some_and(|line| line.waiting > 0 || (line.under_way > 0 && to != Some(line.to)))
+    }
+
+    /// Does a request have to wait wherever it goes, since others of its line do?
+    pub fn waits_in_line(&self, partition: PartitionId, origin: u64) -> bool {
+        let line = self.streams.get(&partition).and_then(|stream| stream.lines.get(&origin));
+        line.is_some_and(|line| line.waiting > 0)
     }
 
     /// Who leads the partition, as another node said last.
@@ -112,19 +138,13 @@ impl Forwards {
         self.streams.get(&partition)?.unhelpful
     }
 
-    /// A request that this node serves itself: those under way at a former leader must not be run behind it.
-    pub fn overtake(&mut self, partition: PartitionId, arrival: u64) {
-        if let Some(stream) = self.streams.get_mut(&partition).filter(|stream| stream.under_way > 0) {
-            stream.overtaken_by = arrival.max(stream.overtaken_by);
-        }
-    }
-
     /// Lets a request wait, in its place.
     pub fn wait(&mut self, partition: PartitionId, work: Work, now: Time) {
         let stream = self.stream(partition);
         if stream.queue.is_empty() {
             stream.retry_at = now + RETRY_AFTER;
         }
+        stream.lines.entry(work.origin).or_default().waiting += 1;
         stream.queue.insert(work.arrival, work);
     }
 
@@ -138,7 +158,8 @@ impl Forwards {
         now: Time,
         outbox: &mut Outbox,
     ) {
-        let Some(receiver_incarnation) = peers.reachable(to).filter(|_| !self.has_waiting(partition)) else {
+        let has_to_wait = self.has_to_wait(partition, work.origin, Some(to));
+        let Some(receiver_incarnation) = peers.reachable(to).filter(|_| !has_to_wait) else {
             return self.wait(partition, work, now);
         };
         let sequence = (self.next << 8) | u64::from(self.lane);
@@ -146,12 +167,13 @@ impl Forwards {
         let deadline_ms = work.deadline.since(now).as_millis().min(u128::from(u32::MAX)) as u32;
         let call = encode_call(&work.call);
         let stream = self.stream(partition);
-        if stream.under_way > 0 && stream.to != Some(to) {
-            stream.overtaken_by = work.arrival.max(stream.overtaken_by);
+        let current = stream.generation;
+        let line = stream.lines.entry(work.origin).or_default();
+        if line.under_way == 0 {
+            (line.to, line.generation) = (to, current);
         }
-        stream.to = Some(to);
-        stream.under_way += 1;
-        let generation = stream.generation;
+        line.under_way += 1;
+        let generation = line.generation;
         outbox.send(
             to,
             Message::Forward { partition, receiver_incarnation, sequence, generation, deadline_ms, call },
@@ -174,7 +196,6 @@ impl Forwards {
         }
         let Some(Sent { partition, work, .. }) = self.sent.remove(&sequence) else { return };
         let stream = self.stream(partition);
-        stream.under_way -= 1;
         let text = || String::from_utf8_lossy(value).into_owned();
         let reply = match outcome {
             DONE => match decode_value(value) {
@@ -190,24 +211,24 @@ impl Forwards {
                 stream.hint = hint.filter(|&leader| leader != from);
                 stream.unhelpful = stream.hint.is_none().then_some(from);
                 stream.sent_back = true;
-                if work.ordered && work.arrival < stream.overtaken_by {
-                    let text = "TRYAGAIN the leader changed, and later requests of this node went ahead: nothing was done";
-                    return outbox.answers.push((work.requester, Reply::Refused(text.into())));
-                }
-                return self.wait(partition, work, now);
+                let origin = work.origin;
+                self.wait(partition, work, now);
+                let lines = &mut self.stream(partition).lines;
+                return lines.get_mut(&origin).into_iter().for_each(|line| line.under_way -= 1);
             }
             _ => Reply::Unknown(text()),
         };
+        stream.ended(work.origin, now);
         outbox.answers.push((work.requester, reply));
     }
 
     /// The process that was asked is gone: writes are unknown, reads did not happen. Neither is tried again, since what
     /// came after it on its connection may have been served.
-    pub fn lost(&mut self, node: NodeId, outbox: &mut Outbox) {
+    pub fn lost(&mut self, node: NodeId, now: Time, outbox: &mut Outbox) {
         let lost: Vec<Sent> =
             self.sent.extract_if(.., |_, sent| sent.to == node).map(|(_, sent)| sent).collect();
         for Sent { partition, work, .. } in lost {
-            self.stream(partition).under_way -= 1;
+            self.stream(partition).ended(work.origin, now);
             let reply = if is_read(&work.call) {
                 Reply::Refused("TRYAGAIN the connection to the node that led the partition broke".into())
             } else {
@@ -221,7 +242,10 @@ impl Forwards {
     /// Answers what is past its deadline.
     pub fn sweep(&mut self, now: Time, outbox: &mut Outbox) {
         for stream in self.streams.values_mut() {
-            for (_, work) in stream.queue.extract_if(.., |_, work| work.deadline <= now) {
+            let late: Vec<Work> =
+                stream.queue.extract_if(.., |_, work| work.deadline <= now).map(|(_, work)| work).collect();
+            for work in late {
+                stream.waits_no_more(work.origin);
                 let text =
                     "CLUSTERDOWN no leader of the partition could be reached in time, nothing was done";
                 outbox.answers.push((work.requester, Reply::Refused(text.into())));
@@ -231,7 +255,7 @@ impl Forwards {
             self.sent.extract_if(.., |_, sent| sent.work.deadline <= now).map(|(_, sent)| sent).collect();
         for Sent { partition, to, work } in late {
             let stream = self.stream(partition);
-            stream.under_way -= 1;
+            stream.ended(work.origin, now);
             // It may be there and not be heard: what comes next asks around again.
             stream.hint = stream.hint.filter(|&hint| hint != to);
             let reply = if is_read(&work.call) {
@@ -247,9 +271,18 @@ impl Forwards {
     pub fn due(&mut self, now: Time) -> Vec<(PartitionId, Work)> {
         let mut due = Vec::new();
         for (&partition, stream) in &mut self.streams {
-            if stream.due_at() <= now {
-                stream.generation += u64::from(std::mem::take(&mut stream.sent_back));
-                due.extend(std::mem::take(&mut stream.queue).into_values().map(|work| (partition, work)));
+            if stream.due_at() > now {
+                continue;
+            }
+            stream.generation += u64::from(std::mem::take(&mut stream.sent_back));
+            stream.retry_at = now + RETRY_AFTER;
+            let lines = &stream.lines;
+            let ready = |work: &Work| lines.get(&work.origin).is_none_or(|line| line.under_way == 0);
+            let ready: Vec<Work> =
+                stream.queue.extract_if(.., |_, work| ready(work)).map(|(_, work)| work).collect();
+            for work in ready {
+                stream.waits_no_more(work.origin);
+                due.push((partition, work));
             }
         }
         due
@@ -281,7 +314,7 @@ pub(super) fn work_of_forward(
     now: Time,
 ) -> Option<Work> {
     let deadline = now + Duration::from_millis(u64::from(deadline_ms));
-    Some(Work { requester, call: decode_call(call)?, deadline, ordered: true, arrival })
+    Some(Work { requester, origin: 0, call: decode_call(call)?, deadline, ordered: true, arrival })
 }
 
 /// Sends an answer to the node that forwarded the request.
@@ -316,48 +349,83 @@ pub(super) fn answer_not_leader(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::contract::RequestId;
+    use crate::contract::{Output, RequestId};
 
     const PARTITION: PartitionId = PartitionId(0);
     const OLD: NodeId = NodeId(1);
     const NEW: NodeId = NodeId(2);
 
-    fn write(arrival: u64) -> Work {
+    const SEQUENCE: u64 = 1 << 8;
+
+    fn write(origin: u64, arrival: u64) -> Work {
         let call = Call::Fingerprint { keys: Vec::new() };
         let requester = Requester::Local(RequestId(arrival));
-        Work { requester, call, deadline: Time::NEVER, ordered: true, arrival }
+        Work { requester, origin, call, deadline: Time::NEVER, ordered: true, arrival }
     }
 
-    fn sent_back(overtaken: bool) -> (Forwards, Outbox) {
+    /// Request 1 of connection 7 is under way at `OLD`.
+    fn begun() -> (Forwards, Peers, Outbox) {
         let mut peers = Peers::new(Duration::from_millis(100), Duration::from_secs(1), Time(0));
         peers.hear(OLD, 11, Time(0));
         peers.hear(NEW, 22, Time(0));
         let mut forwards = Forwards::new(0);
         let mut outbox = Outbox::default();
-        forwards.forward(PARTITION, write(1), OLD, &peers, Time(0), &mut outbox);
-        if overtaken {
-            forwards.forward(PARTITION, write(2), NEW, &peers, Time(0), &mut outbox);
-        }
-        forwards.on_forwarded(OLD, 1 << 8, NOT_LEADER, &Bytes::new(), Time(1), &mut outbox);
-        (forwards, outbox)
+        forwards.forward(PARTITION, write(7, 1), OLD, &peers, Time(0), &mut outbox);
+        (forwards, peers, outbox)
     }
 
-    #[test]
-    fn what_is_sent_back_is_tried_again() {
-        let (forwards, outbox) = sent_back(false);
-        assert!(forwards.has_waiting(PARTITION) && outbox.answers.is_empty());
+    /// The generations of the forwards sent so far.
+    fn generations(outbox: &Outbox) -> Vec<u64> {
+        let generation = |output: &Output| match output {
+            Output::Send { message: Message::Forward { generation, .. }, .. } => Some(*generation),
+            _ => None,
+        };
+        outbox.outputs.iter().filter_map(generation).collect()
     }
 
-    /// A later request of the connection went to the next leader and may have been served: running this one now would
-    /// turn their order round.
+    fn arrivals(due: Vec<(PartitionId, Work)>) -> Vec<u64> {
+        due.into_iter().map(|(_, work)| work.arrival).collect()
+    }
+
+    /// A request of the same connection for another node would overtake what is under way.
     #[test]
-    fn what_is_sent_back_behind_a_later_request_is_refused() {
-        let (forwards, outbox) = sent_back(true);
-        assert!(!forwards.has_waiting(PARTITION));
+    fn a_connection_keeps_its_order_over_a_change_of_leader() {
+        let (mut forwards, peers, mut outbox) = begun();
         assert!(
-            matches!(&outbox.answers[..], [(_, Reply::Refused(text))] if text.starts_with("TRYAGAIN ")),
-            "{:?}",
-            outbox.answers
+            forwards.has_to_wait(PARTITION, 7, None),
+            "this node would serve it before the one under way"
         );
+        forwards.forward(PARTITION, write(7, 2), NEW, &peers, Time(0), &mut outbox);
+        forwards.forward(PARTITION, write(8, 3), NEW, &peers, Time(0), &mut outbox);
+        assert_eq!(generations(&outbox).len(), 2, "request 2 waits, request 3 is another connection's");
+        assert!(forwards.due(Time(0) + RETRY_AFTER).is_empty(), "still under way");
+
+        forwards.on_forwarded(OLD, SEQUENCE, NOT_LEADER, &Bytes::new(), Time(1), &mut outbox);
+        assert!(outbox.answers.is_empty());
+        assert_eq!(arrivals(forwards.due(Time(0) + RETRY_AFTER * 2)), [1, 2]);
+        assert!(!forwards.has_to_wait(PARTITION, 7, None));
+    }
+
+    #[test]
+    fn what_waits_for_an_answer_goes_on_when_it_has_come() {
+        let (mut forwards, peers, mut outbox) = begun();
+        forwards.forward(PARTITION, write(7, 2), NEW, &peers, Time(0), &mut outbox);
+        forwards.on_forwarded(OLD, SEQUENCE, REFUSED, &Bytes::from("ERR no"), Time(1), &mut outbox);
+        assert_eq!(forwards.wake_at(), Time(1));
+        assert_eq!(arrivals(forwards.due(Time(1))), [2]);
+    }
+
+    /// A node that sent a request back must not serve the next one of its connection, whatever it has become meanwhile;
+    /// so that one has the same generation although another connection's were tried again.
+    #[test]
+    fn what_a_connection_has_under_way_is_of_one_generation() {
+        let (mut forwards, peers, mut outbox) = begun();
+        forwards.forward(PARTITION, write(8, 2), OLD, &peers, Time(0), &mut outbox);
+        forwards.on_forwarded(OLD, 2 * SEQUENCE, NOT_LEADER, &Bytes::new(), Time(1), &mut outbox);
+        for (partition, work) in forwards.due(Time(1) + RETRY_AFTER) {
+            forwards.forward(partition, work, OLD, &peers, Time(1), &mut outbox);
+        }
+        forwards.forward(PARTITION, write(7, 3), OLD, &peers, Time(1), &mut outbox);
+        assert_eq!(generations(&outbox), [0, 0, 1, 0]);
     }
 }

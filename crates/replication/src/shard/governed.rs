@@ -315,7 +315,8 @@ impl Shard {
             self.governed.asked = Some((epoch, now.time + CHANGE_TIMEOUT));
             self.outbox.event(Event::Steered(Box::new(change)));
             let (deadline, arrival) = (now.time + CHANGE_TIMEOUT, self.next_arrival());
-            let work = Work { requester: Requester::Nobody, call, deadline, ordered: false, arrival };
+            let work =
+                Work { requester: Requester::Nobody, origin: 0, call, deadline, ordered: false, arrival };
             self.with(CATALOGUE, |replica, outbox| replica.handle(work, now, outbox));
         }
     }

@@ -313,12 +313,9 @@ impl Shard {
     }
 
     fn on_request(&mut self, request: Request, now: Now) {
-        let Request { id, partition, call, deadline, ordered } = request;
+        let Request { id, origin, partition, call, deadline, ordered } = request;
         let arrival = self.next_arrival();
-        let work = Work { requester: Requester::Local(id), call, deadline, ordered, arrival };
-        if self.forwards.has_waiting(partition) {
-            return self.forwards.wait(partition, work, now.time);
-        }
+        let work = Work { requester: Requester::Local(id), origin, call, deadline, ordered, arrival };
         self.dispatch(partition, work, now);
     }
 
@@ -329,10 +326,13 @@ impl Shard {
 
     /// To the replica here, or to a node that has one.
     fn dispatch(&mut self, partition: PartitionId, work: Work, now: Now) {
+        let leads = || self.replicas.get(&partition).is_some_and(Strategy::is_leader);
+        if self.forwards.waits_in_line(partition, work.origin)
+            || (self.forwards.has_to_wait(partition, work.origin, None) && leads())
+        {
+            return self.forwards.wait(partition, work, now.time);
+        }
         if self.is_member(partition) {
-            if self.replicas.get(&partition).is_some_and(Strategy::is_leader) {
-                self.forwards.overtake(partition, work.arrival);
-            }
             return self.with(partition, |replica, outbox| replica.handle(work, now, outbox));
         }
         if is_placed(&self.placement, partition) {
@@ -391,7 +391,7 @@ impl Shard {
 
     fn on_message(&mut self, from: NodeId, incarnation: u64, message: Message, now: Now) {
         if self.peers.hear(from, incarnation, now.time) == Heard::Restarted {
-            self.forwards.lost(from, &mut self.outbox);
+            self.forwards.lost(from, now.time, &mut self.outbox);
             self.suspect(from, now);
         }
         match message {
@@ -489,7 +489,7 @@ impl Shard {
     }
 
     fn on_peer_lost(&mut self, node: NodeId, now: Now) {
-        self.forwards.lost(node, &mut self.outbox);
+        self.forwards.lost(node, now.time, &mut self.outbox);
         if self.peers.lost(node) {
             self.suspect(node, now);
         }

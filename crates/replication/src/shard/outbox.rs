@@ -25,10 +25,11 @@ pub(crate) enum Requester {
 #[derive(Clone, Debug)]
 pub(crate) struct Work {
     pub requester: Requester,
+    /// Whose it is: [`Request::origin`](crate::contract::Request::origin).
+    pub origin: u64,
     pub call: Call,
     pub deadline: Time,
-    /// It has to take effect in the order of its connection's requests: at the leader, and not be tried again behind
-    /// those that came later.
+    /// It has to take effect in the order of its connection's requests: at the leader.
     pub ordered: bool,
     /// Its number among the requests of this shard.
     pub arrival: u64,

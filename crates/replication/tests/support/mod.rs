@@ -174,7 +174,9 @@ impl Cluster {
         self.next_request += 1;
         let id = RequestId(self.next_request);
         let deadline = self.now.time + Duration::from_secs(3);
-        let request = Request { id, partition: PARTITION, call, deadline, ordered };
+        // What is to keep its order comes on one connection of the node.
+        let origin = if ordered { 0 } else { id.0 };
+        let request = Request { id, origin, partition: PARTITION, call, deadline, ordered };
         self.node(to).inputs.push_back(Input::Request(request));
         id
     }

@@ -106,8 +106,8 @@ pub(super) const CLUSTER: Container = Container {
         ("delslotsrange", BY_ITSELF),
         ("failover", "use CONSORT TRANSFER"),
         ("flushslots", BY_ITSELF),
-        ("forget", "use CONSORT REPLACE"),
-        ("meet", "nodes are named in the configuration"),
+        ("forget", "use NODE REMOVE"),
+        ("meet", "a node joins by itself: consort server --join <address>"),
         ("replicate", BY_ITSELF),
         ("reset", BY_ITSELF),
         ("saveconfig", "nothing is unsaved"),
@@ -121,10 +121,12 @@ pub(super) fn cluster(call: &mut Call<'_>) -> Action {
 }
 
 fn slots(call: &mut Call<'_>) -> Action {
+    call.session.cluster_aware = true;
     call.context.texts.of(&call.context.cluster).slots.clone().into()
 }
 
 fn shards(call: &mut Call<'_>) -> Action {
+    call.session.cluster_aware = true;
     call.context.texts.of(&call.context.cluster).shards.clone().into()
 }
 

@@ -3,7 +3,7 @@
 //!
 //! Leaders of partitions are spread over the nodes, so every node is a master for the slots that it leads and stands in
 //! `NODES` once, as that; who else holds a slot is said by `SLOTS` and `SHARDS`, where clients that read from replicas
-//! look. A node that is asked for slots it does not lead forwards, so a stale map costs a hop and never an error.
+//! look. A node that is asked for slots it does not lead forwards, or redirects a connection on which slots were asked for.
 
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex};

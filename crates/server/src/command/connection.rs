@@ -42,18 +42,21 @@ pub(super) fn select(call: &mut Call<'_>) -> Action {
 }
 
 pub(super) fn readonly(call: &mut Call<'_>) -> Action {
+    call.session.cluster_aware = true;
     call.session.set_readonly(true);
     Value::OK.into()
 }
 
 pub(super) fn readwrite(call: &mut Call<'_>) -> Action {
+    call.session.cluster_aware = true;
     call.session.set_readonly(false);
     Value::OK.into()
 }
 
-/// Slots are never half moved, so there is nothing to ask for: the flag is kept and changes nothing.
+/// A slot is moved by changing who holds its partition while the leader serves it, so it is never half moved: nobody is
+/// told to `ASK`, and who says `ASKING` all the same is served as ever.
 pub(super) fn asking(call: &mut Call<'_>) -> Action {
-    call.session.asking = true;
+    call.session.cluster_aware = true;
     Value::OK.into()
 }
 

@@ -5,7 +5,7 @@ use resp::Value;
 
 use super::subcommand::{Container, Subcommand};
 use super::{Action, Call, Context, bulk, error, lossy, wrong_arity};
-use crate::config::units::parse_bytes;
+use crate::config::{Redirect, units::parse_bytes};
 use crate::settings::Settings;
 use crate::stats::Counter;
 use data::glob::matches;
@@ -29,6 +29,8 @@ enum Change {
     OutputBuffer,
     /// The password.
     Password,
+    /// Which connections are redirected.
+    Redirect,
 }
 
 const FILE: &str = "it is set in the configuration file";
@@ -58,6 +60,11 @@ const PARAMETERS: &[Parameter] = &[
     fixed("client-query-buffer-limit", |context| context.config.limits.request_bytes.to_string(), FILE),
     fixed("cluster-enabled", |_| "yes".into(), FILE),
     fixed("cluster-node-timeout", |context| ms(context.config.timing.election_timeout), FILE),
+    Parameter {
+        name: "cluster-redirect",
+        get: |context| context.settings.redirect().name().into(),
+        change: Change::Redirect,
+    },
     fixed("cluster-require-full-coverage", |_| "no".into(), NOT_HERE),
     fixed("databases", |_| "1".into(), ONE),
     fixed("dir", |context| context.config.data.display().to_string(), FILE),
@@ -205,6 +212,7 @@ enum Checked {
     Same,
     Number(u64),
     Password(Option<String>),
+    Redirect(Redirect),
 }
 
 impl Parameter {
@@ -227,6 +235,10 @@ impl Parameter {
                 Ok(Checked::Number(between(bytes, *low, *high)?))
             }
             Change::OutputBuffer => output_buffer(value),
+            Change::Redirect => Ok(Checked::Redirect(
+                Redirect::parse(value)
+                    .ok_or("argument(s) must be one of the following: never, aware, always")?,
+            )),
             Change::Password => Ok(Checked::Password((!value.is_empty()).then(|| value.to_string()))),
         }
     }
@@ -238,6 +250,7 @@ impl Parameter {
             }
             (Checked::Number(number), _) => settings.output_buffer_bytes.set(number),
             (Checked::Password(password), _) => settings.set_password(password),
+            (Checked::Redirect(redirect), _) => settings.set_redirect(redirect),
             (Checked::Same, _) => {}
         }
     }

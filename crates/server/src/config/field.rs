@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use super::units::{format_bytes, format_duration, parse_bytes, parse_duration};
-use super::{Address, Config};
+use super::{Address, Config, Redirect};
 
 /// One field.
 #[derive(Debug)]
@@ -118,6 +118,14 @@ pub const FIELDS: &[Field] = &[
         set: |draft, text| put(&mut draft.config.password, secret(text)?),
         get: |config| quoted(config.password.as_deref().unwrap_or_default()),
         secret: true,
+    },
+    Field {
+        path: "redirect",
+        about: "Which connections are told who leads a slot (MOVED) when they ask a node that does not; all others are served through the node that they asked, which costs a hop. aware: those on which CLUSTER SLOTS, CLUSTER SHARDS, READONLY, READWRITE or ASKING came. always: all, as in Redis Cluster, for clients that are cluster clients without exception. never: none. CONFIG SET cluster-redirect changes it.",
+        accepts: "never, aware or always",
+        set: |draft, text| put(&mut draft.config.redirect, Redirect::parse(text)?),
+        get: |config| quoted(config.redirect.name()),
+        secret: false,
     },
     Field {
         path: "peer_secret",

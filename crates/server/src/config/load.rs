@@ -84,6 +84,7 @@ fn defaults() -> Config {
         replication_factor: 3,
         workers: 1,
         password: None,
+        redirect: super::Redirect::Aware,
         peer_secret: None,
         limits: Limits {
             max_clients: 10_000,

@@ -161,3 +161,59 @@ fn a_command_with_a_token_runs_once() {
     assert_eq!(client.call("EXISTS a b c"), Value::Integer(0));
     assert_eq!(client.call("WAIT 0 0"), Value::Integer(1), "a majority of three: one beside the leader");
 }
+
+/// A connection that has asked for slots is told who leads; one that has not is served wherever it asks.
+#[test]
+fn who_knows_about_slots_is_redirected_and_nobody_else() {
+    let cluster = Cluster::start(3, "");
+    let mut plain = cluster.client(0);
+    assert_eq!(plain.call("SET key value"), Value::OK);
+    let ask_all = |prepare: &[&str], command: &str| -> Vec<Value> {
+        let ask = |node| {
+            let mut client = cluster.client(node);
+            prepare.iter().for_each(|command| assert!(!client.call(command).is_error()));
+            client.call(command)
+        };
+        (0..3).map(ask).collect()
+    };
+    // Who leads is the only one that serves, and the others say so.
+    let (leader, addresses) = eventually("one node that leads", || {
+        let replies = ask_all(&["CLUSTER SLOTS"], "SET key value");
+        let leader = replies.iter().position(|reply| *reply == Value::OK)?;
+        let addresses: Vec<String> = replies
+            .iter()
+            .filter_map(|reply| match reply {
+                Value::Error(text) => Some(text.strip_prefix("MOVED 12539 ")?.to_string()),
+                _ => None,
+            })
+            .collect();
+        (addresses.len() == 2).then_some((leader, addresses))
+    });
+    let address = format!("127.0.0.1:{}", cluster.nodes[leader].port);
+    assert_eq!(addresses, [address.clone(), address.clone()]);
+    let moved = |reply: &Value| matches!(reply, Value::Error(text) if text.starts_with("MOVED "));
+    for aware in ["CLUSTER SHARDS", "READWRITE", "ASKING"] {
+        let replies = ask_all(&[aware], "GET key");
+        assert_eq!(replies.iter().filter(|reply| moved(reply)).count(), 2, "{aware}: {replies:?}");
+    }
+    // Replicas serve reads for who asks for that, but no writes.
+    assert_eq!(ask_all(&["READONLY"], "GET key"), vec![bulk("value"); 3]);
+    assert_eq!(ask_all(&["READONLY"], "DEL key").iter().filter(|reply| moved(reply)).count(), 2);
+    assert_eq!(plain.call("SET key value"), Value::OK);
+    // What is about more than one key's slot is served everywhere.
+    for command in ["MGET key other", "RANDOMKEY", "DBSIZE", "SCAN 0"] {
+        let replies = ask_all(&["CLUSTER SLOTS"], command);
+        assert!(replies.iter().all(|reply| !reply.is_error()), "{command}: {replies:?}");
+    }
+    let replies = ask_all(&["CLUSTER SLOTS", "MULTI", "GET key"], "EXEC");
+    assert_eq!(replies, vec![Value::Array(vec![bulk("value")]); 3]);
+    assert_eq!(ask_all(&["CLUSTER SLOTS", "RESET"], "GET key"), vec![bulk("value"); 3]);
+
+    assert_eq!(ask_all(&[], "GET key"), vec![bulk("value"); 3]);
+    let always = ask_all(&["CONFIG SET cluster-redirect always"], "GET key");
+    assert_eq!(always.iter().filter(|reply| moved(reply)).count(), 2, "{always:?}");
+    let never = ask_all(&["CLUSTER SLOTS", "CONFIG SET cluster-redirect never"], "GET key");
+    assert_eq!(never, vec![bulk("value"); 3]);
+    let error = plain.call("CONFIG SET cluster-redirect sometimes");
+    assert!(matches!(error, Value::Error(text) if text.contains("never, aware, always")));
+}

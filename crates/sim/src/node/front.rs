@@ -155,7 +155,7 @@ impl Front {
             let id = RequestId(self.next_request);
             self.pending.insert(id, Pending { connection, slot: number, part: index, deadline });
             let Part { partition, call } = part;
-            produced.requests.push(Request { id, partition, call, deadline, ordered });
+            produced.requests.push(Request { id, origin: connection, partition, call, deadline, ordered });
         }
     }
 
@@ -165,7 +165,7 @@ impl Front {
         let id = RequestId(self.next_request);
         let deadline = now.time + REQUEST_TIMEOUT;
         self.pending.insert(id, Pending { connection: u64::MAX, slot: 0, part: 0, deadline });
-        Request { id, partition, call, deadline, ordered: false }
+        Request { id, origin: u64::MAX - id.0, partition, call, deadline, ordered: false }
     }
 
     /// The shard answered.
