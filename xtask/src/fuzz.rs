@@ -295,7 +295,6 @@ fn messages() -> Vec<Message> {
         }),
         Message::SnapshotAck(SnapshotAck { partition, term: 2, index: 7, next: None }),
         Message::Digest { partition, index: 7, digest: 1 << 100 },
-        Message::Rebuild { partition, old: NodeId(8) },
     ]
 }
 

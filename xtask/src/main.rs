@@ -1,4 +1,4 @@
-//! Development tasks: `cargo xtask sim|bench|fuzz`. Each is a module of its own. The rules that the repository keeps about
+//! Development tasks: `cargo xtask sim|large|bench|fuzz`. Each is a module of its own. The rules that the repository keeps about
 //! itself are ordinary tests, in `tests/tidy.rs`.
 
 // Measuring needs a clock.
@@ -6,6 +6,7 @@
 
 mod bench;
 mod fuzz;
+mod large;
 mod sim;
 
 use std::process::ExitCode;
@@ -27,6 +28,8 @@ struct Arguments {
 enum Task {
     /// Runs whole simulated clusters, one per seed, and judges them.
     Sim(sim::Arguments),
+    /// Simulates the catalogue of a large cluster, and tells what it costs.
+    Large(large::Arguments),
     /// Measures Consort beside etcd, Redis and the machine's limit, all on this machine.
     Bench(bench::Arguments),
     /// Feeds damaged input to the decoders that face the network.
@@ -42,6 +45,7 @@ enum Task {
 fn main() -> ExitCode {
     match Arguments::parse().task {
         Task::Sim(arguments) => sim::run(&arguments),
+        Task::Large(arguments) => told(large::run(&arguments)),
         Task::Bench(arguments) => told(bench::run(&arguments)),
         Task::Fuzz(arguments) => told(fuzz::run(&arguments)),
         Task::BenchKeeper => told(bench::keep()),

@@ -98,11 +98,6 @@ pub enum Call {
 pub enum Admin {
     /// Hand leadership to this node.
     Transfer { to: NodeId },
-    /// Replace one member by another: learner, snapshot, joint change. Done when the new membership is committed.
-    Replace { old: NodeId, new: NodeId },
-    /// These are to be the members, and no others: who is new comes in as a learner first, then the voters change by one
-    /// joint change. Done when that is committed; after a change of leader it has to be asked for again.
-    Members { voters: Vec<NodeId>, learners: Vec<NodeId> },
 }
 
 /// The outcome of a request.

@@ -49,8 +49,6 @@ pub enum Message {
     Digest { partition: PartitionId, index: u64, digest: u128 },
     /// What the leader of a partition has to tell the catalogue.
     Members(crate::catalogue::Report),
-    /// A node without data asks the leaders to let it take the place of `old` ([`crate::contract::Admin::Replace`]).
-    Rebuild { partition: PartitionId, old: crate::NodeId },
 }
 
 /// A piece of a snapshot on its way to a replica that is too far behind for the log.
@@ -98,7 +96,6 @@ mod tag {
     pub const FORWARDED: u8 = 5;
     pub const SNAPSHOT_CHUNK: u8 = 6;
     pub const SNAPSHOT_ACK: u8 = 7;
-    pub const REBUILD: u8 = 8;
     pub const DIGEST: u8 = 9;
     pub const MEMBERS: u8 = 10;
 }
@@ -164,11 +161,6 @@ pub fn encode(message: &Message, out: &mut BytesMut) {
             put_number(out, report.index);
             consensus::put_nodes(out, &report.voters);
         }
-        Message::Rebuild { partition, old } => {
-            out.put_u8(tag::REBUILD);
-            put_number(out, u64::from(partition.0));
-            out.put_u64_le(old.0);
-        }
     }
 }
 
@@ -231,7 +223,6 @@ pub fn decode(bytes: Bytes) -> Result<Message, Malformed> {
             index: reader.number()?,
             voters: consensus::nodes(&mut reader)?,
         }),
-        tag::REBUILD => Message::Rebuild { partition: reader.partition()?, old: reader.node()? },
         _ => return Err(Malformed("a kind of message that is not known")),
     };
     if reader.is_empty() { Ok(message) } else { Err(Malformed("bytes after the message")) }

@@ -329,7 +329,10 @@ fn a_node_that_lost_its_disk_comes_back_under_a_new_name() {
     }
     cluster.kill(lost);
     let new = NodeId(9);
-    cluster.add(new, Some(lost));
+    cluster.add(new);
+    cluster.place(|placed| {
+        placed.moving_to = placed.replicas.iter().map(|&id| if id == lost { new } else { id }).collect();
+    });
     let is_voter = |cluster: &Cluster| cluster.shard(leader).status()[0].membership.voters.contains(&new);
     for _ in 0..100 {
         cluster.run_for(Duration::from_millis(100));
@@ -354,12 +357,19 @@ fn a_node_that_was_replaced_passes_requests_on() {
     let mut cluster = Cluster::new(3);
     let leader = cluster.leader();
     let new = NodeId(9);
-    cluster.add(new, None);
+    cluster.add(new);
     let old = leader;
-    let order = Call::Admin(replication::contract::Admin::Replace { old, new });
-    let order = cluster.send(leader, order, false);
-    cluster.wait(order);
+    let replicas: Vec<NodeId> = cluster.ids().into_iter().filter(|&id| id != old).collect();
+    cluster.place(|placed| placed.moving_to.clone_from(&replicas));
     cluster.run_for(Duration::from_secs(1));
+    assert_eq!(cluster.shard(new).status()[0].membership.voters, replicas);
+    cluster.place(|placed| {
+        placed.replicas.clone_from(&placed.moving_to);
+        placed.moving_to.clear();
+        placed.settled_at = 1_000;
+    });
+    cluster.run_for(Duration::from_secs(1));
+    assert!(cluster.shard(old).status().is_empty(), "it gave its replica up");
     assert_eq!(cluster.ask(old, &["SET", "key", "value"]), ok());
     assert_eq!(cluster.ask(old, &["GET", "key"]), bulk("value"));
     cluster.run_for(Duration::from_secs(10));

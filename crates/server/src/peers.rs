@@ -498,8 +498,7 @@ fn deliver(worker: &Worker, hello: &Hello, message: Message) {
         }
         Message::Raft { partition, .. }
         | Message::Forward { partition, .. }
-        | Message::Digest { partition, .. }
-        | Message::Rebuild { partition, .. } => give(node.owner(partition), message),
+        | Message::Digest { partition, .. } => give(node.owner(partition), message),
         Message::SnapshotChunk(ref chunk) => give(node.owner(chunk.partition), message),
         Message::SnapshotAck(ref ack) => give(node.owner(ack.partition), message),
         Message::Members(_) => give(node.owner(CATALOGUE), message),

@@ -36,7 +36,7 @@ pub const EXPECTED: &[&str] = &[
     "fault.cut_one_way",
     "fault.cut_ring",
     "fault.link_bad",
-    "fault.members",
+    "fault.catalogue_change",
     "fault.members_changed",
     "fault.pause",
     "fault.peer_lost_hint",

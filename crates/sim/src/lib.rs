@@ -12,6 +12,7 @@ mod client;
 mod clock;
 mod counters;
 mod history;
+pub mod large;
 mod network;
 mod node;
 mod oracle;
@@ -23,7 +24,9 @@ mod shrink;
 mod story;
 mod world;
 
+pub use client::workload::Workload;
 pub use counters::Counters;
+pub use network::Profile;
 pub use oracle::Violation;
 #[cfg(feature = "planted-bugs")]
 pub use replication::ordered::raft::Bug;

@@ -32,6 +32,18 @@ pub struct Profile {
 }
 
 impl Profile {
+    /// A network in which nothing goes wrong.
+    pub fn quiet() -> Profile {
+        Profile {
+            delay_min: 50_000,
+            delay_max: 300_000,
+            late_per_mille: 0,
+            loss_per_mille: 0,
+            duplicate_per_mille: 0,
+            ordered: true,
+        }
+    }
+
     /// A network as some seed has it: from a fast clean one to a bad one.
     pub fn draw(random: &mut Random) -> Profile {
         let delay_min = random.between(20_000, 400_000);

@@ -19,6 +19,8 @@ pub struct Outcome {
     pub simulated_ns: TrueTime,
     /// The same for every run of the same scenario.
     pub trace: u64,
+    /// The events between which a partition was moved by order, if one was.
+    pub moved: Option<std::ops::Range<u64>>,
     /// The story, if it was asked for.
     pub story: Vec<String>,
 }
@@ -41,6 +43,7 @@ pub fn run(scenario: &Scenario, story: bool) -> Outcome {
         violation,
         counters: world.counters.clone(),
         simulated_ns: world.at(),
+        moved: world.moved(),
         trace: world.story.hash(),
         story: world.story.into_lines(),
     }

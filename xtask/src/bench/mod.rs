@@ -6,9 +6,10 @@
 //! its rounds, latencies are those of all rounds together. Nothing here asserts a time.
 //!
 //! Where to read next: [`systems`] (what is started, and how), [`load`] (the closed loop), [`wire`] (the protocols),
-//! [`limit`] (the bare server), [`report`], [`memory`], [`children`] (that nothing is left behind).
+//! [`limit`] (the bare server), [`report`], [`memory`], [`growth`], [`children`] (that nothing is left behind).
 
 mod children;
+mod growth;
 mod keys;
 mod limit;
 mod load;
@@ -67,6 +68,9 @@ pub struct Arguments {
     /// Also: memory per key, and the time that a restart takes, with a million keys
     #[arg(long)]
     memory: bool,
+    /// Also: what clients see while the cluster grows from three nodes to six
+    #[arg(long)]
+    growth: bool,
     /// Another binary of Consort, from before a change say, to measure in the same run
     #[arg(long)]
     baseline: Option<PathBuf>,
@@ -97,6 +101,9 @@ pub fn run(arguments: &Arguments) -> Result<(), String> {
     }
     if arguments.memory {
         memory::measure(&folder, program.as_deref(), &arguments.peers, &mut report)?;
+    }
+    if let (true, Some(program)) = (arguments.growth, &program) {
+        growth::measure(&folder, program)?;
     }
     if let Some(path) = &arguments.json {
         fs::write(path, report.json()?).map_err(|error| format!("{}: {error}", path.display()))?;

@@ -7,7 +7,7 @@ use super::{Catalogue, Change, MemberState, Report, plan};
 use crate::NodeId;
 
 /// A node that was given up for being silent is taken back when it has been heard of this lately.
-const HEARD_LATELY: Duration = Duration::from_secs(2);
+const HEARD_LATELY: Duration = Duration::from_secs(3);
 
 /// What the steward looks at.
 pub struct Situation<'a> {

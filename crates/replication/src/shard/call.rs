@@ -12,8 +12,6 @@ const COMMAND_WITH_TOKEN: u8 = 1;
 const TRANSACTION: u8 = 2;
 const FINGERPRINT: u8 = 3;
 const TRANSFER: u8 = 4;
-const REPLACE: u8 = 5;
-const MEMBERS: u8 = 6;
 
 /// The bytes of a call.
 pub(crate) fn encode_call(call: &Call) -> Bytes {
@@ -48,16 +46,6 @@ pub(crate) fn encode_call(call: &Call) -> Bytes {
             out.put_u8(TRANSFER);
             out.put_u64_le(to.0);
         }
-        Call::Admin(Admin::Replace { old, new }) => {
-            out.put_u8(REPLACE);
-            out.put_u64_le(old.0);
-            out.put_u64_le(new.0);
-        }
-        Call::Admin(Admin::Members { voters, learners }) => {
-            out.put_u8(MEMBERS);
-            put_nodes(voters, &mut out);
-            put_nodes(learners, &mut out);
-        }
     }
     out.freeze()
 }
@@ -88,11 +76,6 @@ pub(crate) fn decode_call(mut bytes: Bytes) -> Option<Call> {
         }
         FINGERPRINT => Call::Fingerprint { keys: get_strings(&mut bytes)? },
         TRANSFER => Call::Admin(Admin::Transfer { to: get_node(&mut bytes)? }),
-        REPLACE => Call::Admin(Admin::Replace { old: get_node(&mut bytes)?, new: get_node(&mut bytes)? }),
-        MEMBERS => {
-            let voters = get_nodes(&mut bytes)?;
-            Call::Admin(Admin::Members { voters, learners: get_nodes(&mut bytes)? })
-        }
         _ => return None,
     };
     bytes.is_empty().then_some(call)
@@ -107,19 +90,6 @@ fn get_command(bytes: &mut Bytes) -> Option<(&'static Command, Vec<Bytes>)> {
 
 fn get_node(bytes: &mut Bytes) -> Option<NodeId> {
     bytes.try_get_u64_le().ok().map(NodeId)
-}
-
-fn put_nodes(nodes: &[NodeId], out: &mut BytesMut) {
-    out.put_u32_le(nodes.len() as u32);
-    nodes.iter().for_each(|node| out.put_u64_le(node.0));
-}
-
-fn get_nodes(bytes: &mut Bytes) -> Option<Vec<NodeId>> {
-    let count = bytes.try_get_u32_le().ok()? as usize;
-    if count > bytes.len() / size_of::<u64>() {
-        return None;
-    }
-    (0..count).map(|_| get_node(bytes)).collect()
 }
 
 fn put_string(string: &Bytes, out: &mut BytesMut) {

@@ -332,7 +332,7 @@ impl Shard {
             present.is_joint() || present.voters != voters || present.learners != learners
         });
         if differs {
-            self.with(CATALOGUE, |replica, outbox| replica.want_members(voters, learners, now, outbox));
+            self.with(CATALOGUE, |replica, _| replica.want_members(voters, learners, now));
         }
     }
 }

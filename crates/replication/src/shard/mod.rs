@@ -38,8 +38,6 @@ use self::strategy::Strategy;
 
 /// How often requests that wait for other nodes are looked through for those past their deadline.
 const SWEEP_INTERVAL: Duration = Duration::from_millis(100);
-/// How often a node without data asks to be let in.
-const REBUILD_INTERVAL: Duration = Duration::from_millis(500);
 /// How often a node that stops tries again to hand over what it leads.
 const HAND_OVER_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -70,8 +68,6 @@ pub struct Options {
     /// How long a write waits at the most for others to share a log batch and frames with, while earlier ones are under
     /// way ([`gather`]). Zero: not at all.
     pub gather: Duration,
-    /// This node lost its disk and stands in for that one: ask the leaders to be let in.
-    pub replaces: Option<NodeId>,
     /// Tell every applied entry (for the simulator's oracles).
     pub announce_applied: bool,
     /// The catalogue that the cluster begins with, if this node is one of its founders.
@@ -93,7 +89,6 @@ impl Options {
             token_retention_ms: 600_000,
             token_limit: 100_000,
             gather: Duration::from_millis(2),
-            replaces: None,
             announce_applied: false,
             founding: None,
         }
@@ -164,7 +159,6 @@ pub struct Shard {
     outbox: Outbox,
     arrivals: u64,
     next_sweep: Time,
-    next_rebuild: Time,
     next_hand_over: Time,
     governed: Governed,
     disk_full: bool,
@@ -229,7 +223,6 @@ impl Shard {
         }
         let alive_interval = options.raft.heartbeat_interval * 2;
         let peers = Peers::new(alive_interval, options.raft.election_timeout * 2, now.time);
-        let next_rebuild = if options.replaces.is_some() { now.time } else { Time::NEVER };
         let mut shard = Shard {
             forwards: Forwards::new(options.lane),
             gather: Gather::new(options.gather),
@@ -244,7 +237,6 @@ impl Shard {
             outbox: Outbox::default(),
             arrivals: 0,
             next_sweep: Time::NEVER,
-            next_rebuild,
             next_hand_over: Time::NEVER,
             governed: Governed::new(recovered),
             disk_full: false,
@@ -263,8 +255,15 @@ impl Shard {
             let nodes = placement.partitions.iter().flat_map(|partition| partition.replicas.iter().copied());
             return self.peers.set(nodes.filter(|&other| other != node), now.time);
         }
-        let others: Vec<NodeId> = placement.members.iter().copied().filter(|&other| other != node).collect();
-        self.peers.set_only(&others, now.time);
+        let others: BTreeSet<NodeId> =
+            placement.members.iter().copied().filter(|&other| other != node).collect();
+        let held = placement.partitions.iter().filter(|placed| placed.places(node));
+        let mut near: BTreeSet<NodeId> =
+            held.flat_map(|placed| placed.replicas.iter().chain(&placed.moving_to)).copied().collect();
+        if placement.catalogue.contains(&node) {
+            near.extend(&placement.catalogue);
+        }
+        self.peers.set_only(&others, &near, now.time);
     }
 
     /// Takes one input. What comes of it is given out by [`Shard::finish`], except answers that need nothing more.
@@ -429,9 +428,6 @@ impl Shard {
                 self.with(partition, |replica, outbox| replica.on_digest(from, index, digest, outbox));
             }
             Message::Members(report) => self.on_report(report, now),
-            Message::Rebuild { partition, old } => {
-                self.with(partition, |replica, outbox| replica.on_rebuild(from, old, now, outbox));
-            }
         }
     }
 
@@ -519,33 +515,10 @@ impl Shard {
         for (partition, work) in self.forwards.due(now.time) {
             self.dispatch(partition, work, now);
         }
-        if self.next_rebuild <= now.time {
-            self.ask_to_be_let_in(now);
-        }
         if self.next_hand_over <= now.time {
             self.hand_over(now);
         }
         self.steer(now);
-    }
-
-    /// A node that lost its disk asks the leaders of its partitions to take it in for the node that it was.
-    fn ask_to_be_let_in(&mut self, now: Now) {
-        let Some(old) = self.options.replaces else { return };
-        let node = self.options.node;
-        let member = |replica: &Strategy| replica.membership().voters.contains(&node);
-        let missing: Vec<PartitionId> = self
-            .replicas
-            .iter()
-            .filter(|(_, replica)| !member(replica))
-            .map(|(&partition, _)| partition)
-            .collect();
-        for partition in &missing {
-            for to in self.peers.nodes().filter(|&to| to != old) {
-                self.outbox.send(to, Message::Rebuild { partition: *partition, old });
-            }
-        }
-        // A membership that lets it in may still be taken back, so this never ends.
-        self.next_rebuild = now.time + REBUILD_INTERVAL;
     }
 
     /// Hands out answers, and sends on what replicas could not serve, in the order of arrival.
@@ -611,7 +584,7 @@ impl Shard {
         let timer = self.timers.first().map_or(Time::NEVER, |&(at, _)| at);
         let own = self.peers.wake_at().min(self.forwards.wake_at()).min(self.gather.wake_at());
         let governed = self.governed.wake_at();
-        timer.min(own).min(self.next_sweep).min(self.next_rebuild).min(self.next_hand_over).min(governed)
+        timer.min(own).min(self.next_sweep).min(self.next_hand_over).min(governed)
     }
 
     /// The state of each partition.

@@ -1,6 +1,11 @@
 //! What a shard knows of the other nodes: whether they show signs of life, and what they forwarded.
+//!
+//! Every node tells every other that it is alive. To those that matter soon - it holds a partition with them, or both vote
+//! on the catalogue - often enough for an election; to all others, who only want to know whether a request can be
+//! forwarded and whether a member has gone for good, about once a second. So a node of a large cluster says little more than
+//! one of a small one, and no rumour has to be spread.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::shard::outbox::Outbox;
@@ -8,6 +13,8 @@ use crate::time::Time;
 use crate::wire::Message;
 use crate::{NodeId, PartitionId};
 
+/// How often those that are not near are told: each so manieth time.
+const FAR: u32 = 8;
 /// How many lanes of former incarnations are remembered before they are dropped.
 const LANES_KEPT: usize = 1024;
 
@@ -18,6 +25,7 @@ pub(crate) struct Peers {
     alive_interval: Duration,
     dead_after: Duration,
     next_alive: Time,
+    told: u32,
 }
 
 #[derive(Debug, Default)]
@@ -25,6 +33,11 @@ struct Peer {
     incarnation: Option<u64>,
     heard_at: Time,
     suspected: bool,
+    /// It holds a partition together with this node, or both vote on the catalogue.
+    near: bool,
+    /// It is no member any more: nothing is sent to it and nothing expected of it, unless it is heard of again. What it
+    /// forwarded is remembered, since copies of that may still be on their way.
+    gone: bool,
     /// The highest sequence taken from each lane of an incarnation. Former incarnations are kept, since what they sent
     /// may still be on its way.
     taken: BTreeMap<(u64, u8), u64>,
@@ -43,13 +56,18 @@ pub(crate) enum Heard {
 
 impl Peers {
     pub fn new(alive_interval: Duration, dead_after: Duration, now: Time) -> Peers {
-        Peers { peers: BTreeMap::new(), alive_interval, dead_after, next_alive: now }
+        Peers { peers: BTreeMap::new(), alive_interval, dead_after, next_alive: now, told: 0 }
     }
 
     /// Only these are the other nodes, from now on.
-    pub fn set_only(&mut self, nodes: &[NodeId], now: Time) {
-        self.peers.retain(|node, _| nodes.contains(node));
+    pub fn set_only(&mut self, nodes: &BTreeSet<NodeId>, near: &BTreeSet<NodeId>, now: Time) {
+        for (node, peer) in &mut self.peers {
+            peer.gone |= !nodes.contains(node);
+        }
         self.set(nodes.iter().copied(), now);
+        for (node, peer) in &mut self.peers {
+            peer.near = near.contains(node);
+        }
     }
 
     /// For how long nothing was heard of `node`.
@@ -57,10 +75,14 @@ impl Peers {
         self.peers.get(&node).map_or(Duration::ZERO, |peer| now.since(peer.heard_at))
     }
 
-    /// These are other nodes.
+    /// These are other nodes, and near.
     pub fn set(&mut self, nodes: impl Iterator<Item = NodeId>, now: Time) {
         for node in nodes {
-            self.peers.entry(node).or_insert_with(|| Peer { heard_at: now, ..Peer::default() });
+            let unknown = || Peer { gone: true, near: true, ..Peer::default() };
+            let peer = self.peers.entry(node).or_insert_with(unknown);
+            if std::mem::take(&mut peer.gone) {
+                peer.heard_at = now;
+            }
         }
     }
 
@@ -68,7 +90,7 @@ impl Peers {
     pub fn hear(&mut self, node: NodeId, incarnation: u64, now: Time) -> Heard {
         let peer = self.peers.entry(node).or_default();
         peer.heard_at = now;
-        peer.suspected = false;
+        (peer.suspected, peer.gone) = (false, false);
         if peer.incarnation == Some(incarnation) {
             return Heard::Same;
         }
@@ -127,9 +149,11 @@ impl Peers {
 
     /// Has `node` shown a sign of life lately?
     pub fn is_alive(&self, node: NodeId, now: Time) -> bool {
-        self.peers
-            .get(&node)
-            .is_some_and(|peer| peer.incarnation.is_some() && now.since(peer.heard_at) < self.dead_after)
+        self.peers.get(&node).is_some_and(|peer| peer.incarnation.is_some() && !self.is_silent(peer, now))
+    }
+
+    fn is_silent(&self, peer: &Peer, now: Time) -> bool {
+        now.since(peer.heard_at) >= if peer.near { self.dead_after } else { self.dead_after * FAR }
     }
 
     /// The connection to `node` broke. Returns whether that is news.
@@ -144,24 +168,24 @@ impl Peers {
             return Vec::new();
         }
         self.next_alive = now + self.alive_interval;
-        let mut silent = Vec::new();
-        for (&node, peer) in &mut self.peers {
+        self.told = self.told.wrapping_add(1);
+        let members = || self.peers.iter().filter(|(_, peer)| !peer.gone);
+        for (&node, _) in members()
+            .filter(|(node, peer)| peer.near || self.told.wrapping_add(node.0 as u32).is_multiple_of(FAR))
+        {
             outbox.send(node, Message::Alive);
-            peer.suspected |= now.since(peer.heard_at) >= self.dead_after;
-            if peer.suspected {
-                silent.push(node);
-            }
+        }
+        let suspected = |peer: &Peer| peer.suspected || self.is_silent(peer, now);
+        let silent: Vec<NodeId> =
+            members().filter(|(_, peer)| suspected(peer)).map(|(&node, _)| node).collect();
+        for node in &silent {
+            self.peers.entry(*node).or_default().suspected = true;
         }
         silent
     }
 
     pub fn wake_at(&self) -> Time {
         self.next_alive
-    }
-
-    /// All other nodes.
-    pub fn nodes(&self) -> impl Iterator<Item = NodeId> + '_ {
-        self.peers.keys().copied()
     }
 }
 
@@ -173,6 +197,48 @@ pub(crate) fn lane(sequence: u64) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A node that leaves and comes back, or is not yet known here: what it forwarded before does not run again.
+    #[test]
+    fn what_a_node_forwarded_is_remembered_when_it_is_no_member() {
+        let node = NodeId(2);
+        let mut peers = Peers::new(Duration::from_millis(100), Duration::from_millis(500), Time(0));
+        peers.hear(node, 7, Time(1));
+        assert!(peers.take_forward(node, 7, 0x200));
+        peers.set_only(&BTreeSet::from([NodeId(3)]), &BTreeSet::from([NodeId(3)]), Time(2));
+        let mut outbox = Outbox::default();
+        peers.wake(Time(3), &mut outbox);
+        assert_eq!(outbox.outputs.len(), 1, "nothing is sent to who is gone");
+        peers.hear(node, 7, Time(4));
+        assert!(!peers.take_forward(node, 7, 0x200) && !peers.take_forward(node, 7, 0x100));
+    }
+
+    #[test]
+    fn who_is_far_is_told_seldom_and_missed_late() {
+        let (near, far) = (NodeId(2), NodeId(3));
+        let (interval, dead_after) = (Duration::from_millis(100), Duration::from_millis(500));
+        let mut peers = Peers::new(interval, dead_after, Time(0));
+        peers.set_only(&BTreeSet::from([near, far]), &BTreeSet::from([near]), Time(0));
+        let mut now = Time(0);
+        for node in [near, far] {
+            peers.hear(node, 7, now);
+        }
+        let mut told: BTreeMap<NodeId, u32> = BTreeMap::new();
+        let mut missed: BTreeMap<NodeId, Time> = BTreeMap::new();
+        for _ in 0..48 {
+            let mut outbox = Outbox::default();
+            for node in peers.wake(now, &mut outbox) {
+                missed.entry(node).or_insert(now);
+            }
+            for output in outbox.outputs {
+                let crate::contract::Output::Send { to, .. } = output else { continue };
+                *told.entry(to).or_default() += 1;
+            }
+            now = now + interval;
+        }
+        assert_eq!(told, BTreeMap::from([(near, 48), (far, 6)]));
+        assert_eq!(missed, BTreeMap::from([(near, Time(0) + dead_after), (far, Time(0) + dead_after * FAR)]));
+    }
 
     #[test]
     fn a_forward_runs_once_per_lane_and_incarnation() {

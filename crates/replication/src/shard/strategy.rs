@@ -61,10 +61,6 @@ impl Strategy {
         each!(self, replica => replica.on_digest(from, index, digest, outbox))
     }
 
-    pub fn on_rebuild(&mut self, new: NodeId, old: NodeId, now: Now, outbox: &mut Outbox) {
-        each!(self, replica => replica.on_rebuild(new, old, now, outbox))
-    }
-
     pub fn persisted(&mut self, token: raft::PersistToken, now: Now) {
         each!(self, replica => replica.persisted(token, now))
     }
@@ -97,14 +93,8 @@ impl Strategy {
         each!(self, replica => replica.limit_copies(bytes_per_second))
     }
 
-    pub fn want_members(
-        &mut self,
-        voters: Vec<NodeId>,
-        learners: Vec<NodeId>,
-        now: Now,
-        outbox: &mut Outbox,
-    ) {
-        each!(self, replica => replica.want_members(voters, learners, now, outbox))
+    pub fn want_members(&mut self, voters: Vec<NodeId>, learners: Vec<NodeId>, now: Now) {
+        each!(self, replica => replica.want_members(voters, learners, now))
     }
 
     pub fn may_be_given_up(&self, placed: &PartitionPlacement) -> bool {

@@ -158,8 +158,6 @@ fn message() -> impl Strategy<Value = Message> {
             index,
             digest
         }),
-        (partition(), any::<u64>().prop_map(NodeId))
-            .prop_map(|(partition, old)| Message::Rebuild { partition, old }),
     ]
 }
 
@@ -300,7 +298,6 @@ fn fixtures() -> Vec<(Message, &'static str)> {
             Message::SnapshotAck(SnapshotAck { partition: PartitionId(1), term: 3, index: 9, next: None }),
             "010701030900",
         ),
-        (Message::Rebuild { partition: PartitionId(1), old: NodeId(2) }, "0108010200000000000000"),
         (
             Message::Digest { partition: PartitionId(1), index: 9, digest: 3 },
             "0109010903000000000000000000000000000000",

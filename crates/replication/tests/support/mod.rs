@@ -12,6 +12,7 @@ use bytes::{Bytes, BytesMut};
 use data::{Command, Table};
 use replication::contract::{Batch, Call, Event, RequestId, SnapshotWrite, Write};
 use replication::ordered::raft;
+use replication::placement::PartitionPlacement;
 use replication::shard::{Options, Recovered};
 use replication::wire::{self, Message};
 use replication::{Input, NodeId, Now, Output, PartitionId, Placement, Reply, Request, Shard, Time};
@@ -37,7 +38,6 @@ struct Node {
     /// The disk takes writes and never says that they are durable.
     stuck: bool,
     incarnation: u64,
-    replaces: Option<NodeId>,
     /// How often it wanted to be woken by the clock.
     wakes: u64,
 }
@@ -79,23 +79,16 @@ impl Cluster {
             options,
         };
         for id in ids {
-            cluster.add(id, None);
+            cluster.add(id);
         }
         cluster
     }
 
-    /// Adds a node with an empty disk.
-    pub fn add(&mut self, id: NodeId, replaces: Option<NodeId>) {
+    /// Adds a node with an empty disk, which knows the placement.
+    pub fn add(&mut self, id: NodeId) {
         let disk = Disk::default();
-        let node = Node {
-            shard: None,
-            inputs: VecDeque::new(),
-            disk,
-            stuck: false,
-            incarnation: 0,
-            replaces,
-            wakes: 0,
-        };
+        let node =
+            Node { shard: None, inputs: VecDeque::new(), disk, stuck: false, incarnation: 0, wakes: 0 };
         self.nodes.insert(id, node);
         self.restart(id);
     }
@@ -129,14 +122,30 @@ impl Cluster {
         options.node = id;
         options.incarnation = id.0 * 1000 + node.incarnation;
         options.seed = options.incarnation;
-        options.replaces = node.replaces;
         let recovered = node.disk.recover();
-        node.shard = Some(Shard::new(options, placement, vec![PARTITION], recovered, now));
+        let held = placement.get(PARTITION).filter(|placed| placed.replicas.contains(&id));
+        let held = held.map(|_| PARTITION).into_iter().collect();
+        node.shard = Some(Shard::new(options, placement.clone(), held, recovered, now));
+        node.inputs.push_back(Input::Placement(placement));
         node.inputs.push_back(Input::Wake);
     }
 
     fn node(&mut self, id: NodeId) -> &mut Node {
         self.nodes.get_mut(&id).expect("a node of the cluster")
+    }
+
+    /// All nodes learn that the partition is to be moved, or has been.
+    pub fn place(&mut self, change: impl FnOnce(&mut PartitionPlacement)) {
+        let mut placement = (*self.placement).clone();
+        placement.epoch += 1;
+        // Governed from somewhere else: what leaders report to it is of no interest here.
+        placement.catalogue = vec![NodeId(1000)];
+        change(&mut placement.partitions[0]);
+        self.placement = Arc::new(placement);
+        for id in self.ids() {
+            let input = Input::Placement(self.placement.clone());
+            self.node(id).inputs.push_back(input);
+        }
     }
 
     /// From now on the disk of this node syncs nothing.

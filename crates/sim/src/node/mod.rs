@@ -28,11 +28,11 @@ const BATCH: usize = 32;
 pub struct Node {
     /// Its identity; another one after it lost its disk.
     pub id: NodeId,
-    /// What it holds when it starts.
+    /// What it held when it started, as its disk says.
     pub partitions: Vec<PartitionId>,
-    /// With a catalogue: what its disk is formatted with at the first start. Then its disk says what it holds.
+    /// What its disk is formatted with at the first start.
     pub format: Option<Vec<(PartitionId, HardState)>>,
-    /// With a catalogue: it has not joined yet, or is not to take part any more.
+    /// It has not joined yet, or is not to take part any more.
     pub outside: bool,
     /// Its disk, which outlives its processes.
     pub disk: MemoryDisk,
@@ -58,8 +58,6 @@ pub struct Node {
     pub rotten: bool,
     /// What its disk held is gone: it comes back as another node.
     pub lost: bool,
-    /// The node whose place it took when it lost its disk.
-    pub replaces: Option<NodeId>,
     /// It is not to be started by a fault's end (another fault keeps it down).
     pub kept_down: u32,
 }
@@ -100,8 +98,6 @@ pub struct Start {
     pub placement: Arc<Placement>,
     /// How the log is kept.
     pub journal: storage::journal::Options,
-    /// There is a catalogue.
-    pub governed: bool,
 }
 
 impl Node {
@@ -127,16 +123,13 @@ impl Node {
             (store, recovered, _) = open()?;
             self.format = None;
         }
-        if start.governed {
-            let held = recovered.iter().filter(|found| !found.is_given_up() || found.partition == CATALOGUE);
-            self.partitions = held.map(|found| found.partition).collect();
-        }
+        let held = recovered.iter().filter(|found| !found.is_given_up() || found.partition == CATALOGUE);
+        self.partitions = held.map(|found| found.partition).collect();
         self.clock.restart(at, Time(self.random.below(1 << 40)));
         let options = Options {
             node: self.id,
             incarnation: self.random.next() | 1,
             seed: self.random.next(),
-            replaces: self.replaces,
             ..start.options
         };
         let incarnation = options.incarnation;

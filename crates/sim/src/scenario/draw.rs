@@ -6,8 +6,8 @@ use crate::clock::{MILLISECOND, SECOND, TrueTime};
 use crate::network::Profile;
 use crate::random::Random;
 
-/// The stream of numbers that decides whether there is a catalogue.
-const GOVERNED: u64 = 1 << 20;
+/// The stream of numbers that decides whether the cluster changes its shape all the time.
+const RESTLESS: u64 = 1 << 20;
 
 const KINDS: [(Fault, u32); 23] = [
     (Fault::Crash, 12),
@@ -39,15 +39,15 @@ impl Scenario {
     /// What a seed makes.
     pub fn of_seed(seed: u64) -> Scenario {
         let mut scenario = Scenario::draw(&mut Random::new(seed));
-        let mut random = Random::of_part(seed, GOVERNED);
+        let mut random = Random::of_part(seed, RESTLESS);
         if random.chance(400) {
-            scenario.govern(&mut random);
+            scenario.make_restless(&mut random);
         }
         scenario
     }
 
-    /// Gives the cluster a catalogue, and nodes that may join.
-    fn govern(&mut self, random: &mut Random) {
+    /// Gives the cluster nodes that may join, and an operator who has an idea every few seconds.
+    fn make_restless(&mut self, random: &mut Random) {
         self.founders = self.nodes;
         self.nodes += random.between(1, 3) as usize;
         self.partitions = random.between(1, 6) as u32;
@@ -139,8 +139,8 @@ impl Scenario {
             }
             Focus::Moves => {
                 const KINDS: [Fault; 6] = [
-                    Fault::Members,
-                    Fault::Members,
+                    Fault::Move,
+                    Fault::Move,
                     Fault::Members,
                     Fault::CutIsolated,
                     Fault::CutHalves,
@@ -229,7 +229,7 @@ fn schedule(until: TrueTime, wall_trusted: bool, random: &mut Random) -> Vec<Pla
 }
 
 fn planned(fault: Fault, at: TrueTime, lasts: TrueTime, random: &mut Random) -> Planned {
-    Planned { fault, at, lasts, node: None, chance: chance(random) }
+    Planned { fault, at, lasts, node: None, chance: chance(random), after_event: None }
 }
 
 /// What a stream of numbers follows from; short, since people read it.

@@ -64,11 +64,20 @@ pub enum Fault {
     LyingSync,
     /// A bit turns over on a disk; the process stops and reads everything again.
     BitRot,
-    /// A partition gets other members: one more, one less, one or two exchanged, some without a vote. With a catalogue: a
-    /// node joins, leaves, is drained, is taken back, gets another share, or a partition is to be elsewhere.
+    /// An operator changes the catalogue: a node joins, leaves, is drained, is taken back or gets another share, a partition
+    /// is to be elsewhere, or all are to have more or fewer replicas.
     Members,
     /// The clients rest, so that groups fall quiet.
     Rest,
+    /// An operator wants partition 0 in the place of one of its replicas, drawn, on the node that is hit (without a
+    /// number: on one that does not hold it).
+    Move,
+    /// The replica that such a move takes away dies.
+    CrashSource,
+    /// The replica that such a move brings dies.
+    CrashDestination,
+    /// The leader of the catalogue dies.
+    CrashCatalogueLeader,
 }
 
 /// A fault with its time.
@@ -89,6 +98,9 @@ pub struct Planned {
     /// What else there is to draw for it follows from this.
     #[serde(default)]
     pub chance: u64,
+    /// It begins right after so many events of the run, not at a time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after_event: Option<u64>,
 }
 
 /// The numbers of the consensus that a scenario chooses.
@@ -129,8 +141,7 @@ pub struct Scenario {
     pub chance: u64,
     /// Nodes.
     pub nodes: usize,
-    /// So many of them found a cluster with a catalogue, the others may join; 0: there is no catalogue, and who holds what
-    /// is an operator's doing.
+    /// So many of them found the cluster, the others may join; 0: all of them.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub founders: usize,
     /// Partitions.
@@ -171,6 +182,11 @@ fn is_zero(number: &usize) -> bool {
 pub const RATE_ERROR_PPM: i64 = 24_000;
 
 impl Scenario {
+    /// How many nodes found the cluster.
+    pub(crate) fn founders(&self) -> usize {
+        if self.founders == 0 { self.nodes } else { self.founders }
+    }
+
     /// The consensus' options.
     pub(crate) fn raft(&self) -> replication::ordered::raft::Options {
         replication::ordered::raft::Options {

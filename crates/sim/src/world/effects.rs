@@ -3,7 +3,7 @@
 use replication::contract::{Batch, Event as Told, Role, Write};
 use replication::{PartitionId, wire};
 
-use super::members::Members;
+use super::operator::Members;
 use super::{Event, World};
 use crate::clock::MILLISECOND;
 use crate::node::front::Produced;
@@ -48,10 +48,11 @@ impl World {
                 if !outgoing.is_empty() {
                     self.counters.add("raft.joint");
                 }
+                let newest = self.proposed_members.entry(partition).or_default();
+                *newest = index.max(*newest);
                 if committed {
                     self.counters.add("raft.membership_changed");
                     if outgoing.is_empty() {
-                        self.on_membership(partition, &voters);
                         self.on_members(partition, index, Members { voters, learners });
                     }
                 }
@@ -80,6 +81,7 @@ impl World {
             }
             Told::GivenUp { partition } => {
                 self.counters.add("catalogue.given_up");
+                self.note_move();
                 self.leases.on_not_leading(partition, id);
                 touched.retain(|(touched, _)| *touched != partition);
             }

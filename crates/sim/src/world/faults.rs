@@ -1,5 +1,6 @@
 //! What goes wrong, and how it is put right again.
 
+use replication::catalogue::CATALOGUE;
 use replication::contract::{Admin, Call, Input};
 use replication::{NodeId, PartitionId};
 
@@ -101,8 +102,20 @@ impl World {
             Fault::Rebuild => self.rebuild(number, lasts),
             Fault::LyingSync => self.lie_about_syncs(number, lasts),
             Fault::BitRot => self.rot(number, lasts),
-            Fault::Members => self.want_members(),
+            Fault::Members => self.want_change(),
             Fault::Rest => self.rest_until = self.at + lasts,
+            Fault::Move => self.move_by_order(),
+            Fault::CrashSource | Fault::CrashDestination | Fault::CrashCatalogueLeader => {
+                let victim = match fault {
+                    Fault::CrashSource => self.moved.map(|moved| moved.source),
+                    Fault::CrashDestination => self.moved.map(|moved| moved.destination),
+                    _ => self.leaders.latest(CATALOGUE),
+                };
+                self.aim = victim.and_then(|id| self.index_of.get(&id).copied());
+                if self.aim.is_some() {
+                    self.crash(number, lasts, Fault::Crash);
+                }
+            }
         }
         Ok(())
     }
@@ -350,8 +363,8 @@ impl World {
     /// An operator asks some node to see to it that another leads.
     fn transfer(&mut self) {
         let partition = PartitionId(self.random.below(u64::from(self.scenario.partitions)) as u32);
-        let replicas = &self.placement.partitions[partition.0 as usize].replicas;
-        let drawn = *self.random.pick(replicas);
+        let catalogue = self.operator.newest().clone();
+        let drawn = *self.random.pick(&catalogue.partitions[partition.0 as usize].replicas);
         let to = self.aim.map_or(drawn, |aim| self.nodes[aim].id);
         self.aim = None;
         let node = self.some_leader();
@@ -368,10 +381,13 @@ impl World {
     /// happen that costs one node its disk: the others must hold everything.
     pub(super) fn copies_are_whole(&self) -> bool {
         let whole = |node: &crate::node::Node| !node.lying && !node.rotten && !node.lost;
-        self.rebuilding.is_empty()
-            && self.wanted.is_empty()
-            && self.nodes.iter().all(whole)
-            && self.operator.as_ref().is_none_or(|operator| operator.unsettled(&self.members).is_none())
+        // A change that is under way may leave fewer copies than the last one that is known to be committed.
+        let under_way = |(partition, proposed): (&PartitionId, &u64)| {
+            self.members.get(partition).is_none_or(|(committed, _)| committed < proposed)
+        };
+        self.nodes.iter().all(whole)
+            && !self.proposed_members.iter().any(under_way)
+            && self.operator.unsettled(&self.members).is_none()
     }
 
     /// A node loses its disk and comes back under another identity.
@@ -396,21 +412,9 @@ impl World {
         self.index_of.insert(new, node);
         let victim = &mut self.nodes[node];
         victim.id = new;
-        if self.operator.is_some() {
-            victim.disk = storage::MemoryDisk::new();
-            (victim.lying, victim.rotten, victim.lost) = (false, false, false);
-            return self.come_back_for(node, old);
-        }
-        victim.replaces = Some(old);
         victim.disk = storage::MemoryDisk::new();
         (victim.lying, victim.rotten, victim.lost) = (false, false, false);
-        let members = &self.members;
-        let was_member = |partition: &&PartitionId| {
-            members.get(partition).is_some_and(|(_, members)| members.voters.contains(&old))
-        };
-        self.rebuilding =
-            victim.partitions.iter().filter(was_member).map(|&partition| (partition, old, new)).collect();
-        self.drop_learner(old);
+        self.come_back_for(node, old);
     }
 
     /// Syncs of a node do nothing from now on, until the machine loses power.
@@ -439,18 +443,5 @@ impl World {
         self.nodes[node].rotten = true;
         self.counters.add("disk.rot");
         self.plan_undo(number, lasts, Undo::Reread(node));
-    }
-
-    /// A membership is final: who waited to be let in may be in.
-    pub(super) fn on_membership(&mut self, partition: PartitionId, voters: &[NodeId]) {
-        let Some(&(_, old, new)) = self.rebuilding.iter().find(|(waiting, _, _)| *waiting == partition)
-        else {
-            return;
-        };
-        if !voters.contains(&new) || voters.contains(&old) {
-            return;
-        }
-        self.rebuilding.retain(|(waiting, _, _)| *waiting != partition);
-        self.counters.add("fault.rebuilt");
     }
 }

@@ -8,7 +8,6 @@
 mod clients;
 mod effects;
 mod faults;
-mod members;
 mod nodes;
 mod operator;
 mod stages;
@@ -34,12 +33,11 @@ use crate::oracle::leases::Leases;
 use crate::oracle::logs::Logs;
 use crate::queue::Queue;
 use crate::random::Random;
-use crate::scenario::{Fault, RATE_ERROR_PPM, Scenario};
+use crate::scenario::{RATE_ERROR_PPM, Scenario};
 use crate::story::Story;
 
 use self::faults::Undo;
-use self::members::Members;
-use self::operator::Operator;
+use self::operator::{Members, Operator};
 use self::stages::Stage;
 
 /// Something that happens. `life`: only to that process of the node.
@@ -75,6 +73,17 @@ enum Event {
     Tick,
 }
 
+/// A partition goes from one node to another.
+#[derive(Clone, Copy, Debug)]
+struct Move {
+    source: NodeId,
+    destination: NodeId,
+    /// Events of the run before it began.
+    begun: u64,
+    /// Events of the run when the last thing happened to it.
+    latest: u64,
+}
+
 /// A simulated cluster.
 #[derive(Debug)]
 pub struct World {
@@ -89,9 +98,8 @@ pub struct World {
     nodes: Vec<Node>,
     index_of: BTreeMap<NodeId, usize>,
     next_node_id: u64,
+    /// Which slots are in which partition, and where each was at first.
     placement: Arc<Placement>,
-    /// The placement that the cluster was made with: who the first members of each partition were.
-    first_placement: Arc<Placement>,
     network: Network,
     clients: Vec<Client>,
     next_connection: u64,
@@ -109,14 +117,13 @@ pub struct World {
     stage_ends: TrueTime,
     undos: BTreeMap<u64, Undo>,
     next_fault: u64,
-    /// Nodes that lost their disk and are not yet members again: by partition, who waits to replace whom.
-    rebuilding: Vec<(PartitionId, NodeId, NodeId)>,
     /// By partition: the newest membership that is committed for good, and its index.
     members: BTreeMap<PartitionId, (u64, Members)>,
-    /// By partition: what an operator wants the members to be, and asks for until they are.
-    wanted: BTreeMap<PartitionId, Members>,
-    /// With a catalogue.
-    operator: Option<Operator>,
+    /// By partition: the index of the newest membership that any replica knew, committed or not.
+    proposed_members: BTreeMap<PartitionId, u64>,
+    operator: Operator,
+    /// The move that a [`Fault::Move`](crate::scenario::Fault::Move) began.
+    moved: Option<Move>,
     /// A violation found where it cannot be returned.
     alarm: Option<Violation>,
     leaders: Leaders,
@@ -136,15 +143,10 @@ impl World {
         let part = |part: u64| Random::of_part(scenario.chance, part);
         let ids: Vec<NodeId> = (1..=scenario.nodes as u64).map(NodeId).collect();
         let operator = Operator::of(&scenario, &ids);
-        let placement = match &operator {
-            Some(operator) => operator.founding.placement(),
-            None => Placement::round_robin(&ids, scenario.partitions, scenario.replication_factor),
-        };
+        let placement = operator.founding.placement();
         let new = |&id: &NodeId| {
-            let mut node = new_node(id, &placement, &scenario, part(NODES + id.0));
-            if let Some(operator) = &operator {
-                operator.format(&mut node);
-            }
+            let mut node = new_node(id, &scenario, part(NODES + id.0));
+            operator.format(&mut node);
             node
         };
         let nodes = ids.iter().map(new).collect();
@@ -168,7 +170,6 @@ impl World {
             nodes,
             index_of: ids.iter().enumerate().map(|(index, &id)| (id, index)).collect(),
             next_node_id: ids.len() as u64 + 1,
-            first_placement: placement.clone(),
             placement,
             clients,
             next_connection: 1,
@@ -181,10 +182,10 @@ impl World {
             stage: Stage::Break,
             undos: BTreeMap::new(),
             next_fault: 1,
-            rebuilding: Vec::new(),
             members,
-            wanted: BTreeMap::new(),
+            proposed_members: BTreeMap::new(),
             operator,
+            moved: None,
             alarm: None,
             leaders: Leaders::default(),
             logs: Logs::default(),
@@ -206,6 +207,11 @@ impl World {
         self.at
     }
 
+    /// The events between which a partition was moved by order ([`crate::scenario::Fault::Move`]).
+    pub fn moved(&self) -> Option<std::ops::Range<u64>> {
+        self.moved.map(|moved| moved.begun..moved.latest)
+    }
+
     /// Runs from the beginning to the end.
     ///
     /// # Errors
@@ -220,8 +226,12 @@ impl World {
             let at = self.clients[client].random.between(MILLISECOND, 500 * MILLISECOND);
             self.queue.push(at, Event::Turn { client });
         }
+        let mut after_event = BTreeMap::new();
         for (index, planned) in self.scenario.faults.iter().enumerate() {
-            self.queue.push(planned.at, Event::Fault { index });
+            match planned.after_event {
+                Some(event) => drop(after_event.insert(event, index)),
+                None => self.queue.push(planned.at, Event::Fault { index }),
+            }
         }
         self.queue.push(50 * MILLISECOND, Event::Tick);
         while self.stage != Stage::Over {
@@ -237,6 +247,9 @@ impl World {
             }
             self.at = at;
             self.happen(event)?;
+            if let Some(index) = after_event.remove(&self.events) {
+                self.on_fault(index)?;
+            }
             if let Some(violation) = self.alarm.take() {
                 return Err(violation);
             }
@@ -282,17 +295,13 @@ impl World {
     }
 }
 
-fn new_node(id: NodeId, placement: &Placement, scenario: &Scenario, mut random: Random) -> Node {
-    // Whose members change may come to be held by any node.
-    let moves = scenario.faults.iter().any(|planned| planned.fault == Fault::Members);
+fn new_node(id: NodeId, scenario: &Scenario, mut random: Random) -> Node {
     let wall_trusted = scenario.wall_trusted;
-    let held =
-        placement.partitions.iter().zip(0..).filter(|(place, _)| moves || place.replicas.contains(&id));
     let rate = random.signed_between(-RATE_ERROR_PPM, RATE_ERROR_PPM);
     let skew = if wall_trusted { 0 } else { random.signed_between(-400, 400) };
     Node {
         id,
-        partitions: held.map(|(_, number)| PartitionId(number)).collect(),
+        partitions: Vec::new(),
         format: None,
         outside: false,
         disk: storage::MemoryDisk::new(),
@@ -307,7 +316,6 @@ fn new_node(id: NodeId, placement: &Placement, scenario: &Scenario, mut random: 
         lying: false,
         rotten: false,
         lost: false,
-        replaces: None,
         kept_down: 0,
     }
 }

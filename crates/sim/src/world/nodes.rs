@@ -36,12 +36,10 @@ impl World {
             maintain_bytes: self.scenario.segment_bytes / 4,
             ..storage::journal::Options::default()
         };
-        // Who was no member at the beginning must not take itself for one, whatever the placement says by now.
-        let governed = self.operator.is_some();
-        if let Some(operator) = self.operator.as_ref().filter(|operator| operator.is_founder(options.node)) {
-            options.founding = Some(operator.founding.clone());
+        if self.operator.is_founder(options.node) {
+            options.founding = Some(self.operator.founding.clone());
         }
-        let start = Start { options, placement: self.first_placement.clone(), journal, governed };
+        let start = Start { options, placement: self.placement.clone(), journal };
         let started = self.nodes[node].start(self.at, start);
         let found = match started {
             Ok(found) => found,
@@ -73,9 +71,6 @@ impl World {
             self.digests.on_loaded(id, partition, self.logs.highest(partition));
         }
         self.nodes[node].rotten = false;
-        if !governed {
-            self.take_in(node, life, Input::Placement(self.placement.clone()));
-        }
         Ok(())
     }
 

@@ -1,4 +1,4 @@
-//! With a catalogue: an operator who lets nodes join and leave, and the judges of what comes of it.
+//! The operator, who lets nodes join and leave and moves partitions about, and the judges of what comes of it.
 //!
 //! What is wanted is asked for again and again, each time of some node that is there, until the catalogue shows it.
 
@@ -10,11 +10,17 @@ use replication::contract::Input;
 use replication::ordered::raft::HardState;
 use replication::{NodeId, PartitionId};
 
-use super::World;
-use super::members::Members;
+use super::{Move, World};
 use crate::node::Node;
 use crate::oracle::Violation;
 use crate::scenario::Scenario;
+
+/// Who takes part in a partition, each list sorted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Members {
+    pub voters: Vec<NodeId>,
+    pub learners: Vec<NodeId>,
+}
 
 /// What an operator wants, and what is known of the catalogue.
 #[derive(Debug)]
@@ -41,20 +47,18 @@ fn member(id: NodeId, nodes: usize) -> Member {
 }
 
 impl Operator {
-    /// The operator of a scenario with a catalogue.
-    pub fn of(scenario: &Scenario, ids: &[NodeId]) -> Option<Operator> {
-        if scenario.founders == 0 {
-            return None;
-        }
-        let members = ids[..scenario.founders].iter().map(|&id| (id, member(id, ids.len()))).collect();
+    /// The operator of a scenario.
+    pub fn of(scenario: &Scenario, ids: &[NodeId]) -> Operator {
+        let founders = scenario.founders();
+        let members = ids[..founders].iter().map(|&id| (id, member(id, ids.len()))).collect();
         let settings = Settings {
-            replication_factor: scenario.replication_factor.min(scenario.founders) as u32,
+            replication_factor: scenario.replication_factor.min(founders) as u32,
             replace_after_ms: 4_000 * (scenario.chance % 3),
             moves_at_once: 1 + (scenario.chance % 4) as u32,
             move_bytes_per_second: [0, 20_000, 1_000_000][(scenario.chance / 16 % 3) as usize],
         };
         let founding = Arc::new(Catalogue::genesis(members, scenario.partitions, settings));
-        Some(Operator { founding, known: BTreeMap::new(), wanted: Vec::new() })
+        Operator { founding, known: BTreeMap::new(), wanted: Vec::new() }
     }
 
     /// Was it there from the beginning?
@@ -115,7 +119,7 @@ impl World {
 
     /// The operator has an idea.
     pub(super) fn want_change(&mut self) {
-        let (kind, weight) = (self.random.below(8), self.random.between(0, 3) as u32);
+        let (kind, weight) = (self.random.below(9), self.random.between(0, 3) as u32);
         let chosen = self.some_node();
         let shuffled = {
             let mut nodes = self.inside();
@@ -125,8 +129,7 @@ impl World {
         let partition = PartitionId(self.random.below(u64::from(self.scenario.partitions)) as u32);
         let whole = self.copies_are_whole();
         let total = self.nodes.len();
-        let Some(operator) = &mut self.operator else { return };
-        let catalogue = operator.newest().clone();
+        let catalogue = self.operator.newest().clone();
         let node = self.nodes[chosen].id;
         let waiting =
             self.nodes.iter().position(|node| node.outside && !catalogue.removed.contains_key(&node.id));
@@ -151,6 +154,10 @@ impl World {
                 to.truncate(copies);
                 Change::Place { partition, to }
             }
+            (7, _) => {
+                let replication_factor = if catalogue.settings.replication_factor > 3 { 3 } else { 5 };
+                Change::Settings(Settings { replication_factor, ..catalogue.settings.clone() })
+            }
             _ => Change::State { node, state: MemberState::Active },
         };
         if !matches!(change, Change::Join { .. }) && change.apply(&catalogue).is_err() {
@@ -158,15 +165,36 @@ impl World {
         }
         self.counters.add("fault.catalogue_change");
         self.tell(|| format!("an operator wants {change:?}"));
-        if let Some(operator) = &mut self.operator {
-            operator.wanted.push(change);
+        self.operator.wanted.push(change);
+    }
+
+    /// Partition 0 is to be on another node, in the place of one that is drawn.
+    pub(super) fn move_by_order(&mut self) {
+        let catalogue = self.operator.newest().clone();
+        let replicas = &catalogue.partitions[0].replicas;
+        let source = *self.random.pick(replicas);
+        let others: Vec<NodeId> =
+            catalogue.members.keys().copied().filter(|node| !replicas.contains(node)).collect();
+        let aimed = self.aim.map(|node| self.nodes[node].id);
+        let Some(destination) = aimed.or(others.first().copied()) else { return };
+        let to = replicas.iter().map(|&node| if node == source { destination } else { node }).collect();
+        let change = Change::Place { partition: PartitionId(0), to };
+        self.tell(|| format!("an operator wants {change:?}"));
+        self.moved = Some(Move { source, destination, begun: self.events, latest: self.events });
+        self.operator.wanted.push(change);
+    }
+
+    /// Something happened that may have been a step of the move.
+    pub(super) fn note_move(&mut self) {
+        if let Some(moved) = &mut self.moved {
+            moved.latest = self.events;
         }
     }
 
     /// A node that lost its disk wants to be let in for the one that it was.
     pub(super) fn come_back_for(&mut self, node: usize, old: NodeId) {
         let (new, total) = (self.nodes[node].id, self.nodes.len());
-        let Some(operator) = &mut self.operator else { return };
+        let operator = &mut self.operator;
         operator.format(&mut self.nodes[node]);
         self.nodes[node].outside = false;
         // It may still be waiting to be let in itself.
@@ -185,7 +213,7 @@ impl World {
 
     /// Asks for what is wanted.
     pub(super) fn ask_for_changes(&mut self) {
-        let Some(operator) = &mut self.operator else { return };
+        let operator = &mut self.operator;
         let newest = operator.newest().clone();
         // What is so, or makes no sense any more, is not wanted any more.
         let open = |change: &Change| match change.apply(&newest) {
@@ -220,7 +248,7 @@ impl World {
     pub(super) fn on_catalogue(&mut self, node: usize, catalogue: Arc<Catalogue>) -> Result<(), Violation> {
         let id = self.nodes[node].id;
         self.counters.add("catalogue.read");
-        let Some(operator) = &mut self.operator else { return Ok(()) };
+        let operator = &mut self.operator;
         let epoch = catalogue.epoch;
         if let Some(known) = operator.known.get(&epoch) {
             self.counters.add("check.catalogues_compared");
@@ -253,6 +281,7 @@ impl World {
             self.counters.add("catalogue.moving");
         }
         operator.known.insert(epoch, catalogue.clone());
+        self.note_move();
         // Who was removed is switched off.
         for gone in self.inside() {
             if operator_removed(&catalogue, self.nodes[gone].id) && !self.nodes[gone].lost {
@@ -264,9 +293,17 @@ impl World {
         Ok(())
     }
 
+    /// A membership is committed for good, as some replica tells.
+    pub(super) fn on_members(&mut self, partition: PartitionId, index: u64, members: Members) {
+        if self.members.get(&partition).is_none_or(|(known, _)| *known < index) {
+            self.counters.add("fault.members_changed");
+            self.members.insert(partition, (index, members));
+        }
+    }
+
     /// A replica that ought not to be there any more, if there is one.
     pub(super) fn left_over(&self) -> Option<String> {
-        let catalogue = self.operator.as_ref()?.newest();
+        let catalogue = self.operator.newest();
         for node in &self.nodes {
             let Some(process) = &node.process else { continue };
             for status in process.shard.status() {

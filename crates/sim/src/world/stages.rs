@@ -34,10 +34,6 @@ impl World {
         self.queue.push(self.at + TICK, Event::Tick);
         self.look_around()?;
         if (self.at / TICK).is_multiple_of(5) {
-            if self.stage != Stage::Break {
-                self.want_no_learners();
-            }
-            self.ask_for_members();
             self.ask_for_changes();
         }
         let idle = self.clients.iter().all(crate::client::Client::is_idle);
@@ -120,7 +116,7 @@ impl World {
 
     /// Why the replicas of some partition cannot be said to hold the same, if so.
     fn differences(&self) -> Option<String> {
-        if let Some(text) = self.operator.as_ref().and_then(|operator| operator.unsettled(&self.members)) {
+        if let Some(text) = self.operator.unsettled(&self.members) {
             return Some(text);
         }
         if let Some(text) = self.left_over() {

@@ -10,7 +10,7 @@ use std::{env, fs};
 use data::slot::SLOTS;
 use resp::Value;
 
-use super::super::children::{Nursery, free_ports, wait_until};
+use super::super::children::{Nursery, Server, free_ports, wait_until};
 use super::super::keys::keys_of;
 use super::super::wire::resp::Client;
 use super::{Route, System, Target, loopback, start_all};
@@ -57,8 +57,31 @@ pub fn start(
         commands,
         rebuild,
         targets: targets(&addresses, &owners, route, keys),
+        peer: Some(loopback(peers[0])),
         etcd: false,
     })
+}
+
+/// Starts a node that joins through the one at `peer`.
+pub fn join(
+    nursery: &Nursery,
+    name: &str,
+    program: &Path,
+    index: usize,
+    peer: SocketAddr,
+) -> Result<Server, String> {
+    let name = format!("{name}-new-{index}");
+    let (ports, folder) = (free_ports(2)?, nursery.folder(&name)?);
+    let (client, own_peer, data) = (ports[0], ports[1], folder.join("data"));
+    let file = folder.join("consort.toml");
+    let text = format!(
+        "cluster = \"bench\"\nname = \"new{index}\"\ndata = {data:?}\nlog = \"warn\"\n\
+         [listen]\nclient = \"127.0.0.1:{client}\"\npeer = \"127.0.0.1:{own_peer}\"\n"
+    );
+    fs::write(&file, text).map_err(|error| format!("{}: {error}", file.display()))?;
+    let mut command = server(program, &file, "--join");
+    command.arg(peer.to_string());
+    nursery.start(&name, &mut command)
 }
 
 fn server(program: &Path, file: &Path, start: &str) -> Command {

@@ -48,6 +48,7 @@ pub fn start(nursery: &Nursery, route: Route, keys: u32) -> Result<System, Strin
         commands,
         rebuild: None,
         targets: targets.collect(),
+        peer: None,
         etcd: true,
     })
 }

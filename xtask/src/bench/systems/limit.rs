@@ -33,6 +33,7 @@ pub fn start(nursery: &Nursery, keys: u32) -> Result<System, String> {
         commands,
         rebuild: None,
         targets: vec![Target { address, keys: keys_of(keys, 1, |_| true) }],
+        peer: None,
         etcd: false,
     })
 }

@@ -55,6 +55,8 @@ pub struct System {
     /// How its last server is started with nothing, to get everything from the others.
     rebuild: Option<Command>,
     targets: Vec<Target>,
+    /// Where a new node may ask to be let in.
+    peer: Option<SocketAddr>,
     etcd: bool,
 }
 
@@ -157,6 +159,16 @@ impl System {
         let command = self.rebuild.as_mut().ok_or("no node of it can be rebuilt")?;
         drop(self.servers.pop());
         self.servers.push(nursery.start(&format!("{}-rebuilt", self.name), command)?);
+        Ok(())
+    }
+
+    /// Starts one more node, the `index`th, which joins.
+    ///
+    /// # Errors
+    /// It cannot be done with this system, or it could not be started.
+    pub fn join(&mut self, nursery: &Nursery, program: &Path, index: usize) -> Result<(), String> {
+        let peer = self.peer.ok_or("no node can join it")?;
+        self.servers.push(consort::join(nursery, self.name, program, index, peer)?);
         Ok(())
     }
 

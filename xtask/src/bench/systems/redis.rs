@@ -44,6 +44,7 @@ pub fn start(nursery: &Nursery, keys: u32, replicas: usize) -> Result<System, St
         commands,
         rebuild: None,
         targets: vec![Target { address: primary, keys: keys_of(keys, 1, |_| true) }],
+        peer: None,
         etcd: false,
     })
 }

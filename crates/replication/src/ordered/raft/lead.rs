@@ -13,7 +13,7 @@ use super::progress::Progress;
 use super::transfer::Transfer;
 use super::{Message, Raft, Role};
 use crate::NodeId;
-use crate::quorum::joint_reached;
+use crate::quorum::{joint_agrees, joint_reached};
 use crate::time::Time;
 
 /// What only a leader has.
@@ -28,6 +28,8 @@ pub(super) struct Leading {
     pub heartbeat_due: bool,
     /// The last time that something happened that a quiet group would not do.
     pub active_at: Time,
+    /// The last round before it was woken from being quiet. Whoever has answered no later one is only supposed to be there.
+    pub woken_after_round: u64,
     /// The round of the heartbeat that made the group quiet.
     pub quiet_round: u64,
     pub transfer: Option<Transfer>,
@@ -65,6 +67,11 @@ impl Rounds {
             self.latest += 1;
             self.begun.push_back((self.latest, now));
         }
+        self.latest
+    }
+
+    /// The last round that was begun.
+    pub fn latest(&self) -> u64 {
         self.latest
     }
 
@@ -113,6 +120,7 @@ impl Raft {
             heartbeat_at: self.next_heartbeat(now),
             heartbeat_due: false,
             active_at: now,
+            woken_after_round: 0,
             quiet_round: 0,
             transfer: None,
             lease_given_up: false,
@@ -120,6 +128,19 @@ impl Raft {
         }));
         self.follow_membership(now);
         self.append_noop();
+    }
+
+    /// Has a majority of these answered lately?
+    pub(super) fn hears_majority_of(&self, voters: &[NodeId], now: Time) -> bool {
+        let Some(leading) = &self.leading else { return false };
+        let heard = |node: NodeId| {
+            let lately = |progress: &super::progress::Progress| {
+                progress.acked_round > leading.woken_after_round
+                    && progress.heard_at + self.options.election_timeout > now
+            };
+            node == self.id || leading.progress.get(&node).is_some_and(lately)
+        };
+        joint_agrees(voters, &[], heard)
     }
 
     /// The next multiple of the interval after `now`.

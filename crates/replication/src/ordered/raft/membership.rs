@@ -53,16 +53,16 @@ impl Memberships {
         self.history.iter().rev().find(|(from, _)| *from <= index).map(|(_, membership)| membership)
     }
 
-    /// The latest one up to `index`, with its own index.
-    pub fn entry_at(&self, index: u64) -> (u64, &Membership) {
-        let found = self.history.iter().rev().find(|(from, _)| *from <= index).unwrap_or(&self.history[0]);
-        (found.0, &found.1)
-    }
-
     /// Is this node a voter in the one that was in force at `commit`, or in a later one?
     pub fn has_voted_since(&self, node: NodeId, commit: u64) -> bool {
         let settled = self.history.iter().rposition(|(index, _)| *index <= commit).unwrap_or(0);
         self.history[settled..].iter().any(|(_, membership)| membership.is_voter(node))
+    }
+
+    /// Does this node take part in the one that was in force at `commit`, or in a later one?
+    pub fn contain_since(&self, node: NodeId, commit: u64) -> bool {
+        let settled = self.history.iter().rposition(|(index, _)| *index <= commit).unwrap_or(0);
+        self.history[settled..].iter().any(|(_, membership)| membership.contains(node))
     }
 
     /// Those that came into force after `after`, up to `to`.
@@ -93,7 +93,7 @@ impl Raft {
     /// joint membership, left automatically when it is committed. Returns the index of the first of these entries.
     ///
     /// # Errors
-    /// This is not the leader or cannot do it now, or `target` makes no sense.
+    /// This is not the leader or cannot do it now, most of the new voters are silent, or `target` makes no sense.
     pub fn propose_membership(&mut self, target: Membership, now: Time) -> Result<u64, ProposeRefused> {
         self.may_propose()?;
         let first_index = self.leading.as_ref().map_or(u64::MAX, |leading| leading.first_index);
@@ -111,6 +111,12 @@ impl Raft {
         let next = if target.voters == current.voters {
             target
         } else {
+            // With voters most of whom are gone the change would never be done, and the members that there are could not
+            // go on without it. (It may still happen that they die right afterwards.)
+            if !self.hears_majority_of(&target.voters, now) {
+                self.wake_up(now);
+                return Err(ProposeRefused::NotReady);
+            }
             Membership { outgoing: current.voters.clone(), ..target }
         };
         Ok(self.append_membership(next, now))

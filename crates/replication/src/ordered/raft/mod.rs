@@ -239,9 +239,11 @@ impl Raft {
         }
     }
 
-    /// The latest membership that is known to be committed, and its index.
-    pub fn committed_membership(&self) -> (u64, &Membership) {
-        self.memberships.entry_at(self.commit)
+    /// May others count on what this replica holds? Not if neither the latest membership that it knows to be committed nor
+    /// any later one in its log has it. A later one may be committed long since: after a restart this replica does not
+    /// know.
+    pub fn may_be_counted_on(&self) -> bool {
+        !self.is_removed() && self.memberships.contain_since(self.id, self.commit)
     }
 
     /// The index of the membership in force.

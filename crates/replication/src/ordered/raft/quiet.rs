@@ -28,6 +28,7 @@ impl Raft {
             return;
         }
         self.quiet = false;
+        leading.woken_after_round = leading.rounds.latest();
         leading.heartbeat_due = true;
         leading.heartbeat_at = next_heartbeat;
         for progress in leading.progress.values_mut() {

@@ -291,7 +291,8 @@ pub enum ProposeRefused {
     Transferring,
     /// The disk is full.
     DiskFull,
-    /// A leader that has committed nothing in its term yet cannot change the membership; it soon can.
+    /// A leader that has committed nothing in its term yet cannot change the membership, nor can it make voters of nodes
+    /// of whom it has not heard of a majority lately; it soon may.
     NotReady,
     /// A membership change is still under way.
     ChangeUnderWay,

@@ -116,7 +116,7 @@ impl Replica {
         // Another one in each life of each replica, whatever the driver gives.
         let life = options.incarnation.rotate_left(32) ^ u64::from(partition.0);
         let seed = options.seed ^ life.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let start = snapshot::start_from(recovered, placement, options.replaces.is_some());
+        let start = snapshot::start_from(recovered, placement);
         let applied = start.initial.snapshot.index;
         let exact_at = start.initial.snapshot.exact_at;
         let fresh = applied == 0 && start.initial.entries.is_empty() && start.initial.hard_state.term == 0;
@@ -368,7 +368,7 @@ impl Replica {
         // Once more without an entry: a state from elsewhere may have gone past what they waited for.
         more |= self.wake_applied(now, outbox);
         if self.change.is_some() {
-            self.members_applied(now, outbox);
+            self.members_applied(now);
         }
         for (ticket, answer) in effects.reads.drain(..) {
             more |= self.read_settled(ticket, answer.ok(), now, outbox);
@@ -416,11 +416,7 @@ impl Replica {
             }
         }
         self.apply_waits.retain(|_, waits| !waits.is_empty());
-        if let Some(change) = self.change.take() {
-            for work in change.works {
-                outbox.elsewhere.push((self.partition, work, leader));
-            }
-        }
+        self.change = None;
     }
 
     fn note_deadline(&mut self, deadline: Time, now: Time) {
@@ -451,12 +447,6 @@ impl Replica {
                 }
             }
         }
-        if let Some(change) = &mut self.change {
-            for work in change.works.extract_if(.., |work| late(work.deadline)) {
-                let text = "the change of members is under way and goes on";
-                outbox.answers.push((work.requester, Reply::Unknown(text.into())));
-            }
-        }
         self.apply_waits.retain(|_, waits| !waits.is_empty());
         for work in refused {
             let text =
@@ -466,8 +456,7 @@ impl Replica {
         let waiting = self.proposals.iter().any(|proposal| proposal.requester.is_some())
             || !self.parked.is_empty()
             || !self.apply_waits.is_empty()
-            || self.asked_reads.values().any(|waits| !waits.is_empty())
-            || self.change.as_ref().is_some_and(|change| !change.works.is_empty());
+            || self.asked_reads.values().any(|waits| !waits.is_empty());
         self.next_sweep = if waiting { now.time + SWEEP_INTERVAL } else { Time::NEVER };
     }
 

@@ -5,8 +5,9 @@
 //! while, in either direction (this node's catalogue may be old), so:
 //! - a move begins only from the members that the record says or ends at those that it wants: with others there has been a
 //!   change that this node's catalogue does not know, which is reported and otherwise left alone;
-//! - a replica is given up only if the record is of a later membership than any that this replica knows to be committed,
-//!   or if it knows itself to be no member. One that has been let in since knows that before it is given a vote.
+//! - a replica is given up only if the record is of a later membership than any in its log, or if neither the latest that
+//!   it knows to be committed nor any later one in its log has it. One that has been let in since has that in its log before
+//!   anyone counts on it, though it may not yet know it to be committed.
 
 use std::time::Duration;
 
@@ -42,8 +43,7 @@ impl Replica {
             return;
         }
         let settled = self.is_serving() && self.raft.membership_is_committed();
-        // An operator's order goes first.
-        if !settled || self.change.as_ref().is_some_and(|change| !change.works.is_empty()) {
+        if !settled {
             return;
         }
         let present = self.raft.membership();
@@ -59,23 +59,13 @@ impl Replica {
             }
             return;
         }
-        self.want_members(voters, Vec::new(), now, outbox);
+        self.want_members(voters, Vec::new(), now);
     }
 
     /// These are to be the members; both lists are sorted. What was wanted before is given up, if it is not done.
-    pub fn want_members(
-        &mut self,
-        voters: Vec<NodeId>,
-        learners: Vec<NodeId>,
-        now: Now,
-        outbox: &mut Outbox,
-    ) {
-        let same = |change: &Change| change.voters == voters && change.learners == learners;
-        match &self.change {
-            Some(change) if same(change) || !change.works.is_empty() => {}
-            _ => self.change = Some(Change { voters, learners, works: Vec::new() }),
-        }
-        self.members_applied(now, outbox);
+    pub fn want_members(&mut self, voters: Vec<NodeId>, learners: Vec<NodeId>, now: Now) {
+        self.change = Some(Change { voters, learners });
+        self.members_applied(now);
     }
 
     /// When a report is due again.
@@ -97,8 +87,7 @@ impl Replica {
         if self.raft.has_bug(crate::ordered::raft::Bug::GivenUpTooEarly) {
             return true;
         }
-        let (index, committed) = self.raft.committed_membership();
-        placed.settled_at >= index || !committed.contains(self.options.node)
+        placed.settled_at >= self.raft.membership_index() || !self.raft.may_be_counted_on()
     }
 
     /// This replica ends: whoever waits is answered or goes elsewhere. Returns the promises that outlive it, and the

@@ -215,11 +215,7 @@ pub(super) struct Start {
 /// # Panics
 /// If the snapshot's description or the hard state cannot be read (their checksums were right, so a newer version wrote
 /// them), or if entries between snapshot and log are missing.
-pub(super) fn start_from(
-    recovered: Recovered,
-    placement: Option<&PartitionPlacement>,
-    rebuilding: bool,
-) -> Start {
+pub(super) fn start_from(recovered: Recovered, placement: Option<&PartitionPlacement>) -> Start {
     let partition = recovered.partition;
     let hard_state = recovered.state.as_ref().map(|state| match HardState::decode(state) {
         Some(hard_state) => hard_state,
@@ -242,7 +238,7 @@ pub(super) fn start_from(
             start.tokens = tail.tokens;
             start.initial.snapshot = tail.meta;
         }
-        None if rebuilding || start.initial.hard_state.newcomer => {}
+        None if start.initial.hard_state.newcomer => {}
         None => {
             let voters = placement.map(|placement| placement.replicas.clone()).unwrap_or_default();
             start.initial.snapshot.membership = sorted_voters(voters);

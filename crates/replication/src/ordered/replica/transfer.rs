@@ -1,7 +1,7 @@
 //! Snapshots to and from other replicas, in chunks.
 //!
 //! The leader offers (an empty chunk), the follower says what it has already, chunks go out a few at a time, each
-//! acknowledged with the position that the follower wants next. A break is gone over by sending again from there; a
+//! acknowledged with the position that the follower wants next. A break is gone over by another offer; a
 //! transfer that another leader began is gone on with if the new leader's log still reaches back to where that one
 //! started, since the slices may be of any later state as long as all entries since are applied after them. The log from
 //! the snapshot's index on is kept while the transfer runs, so that writes going on never make it start anew.
@@ -24,7 +24,7 @@ use crate::wire::{Message, SnapshotAck, SnapshotChunk};
 const CHUNKS_AHEAD: usize = 4;
 /// Pieces that came and are not on the disk: with more the sender is held back, so that they do not pile up in memory.
 const PIECES_AHEAD: u64 = 8;
-/// Nothing acknowledged for this long: sent again from the last acknowledged position.
+/// Nothing acknowledged for this long: the follower is asked again how far it is.
 const RESEND_AFTER: Duration = Duration::from_millis(500);
 /// Nothing acknowledged for this long: given up, so that the log need not be kept any longer.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(60);
@@ -248,7 +248,7 @@ impl Replica {
                 transfer.cursor = (next != Position::MAX).then_some(next);
                 resumed = next != 0;
             }
-            _ => {}
+            _ => transfer.cursor = Some(0),
         }
         transfer.accepted = true;
         transfer.progress_at = now.time;
@@ -276,17 +276,13 @@ impl Replica {
                 self.raft.snapshot_delivered(to, None, now.time);
                 self.compact();
             } else if now.time >= transfer.sent_at.max(transfer.progress_at) + RESEND_AFTER {
+                // What was sent may be lost, or the follower gone: it is asked how far it is. That costs next to nothing,
+                // so one that never answers does not use up the pace of those that do.
                 transfer.sent_at = now.time;
-                if !transfer.accepted {
-                    self.send_offer(to, outbox);
-                    continue;
-                }
-                if let Some(&oldest) = transfer.unacknowledged.first() {
-                    transfer.cursor = Some(oldest);
-                }
+                transfer.accepted = false;
                 transfer.unacknowledged.clear();
                 transfer.tail_sent = false;
-                self.send_chunks(to, now, outbox);
+                self.send_offer(to, outbox);
             }
         }
     }

@@ -25,17 +25,46 @@ fn a_learner_gets_the_log_and_has_no_say() {
     assert_eq!(group.applied(1), ["a"], "the learner's copy does not count");
 }
 
+fn with_learners_4_and_5(group: &mut Group) {
+    let learners = Membership { learners: ids(&[4, 5]), ..voters(&[1, 2, 3]) };
+    change(group, 1, learners).expect("it leads");
+}
+
+/// Voters most of whom are gone could neither finish the change nor go on without it.
+#[test]
+fn most_of_the_new_voters_have_to_be_there() {
+    let mut group = Group::led_by_1(3);
+    group.propose(1, "a").expect("it leads");
+    group.isolate(3);
+    group.pass(400);
+    assert_eq!(change(&mut group, 1, voters(&[1, 3])), Err(ProposeRefused::NotReady));
+    assert_eq!(group.raft(1).membership(), &voters(&[1, 2, 3]));
+    group.propose(1, "b").expect("two of three go on");
+    assert_eq!(group.applied(2), ["a", "b"]);
+    change(&mut group, 1, voters(&[1, 2])).expect("both are there");
+    // Who was there before the group fell quiet may be gone by now.
+    let mut group = Group::led_by_1(3);
+    group.pass(10_000);
+    assert!(group.raft(1).is_quiet());
+    group.isolate(3);
+    assert_eq!(change(&mut group, 1, voters(&[1, 3])), Err(ProposeRefused::NotReady));
+    group.heal();
+    group.pass(200);
+    change(&mut group, 1, voters(&[1, 3])).expect("it is heard of again");
+}
+
 #[test]
 fn voters_change_through_a_joint_membership_that_is_left_by_itself() {
     let mut group = Group::led_by_1(3);
     for id in [4, 5] {
         group.add(id, Membership::default());
     }
+    with_learners_4_and_5(&mut group);
     change(&mut group, 1, voters(&[1, 4, 5])).expect("it leads");
     assert_eq!(group.raft(1).membership(), &voters(&[1, 4, 5]));
     let joint = Membership { outgoing: ids(&[1, 2, 3]), ..voters(&[1, 4, 5]) };
     let committed: Vec<Membership> =
-        group.replicas[&4].memberships.iter().filter(|m| m.2).map(|m| m.1.clone()).collect();
+        group.replicas[&4].memberships.iter().filter(|m| m.2).map(|m| m.1.clone()).skip(1).collect();
     assert_eq!(committed, [joint, voters(&[1, 4, 5])]);
     group.pass(1_000);
     group.isolate(2);
@@ -50,6 +79,7 @@ fn while_joint_both_majorities_are_needed() {
     for id in [4, 5] {
         group.add(id, Membership::default());
     }
+    with_learners_4_and_5(&mut group);
     group.isolate(4);
     group.isolate(5);
     change(&mut group, 1, voters(&[1, 4, 5])).expect("it leads");
