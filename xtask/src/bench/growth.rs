@@ -33,12 +33,15 @@ const SLOTS: i64 = 16_384;
 ///
 /// # Errors
 /// A node could not be started, the moves did not end, or a slot was not covered.
-pub fn measure(folder: &Path, program: &Path) -> Result<(), String> {
+pub fn measure(folder: &Path, program: &Path, move_speed: Option<&str>) -> Result<(), String> {
     println!("\nGrowing from three nodes to six: SET of 64 bytes, {CONNECTIONS} connections, {KEYS} keys");
     let nursery = Nursery::new(folder)?;
     let mut system = System::consort(&nursery, "consort", program, Route::Any, KEYS)?;
     super::fill(&system, Duration::from_secs(120))?;
     let first = system.addresses()[0];
+    if let Some(speed) = move_speed {
+        Client::connect(first)?.call(&["NODE", "SETTING", "move-bytes-per-second", speed])?;
+    }
     let (stop, polls) = (AtomicBool::new(false), AtomicU64::new(0));
     thread::scope(|scope| {
         let poll = scope.spawn(|| poll_slots(first, &stop, &polls));

@@ -71,6 +71,9 @@ pub struct Arguments {
     /// Also: what clients see while the cluster grows from three nodes to six
     #[arg(long)]
     growth: bool,
+    /// How fast partitions are copied meanwhile, as `NODE SETTING move-bytes-per-second` takes it [default: the default]
+    #[arg(long)]
+    move_speed: Option<String>,
     /// Another binary of Consort, from before a change say, to measure in the same run
     #[arg(long)]
     baseline: Option<PathBuf>,
@@ -103,7 +106,7 @@ pub fn run(arguments: &Arguments) -> Result<(), String> {
         memory::measure(&folder, program.as_deref(), &arguments.peers, &mut report)?;
     }
     if let (true, Some(program)) = (arguments.growth, &program) {
-        growth::measure(&folder, program)?;
+        growth::measure(&folder, program, arguments.move_speed.as_deref())?;
     }
     if let Some(path) = &arguments.json {
         fs::write(path, report.json()?).map_err(|error| format!("{}: {error}", path.display()))?;

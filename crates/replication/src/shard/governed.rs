@@ -143,7 +143,12 @@ impl Shard {
             };
             match self.replicas.get(&partition).is_some_and(may) {
                 true => self.give_up(partition),
-                false => self.governed.tries_again_at = now.time + GIVE_UP_INTERVAL,
+                false => {
+                    self.governed.tries_again_at = now.time + GIVE_UP_INTERVAL;
+                    if let Some(placed) = placement.get(partition) {
+                        self.with(partition, |replica, _| replica.ask_whether_removed(placed));
+                    }
+                }
             }
         }
         for (placed, partition) in placement.partitions.iter().zip((0..).map(PartitionId)) {

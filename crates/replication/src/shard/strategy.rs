@@ -61,6 +61,10 @@ impl Strategy {
         each!(self, replica => replica.on_digest(from, index, digest, outbox))
     }
 
+    pub fn ask_whether_removed(&mut self, placed: &PartitionPlacement) {
+        each!(self, replica => replica.ask_whether_removed(placed))
+    }
+
     pub fn persisted(&mut self, token: raft::PersistToken, now: Now) {
         each!(self, replica => replica.persisted(token, now))
     }

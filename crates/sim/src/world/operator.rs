@@ -55,7 +55,7 @@ impl Operator {
             replication_factor: scenario.replication_factor.min(founders) as u32,
             replace_after_ms: 4_000 * (scenario.chance % 3),
             moves_at_once: 1 + (scenario.chance % 4) as u32,
-            move_bytes_per_second: [0, 20_000, 1_000_000][(scenario.chance / 16 % 3) as usize],
+            move_bytes_per_second: [0, 200_000, 1_000_000][(scenario.chance / 16 % 3) as usize],
         };
         let founding = Arc::new(Catalogue::genesis(members, scenario.partitions, settings));
         Operator { founding, known: BTreeMap::new(), wanted: Vec::new() }

@@ -169,11 +169,26 @@ impl Raft {
         self.leading.as_ref().is_some_and(|leading| self.commit >= leading.first_index)
     }
 
-    /// Tells a replica that asks for votes that it is no member, if that is final.
+    /// Tells a replica that asks for votes that it is no member, if that is final: not as of all that is committed here. So
+    /// it is no member by any entry up to there either that only its own log has.
     pub(super) fn tell_removed(&mut self, node: NodeId) {
-        let index = self.memberships.current_index();
-        if index <= self.commit && !self.membership().contains(node) {
+        let index = self.commit;
+        if self.memberships.current_index() <= index && !self.membership().contains(node) {
             self.send(node, super::Message::Removed { term: self.term(), index });
+        }
+    }
+
+    /// Asks those nodes whether this replica still is a member. One without a vote asks for none, so nobody would tell it.
+    pub fn ask_whether_removed(&mut self, nodes: &[NodeId]) {
+        let doubt = super::Message::PreVote {
+            term: self.term(),
+            last_index: self.log.last_index(),
+            last_term: self.log.last_term(),
+        };
+        for &node in nodes {
+            if node != self.id {
+                self.send(node, doubt.clone());
+            }
         }
     }
 

@@ -42,6 +42,7 @@ pub use types::{
 };
 
 use crate::contract::Role;
+use crate::ordered::pace::Pace;
 use crate::random::Random;
 use crate::time::Time;
 use crate::{NodeId, PartitionId};
@@ -75,12 +76,15 @@ pub struct Raft {
     suspected: bool,
     /// The latest round heard from this leader.
     round_seen: u64,
-    /// A membership committed at this index does not contain this replica; it may not know that membership yet.
+    /// The membership in force at this committed index does not contain this replica, which may not know that one yet.
     removed_at: u64,
     quiet: bool,
     disk_full: bool,
     /// What clients propose is neither sent nor written for now.
     gathering: bool,
+    /// How fast new members are sent old entries; and did one have to wait for that?
+    copies: Pace,
+    copies_wait: bool,
     /// See [`newcomer`].
     newcomer: bool,
     /// The highest `admitted` of the appends that were taken in this life.
@@ -144,6 +148,8 @@ impl Raft {
             quiet: false,
             disk_full: false,
             gathering: false,
+            copies: Pace::default(),
+            copies_wait: false,
             newcomer: hard_state.newcomer,
             admission: None,
             newcomer_written: hard_state.newcomer,
@@ -353,6 +359,11 @@ impl Raft {
         self.disk_full = full;
     }
 
+    /// Old entries go to new members no faster than this; 0: as fast as it goes.
+    pub fn limit_copies(&mut self, bytes_per_second: u64) {
+        self.copies.bytes_per_second = bytes_per_second;
+    }
+
     /// Time-driven work is due at this time.
     pub fn wake_at(&self) -> Time {
         let own = match &self.leading {
@@ -360,7 +371,8 @@ impl Raft {
             Some(leading) => leading.wake_at().min(self.quorum_deadline()),
             None => self.election_deadline,
         };
-        own.min(self.reads.wake_at(self.leader.is_some()))
+        let copies = if self.copies_wait { self.copies.paid_at() } else { Time::NEVER };
+        own.min(self.reads.wake_at(self.leader.is_some())).min(copies)
     }
 
     /// Does what is due.

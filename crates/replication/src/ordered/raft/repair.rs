@@ -10,11 +10,17 @@ use super::{Entry, Message, Raft, SnapshotMeta};
 use crate::NodeId;
 use crate::time::Time;
 
+/// A new member that lacks no more entries than this gets them at once.
+const PACED_FROM: u64 = 256;
+/// The most payload bytes in one append to a member that is further behind: its node and its disk serve others.
+const PACED_APPEND_BYTES: usize = 64 << 10;
+
 impl Raft {
     /// Sends every member what it lacks, as far as the window allows, and tells it what is committed.
     pub(super) fn replicate(&mut self, now: Time) {
         let Some(mut leading) = self.leading.take() else { return };
         let mut waits_for_disk = Vec::new();
+        self.copies_wait = false;
         for (&node, progress) in &mut leading.progress {
             let mut round = || leading.rounds.open(now);
             match progress.mode {
@@ -23,7 +29,7 @@ impl Raft {
                 Mode::Probe if progress.waiting => {}
                 Mode::Probe => self.send_probe(node, progress, &mut round),
                 Mode::Replicate => {
-                    if self.send_ahead(node, progress, &mut round) {
+                    if self.send_ahead(node, progress, now, &mut round) {
                         waits_for_disk.push((node, progress.next_index));
                     }
                 }
@@ -54,13 +60,31 @@ impl Raft {
     }
 
     /// Everything that the follower was not sent, as far as the window allows. Says whether it has to wait for the disk.
-    fn send_ahead(&mut self, node: NodeId, progress: &mut Progress, round: &mut impl FnMut() -> u64) -> bool {
+    fn send_ahead(
+        &mut self,
+        node: NodeId,
+        progress: &mut Progress,
+        now: Time,
+        round: &mut impl FnMut() -> u64,
+    ) -> bool {
+        let is_new = !self.membership().is_voter(node);
         while progress.is_replicating()
             && progress.next_index <= self.log.released()
             && progress.has_room(self.options.max_inflight_bytes)
         {
-            match self.log.read(progress.next_index, self.options.max_append_bytes) {
-                Found::Here(entries) => self.send_append(node, progress, round, entries),
+            let is_paced = is_new && self.log.released() - progress.next_index > PACED_FROM;
+            if is_paced && !self.copies.allows(now) {
+                self.copies_wait = true;
+                return false;
+            }
+            let most = if is_paced { PACED_APPEND_BYTES } else { usize::MAX };
+            match self.log.read(progress.next_index, self.options.max_append_bytes.min(most)) {
+                Found::Here(entries) => {
+                    if is_paced {
+                        self.copies.spend(entries.iter().map(Entry::size).sum(), now);
+                    }
+                    self.send_append(node, progress, round, entries);
+                }
                 Found::OnDisk => return true,
                 Found::Gone => self.needs_snapshot(node, progress),
             }
@@ -121,7 +145,9 @@ impl Raft {
     /// One read from disk at a time, for the followers in turn; others that are near share what comes.
     fn fetch_for_one(&mut self, served: &mut NodeId, waiting: &[(NodeId, u64)]) {
         if waiting.is_empty() {
-            self.log.drop_read_back();
+            if !self.copies_wait {
+                self.log.drop_read_back();
+            }
             return;
         }
         if self.fetching.is_some() {

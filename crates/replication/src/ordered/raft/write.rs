@@ -40,6 +40,7 @@ impl Raft {
 
     pub(super) fn append_own(&mut self, kind: EntryKind, payload: Bytes) -> u64 {
         let index = self.log.last_index() + 1;
+        self.copies.grows(payload.len());
         self.log.push(Entry { index, term: self.term(), kind, payload });
         if kind != EntryKind::Normal {
             self.log.release();

@@ -29,6 +29,7 @@ use bytes::Bytes;
 use data::{Pending, Table};
 
 use crate::contract::{Call, Event, Output, Reply, Role};
+use crate::ordered::pace::Pace;
 use crate::ordered::raft::{self, Effects, Raft};
 use crate::placement::PartitionPlacement;
 use crate::shard::outbox::{Outbox, Work};
@@ -87,7 +88,7 @@ pub(crate) struct Replica {
     taking: Option<snapshot::Taking>,
     next_snapshot: u64,
     transfers: BTreeMap<NodeId, transfer::Transfer>,
-    copies: transfer::Pace,
+    copies: Pace,
     incoming: Option<transfer::Incoming>,
     /// The newest durable snapshot of our own: the log up to it may go once no transfer needs it.
     compactable: u64,
@@ -155,7 +156,7 @@ impl Replica {
             taking: None,
             next_snapshot: start.next_snapshot,
             transfers: BTreeMap::new(),
-            copies: transfer::Pace::default(),
+            copies: Pace::default(),
             incoming: None,
             compactable: 0,
             change: None,

@@ -90,6 +90,11 @@ impl Replica {
         placed.settled_at >= self.raft.membership_index() || !self.raft.may_be_counted_on()
     }
 
+    /// The catalogue does not want a replica here and this one cannot be given up: its members know whether it is one.
+    pub fn ask_whether_removed(&mut self, placed: &PartitionPlacement) {
+        self.raft.ask_whether_removed(&placed.replicas);
+    }
+
     /// This replica ends: whoever waits is answered or goes elsewhere. Returns the promises that outlive it, and the
     /// highest number of a snapshot file.
     pub fn give_up(&mut self, outbox: &mut Outbox) -> (HardState, u64) {

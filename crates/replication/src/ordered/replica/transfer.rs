@@ -44,31 +44,6 @@ pub(crate) struct Transfer {
     sent_at: Time,
 }
 
-/// How fast snapshots go to members that have no vote yet. Those that lag behind with a vote are not held back: the
-/// partition's safety hangs on them.
-#[derive(Debug, Default)]
-pub(crate) struct Pace {
-    /// 0: as fast as it goes.
-    bytes_per_second: u64,
-    /// What was sent is paid for then.
-    paid_at: Time,
-}
-
-impl Pace {
-    /// May something be sent?
-    fn allows(&self, now: Time) -> bool {
-        self.bytes_per_second == 0 || self.paid_at <= now
-    }
-
-    fn spend(&mut self, bytes: usize, now: Time) {
-        if let Some(nanoseconds) =
-            (bytes as u64).saturating_mul(1_000_000_000).checked_div(self.bytes_per_second)
-        {
-            self.paid_at = self.paid_at.max(now) + Duration::from_nanos(nanoseconds);
-        }
-    }
-}
-
 /// A snapshot on its way in.
 #[derive(Debug)]
 pub(crate) struct Incoming {
@@ -114,6 +89,7 @@ impl Replica {
     /// Copies for new members go no faster than this; 0: as fast as it goes.
     pub fn limit_copies(&mut self, bytes_per_second: u64) {
         self.copies.bytes_per_second = bytes_per_second;
+        self.raft.limit_copies(bytes_per_second);
     }
 
     /// A follower is too far behind for the log.
@@ -291,7 +267,7 @@ impl Replica {
         let due = |transfer: &Transfer| transfer.sent_at.max(transfer.progress_at) + RESEND_AFTER;
         let resend = self.transfers.values().map(due).min().unwrap_or(Time::NEVER);
         match self.copies.bytes_per_second > 0 && self.transfers.values().any(Transfer::has_room) {
-            true => resend.min(self.copies.paid_at),
+            true => resend.min(self.copies.paid_at()),
             false => resend,
         }
     }

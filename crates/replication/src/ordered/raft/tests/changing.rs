@@ -30,6 +30,33 @@ fn with_learners_4_and_5(group: &mut Group) {
     change(group, 1, learners).expect("it leads");
 }
 
+/// A learner whose log alone has the entry that made it one: nobody sends it anything, and it asks for no votes. It is no
+/// member as of all that the others have committed, though its entry stands behind their last membership.
+#[test]
+fn a_learner_by_an_entry_that_was_lost_is_told_when_it_asks() {
+    let mut group = Group::led_by_1(3);
+    group.add(4, Membership::default());
+    group.propose(1, "a").expect("it leads");
+    group.cut.extend([(1, 2), (1, 3)]);
+    let with_learner = Membership { learners: ids(&[4]), ..voters(&[1, 2, 3]) };
+    change(&mut group, 1, with_learner.clone()).expect("it leads");
+    assert_eq!(group.raft(4).membership(), &with_learner);
+    group.isolate(1);
+    group.pass(2_000);
+    let leader = [2, 3].into_iter().find(|&id| group.raft(id).is_leader()).expect("one of them leads");
+    for text in ["b", "c", "d"] {
+        group.propose(leader, text).expect("it leads");
+    }
+    group.raft(4).ask_whether_removed(&[NodeId(2), NodeId(3)]);
+    group.settle();
+    assert!(group.raft(4).is_removed() && !group.raft(4).may_be_counted_on());
+    assert!(group.raft(leader).is_leader(), "it disturbs nobody");
+    // Let in again, it is a member again.
+    change(&mut group, leader, with_learner).expect("it leads");
+    group.pass(500);
+    assert!(!group.raft(4).is_removed());
+}
+
 /// Voters most of whom are gone could neither finish the change nor go on without it.
 #[test]
 fn most_of_the_new_voters_have_to_be_there() {
