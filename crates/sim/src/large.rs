@@ -21,7 +21,7 @@ use replication::{Input, NodeId, Now, Output, PartitionId, Placement, Shard, Tim
 const WAY: Duration = Duration::from_micros(500);
 /// How long a sync takes.
 const SYNC: Duration = Duration::from_millis(1);
-/// A change of the catalogue that was asked for is asked for again after so long.
+/// How long a change of the catalogue may take.
 const CHANGE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What was said while time went by.

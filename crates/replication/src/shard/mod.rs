@@ -326,8 +326,9 @@ impl Shard {
     /// To the replica here, or to a node that has one.
     fn dispatch(&mut self, partition: PartitionId, work: Work, now: Now) {
         let leads = || self.replicas.get(&partition).is_some_and(Strategy::is_leader);
-        if self.forwards.waits_in_line(partition, work.origin)
-            || (self.forwards.has_to_wait(partition, work.origin, None) && leads())
+        // Mostly its connection has nothing elsewhere, which one look tells.
+        if self.forwards.has_to_wait(partition, work.origin, None)
+            && (self.forwards.waits_in_line(partition, work.origin) || leads())
         {
             return self.forwards.wait(partition, work, now.time);
         }

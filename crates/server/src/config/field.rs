@@ -294,7 +294,7 @@ pub const FIELDS: &[Field] = &[
     },
     Field {
         path: "membership.move_bytes_per_second",
-        about: "How fast each partition that is moved is copied at the most, so that clients have the rest of disk and network. times moves_at_once is what a change of shape may take. 0: as fast as it goes. Only the founders' first start looks at it; `NODE SETTING` changes it later.",
+        about: "How fast each partition that is moved is copied at the most, as snapshot or as log, so that clients have the rest of disk and network; twice what they write to it meanwhile comes on top. Times moves_at_once it is what a change of shape may take. 0: as fast as it goes. Only the founders' first start looks at it; `NODE SETTING` changes it later.",
         accepts: "a size, 0 for no limit",
         set: |draft, text| put(&mut draft.config.membership.move_bytes_per_second, parse_bytes(text)?),
         get: |config| quoted(&format_bytes(config.membership.move_bytes_per_second)),
