@@ -281,6 +281,7 @@ fn messages() -> Vec<Message> {
             receiver_incarnation: 77,
             sequence: 256,
             generation: 1,
+            layout: 0,
             deadline_ms: 2000,
             call: Bytes::from_static(b"\0\x02\0\0\0\x03\0\0\0GET\x01\0\0\0k"),
         },

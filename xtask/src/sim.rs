@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use sim::{Counters, Outcome, Scenario, Shrinking};
+use sim::{Counters, Focus, Outcome, Scenario, Shrinking};
 
 /// Lines of the story that are printed of a failing seed without `--story`.
 const LAST_LINES: usize = 120;
@@ -32,6 +32,9 @@ pub struct Arguments {
     /// Run the scenario in this file instead (such as a failing run prints).
     #[arg(long, value_name = "FILE", conflicts_with_all = ["seeds", "first_seed", "keep_going"])]
     scenario: Option<PathBuf>,
+    /// Scenarios that dwell on something: members, pauses, elections, moves or splits.
+    #[arg(long, value_parser = focus)]
+    focus: Option<Focus>,
     /// Print the scenario of the first seed and run nothing.
     #[arg(long, conflicts_with = "scenario")]
     print: bool,
@@ -46,6 +49,26 @@ pub struct Arguments {
     threads: usize,
 }
 
+fn focus(text: &str) -> Result<Focus, String> {
+    match text {
+        "members" => Ok(Focus::Members),
+        "pauses" => Ok(Focus::Pauses),
+        "elections" => Ok(Focus::Elections),
+        "moves" => Ok(Focus::Moves),
+        "splits" => Ok(Focus::Splits),
+        _ => Err("accepted: members, pauses, elections, moves, splits".into()),
+    }
+}
+
+impl Arguments {
+    fn scenario_of(&self, seed: u64) -> Scenario {
+        match self.focus {
+            Some(focus) => Scenario::of_seed_focused(seed, focus),
+            None => Scenario::of_seed(seed),
+        }
+    }
+}
+
 /// What all threads add to.
 #[derive(Default)]
 struct Total {
@@ -58,7 +81,7 @@ struct Total {
 /// Runs the seeds. The exit code says whether all were good.
 pub fn run(arguments: &Arguments) -> ExitCode {
     if arguments.print {
-        print!("{}", Scenario::of_seed(arguments.first_seed).to_text());
+        print!("{}", arguments.scenario_of(arguments.first_seed).to_text());
         return ExitCode::SUCCESS;
     }
     match &arguments.scenario {
@@ -81,7 +104,7 @@ fn run_seeds(arguments: &Arguments) -> ExitCode {
                         break;
                     }
                     let seed = arguments.first_seed + number;
-                    let outcome = sim::run(&Scenario::of_seed(seed), false);
+                    let outcome = sim::run(&arguments.scenario_of(seed), false);
                     if outcome.violation.is_some() && !arguments.keep_going {
                         stop.store(true, Ordering::Relaxed);
                     }
@@ -130,9 +153,9 @@ fn report(total: &Total, arguments: &Arguments, took: Duration) -> ExitCode {
     let mut failures: Vec<&(u64, Outcome)> = total.failures.iter().collect();
     failures.sort_by_key(|(seed, _)| *seed);
     if arguments.story && arguments.seeds == 1 {
-        tell(&Scenario::of_seed(arguments.first_seed), usize::MAX);
+        tell(&arguments.scenario_of(arguments.first_seed), usize::MAX);
     } else if let Some((seed, _)) = failures.first() {
-        explain(&Scenario::of_seed(*seed), arguments);
+        explain(&arguments.scenario_of(*seed), arguments);
     }
     list(&failures);
     if failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }

@@ -69,6 +69,8 @@ pub struct Request {
     pub origin: u64,
     /// The partition, which this shard owns.
     pub partition: PartitionId,
+    /// How many partitions there were for whoever chose this one ([`Placement::layout`]).
+    pub layout: u32,
     /// What to do.
     pub call: Call,
     /// When the client must have an answer: later, a write that was proposed is unknown and anything else is refused.
@@ -210,6 +212,10 @@ pub enum Event {
     Steered(Box<Change>),
     /// A replica of the partition is here from now on, empty at first.
     Opened { partition: PartitionId },
+    /// An entry was applied that makes two partitions of one.
+    Split { partition: PartitionId, child: PartitionId, index: u64 },
+    /// A replica of the partition is here from now on, with the part of its parent's state that is its own.
+    Born { partition: PartitionId },
     /// The partition is no longer held here.
     GivenUp { partition: PartitionId },
 }

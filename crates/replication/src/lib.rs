@@ -16,6 +16,7 @@ pub mod time;
 pub mod wire;
 
 pub use contract::{Event, Input, Output, Reply, Request};
+pub use ordered::FIRST_OF_CHILD;
 pub use placement::{NodeId, PartitionId, Placement};
 pub use shard::Shard;
 pub use time::{Now, Time};

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct NodeId(pub u64);
 
-/// A partition: a contiguous range of slots, replicated as one.
+/// A partition: a contiguous range of slots, replicated as one. Numbers rise in the order in which partitions came about.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct PartitionId(pub u32);
 
@@ -24,8 +24,29 @@ pub struct Placement {
     /// How fast a partition is copied to a new member at the most; 0: as fast as it goes.
     #[serde(default)]
     pub move_bytes_per_second: u64,
-    /// By partition number; the slots of partition `i` end before those of partition `i + 1` begin.
+    /// By partition number. Together they cover all slots, each once.
     pub partitions: Vec<PartitionPlacement>,
+    /// The split that is under way.
+    #[serde(skip)]
+    pub split: Option<Split>,
+    /// For each partition that came about by a split, in the order of their numbers, which are the last: the partition that
+    /// was split.
+    #[serde(skip)]
+    pub parents: Vec<PartitionId>,
+    /// The numbers of the partitions in the order of their slots.
+    #[serde(skip)]
+    pub(crate) by_slot: Vec<u32>,
+}
+
+/// A partition is being divided: its slots from `first_slot` on become a partition of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Split {
+    /// The partition that is divided.
+    pub parent: PartitionId,
+    /// The number of the new one: the next.
+    pub child: PartitionId,
+    /// Its first slot.
+    pub first_slot: u16,
 }
 
 /// Where one partition lives.
@@ -57,6 +78,18 @@ impl PartitionPlacement {
 }
 
 impl Placement {
+    /// What follows from these partitions.
+    pub fn of(partitions: Vec<PartitionPlacement>) -> Placement {
+        Placement { partitions, ..Placement::default() }.indexed()
+    }
+
+    /// The same, ready to be asked for slots: what was read back is not.
+    pub fn indexed(mut self) -> Placement {
+        self.by_slot = (0..self.partitions.len() as u32).collect();
+        self.by_slot.sort_by_key(|&number| self.partitions[number as usize].first_slot);
+        self
+    }
+
     /// `partitions` equal ranges of slots, each on `replication_factor` of `nodes`, the preferred leader going round.
     pub fn round_robin(nodes: &[NodeId], partitions: u32, replication_factor: usize) -> Placement {
         let mut placement = Placement { epoch: 1, ..Placement::of_slots(partitions) };
@@ -78,13 +111,49 @@ impl Placement {
             settled_at: 0,
             moving_to: Vec::new(),
         };
-        Placement { partitions: (0..partitions).map(place).collect(), ..Placement::default() }
+        Placement::of((0..partitions).map(place).collect())
     }
 
     /// The partition that holds `slot`.
     pub fn partition_of(&self, slot: u16) -> PartitionId {
-        let after = self.partitions.partition_point(|partition| partition.first_slot <= slot);
-        PartitionId(after.saturating_sub(1) as u32)
+        let first_slot = |number: &u32| self.partitions[*number as usize].first_slot;
+        let after = self.by_slot.partition_point(|number| first_slot(number) <= slot);
+        PartitionId(self.by_slot.get(after.saturating_sub(1)).copied().unwrap_or(0))
+    }
+
+    /// All partitions, in the order of their slots.
+    pub fn in_order(&self) -> impl Iterator<Item = (PartitionId, &PartitionPlacement)> {
+        self.by_slot.iter().map(|&number| (PartitionId(number), &self.partitions[number as usize]))
+    }
+
+    /// Which of two placements knows of more splits: partitions only ever become more, one at a time.
+    pub fn layout(&self) -> u32 {
+        self.partitions.len() as u32
+    }
+
+    /// The partition that was split to make this one; `None` for those of the beginning.
+    pub fn parent_of(&self, partition: PartitionId) -> Option<PartitionId> {
+        match self.split {
+            Some(split) if split.child == partition => Some(split.parent),
+            _ => {
+                let founded = self.partitions.len() - self.parents.len();
+                self.parents.get((partition.0 as usize).checked_sub(founded)?).copied()
+            }
+        }
+    }
+
+    /// The partition of the beginning that this one's slots were in.
+    pub fn root_of(&self, mut partition: PartitionId) -> PartitionId {
+        while let Some(parent) = self.parent_of(partition) {
+            partition = parent;
+        }
+        partition
+    }
+
+    /// Which of a node's `lanes` shards has a partition, if the node has it: they go round by number, and what a partition
+    /// is split into stays where its data is.
+    pub fn lane_of(&self, partition: PartitionId, lanes: u8) -> u8 {
+        (self.root_of(partition).0 % u32::from(lanes.max(1))) as u8
     }
 
     /// The placement of a partition.

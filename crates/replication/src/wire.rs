@@ -30,13 +30,15 @@ pub enum Message {
     Alive,
     /// A client's command for a partition that the receiver leads. Runs at most once: `receiver_incarnation` must be the
     /// receiver's own, and `sequence` rises from one forward to the next of one sender incarnation. Runs in order: a
-    /// receiver that has sent one back runs none of the same `generation` that come later.
+    /// receiver that has sent one back runs none of the same `generation` that come later. `layout`: how many partitions there
+    /// were when it was routed; those that say nothing of it (the first kind of this message) may have been routed by any.
     Forward {
         partition: PartitionId,
         receiver_incarnation: u64,
         sequence: u64,
         generation: u64,
         deadline_ms: u32,
+        layout: u32,
         call: Bytes,
     },
     /// The answer: 0 done, 1 refused, 2 unknown, 3 not the leader (so: refused, try elsewhere); then the encoded value.
@@ -98,6 +100,7 @@ mod tag {
     pub const SNAPSHOT_ACK: u8 = 7;
     pub const DIGEST: u8 = 9;
     pub const MEMBERS: u8 = 10;
+    pub const FORWARD_WITH_LAYOUT: u8 = 11;
 }
 
 /// Appends the bytes of `message` to `out` (no length in front; the frame has it).
@@ -117,13 +120,22 @@ pub fn encode(message: &Message, out: &mut BytesMut) {
             }
         }
         Message::Alive => out.put_u8(tag::ALIVE),
-        Message::Forward { partition, receiver_incarnation, sequence, generation, deadline_ms, call } => {
-            out.put_u8(tag::FORWARD);
+        Message::Forward {
+            partition,
+            receiver_incarnation,
+            sequence,
+            generation,
+            deadline_ms,
+            layout,
+            call,
+        } => {
+            out.put_u8(tag::FORWARD_WITH_LAYOUT);
             put_number(out, u64::from(partition.0));
             out.put_u64_le(*receiver_incarnation);
             put_number(out, *sequence);
             put_number(out, *generation);
             put_number(out, u64::from(*deadline_ms));
+            put_number(out, u64::from(*layout));
             put_bytes(out, call);
         }
         Message::Forwarded { sequence, sender_incarnation, outcome, value } => {
@@ -185,12 +197,13 @@ pub fn decode(bytes: Bytes) -> Result<Message, Malformed> {
             Message::Many(messages)
         }
         tag::ALIVE => Message::Alive,
-        tag::FORWARD => Message::Forward {
+        kind @ (tag::FORWARD | tag::FORWARD_WITH_LAYOUT) => Message::Forward {
             partition: reader.partition()?,
             receiver_incarnation: reader.word()?,
             sequence: reader.number()?,
             generation: reader.number()?,
             deadline_ms: reader.number_u32()?,
+            layout: if kind == tag::FORWARD { 0 } else { reader.number_u32()? },
             call: reader.bytes()?,
         },
         tag::FORWARDED => Message::Forwarded {

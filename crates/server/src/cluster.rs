@@ -116,8 +116,7 @@ impl ClusterState {
     /// Who answers for which slots: all 16384, in order, neighbours with the same nodes merged.
     pub fn ranges(&self) -> Vec<SlotRange> {
         let mut ranges: Vec<SlotRange> = Vec::new();
-        for (number, placed) in self.placement.partitions.iter().enumerate() {
-            let partition = PartitionId(number as u32);
+        for (partition, placed) in self.placement.in_order() {
             let owner = self.leader(partition).unwrap_or(self.myself);
             let mut replicas = self.members(partition).to_vec();
             replicas.retain(|node| *node != owner);

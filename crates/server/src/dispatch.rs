@@ -7,10 +7,10 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use data::command::Kind;
-use data::slot::key_slot;
+use data::slot::{SLOTS, key_slot};
 use data::{Command, Route};
-use replication::PartitionId;
 use replication::contract::{Call, Reply};
+use replication::{PartitionId, Placement};
 use resp::{Protocol, Value};
 
 use crate::clock::monotonic_ms;
@@ -58,6 +58,8 @@ pub struct Dispatch {
     alone: bool,
     closing: bool,
     in_flight_limit: usize,
+    /// How many partitions there were for what is under way.
+    layout: u32,
     /// For commands that ask for chance.
     seed: u64,
     /// The monotonic clock at the first command of this turn.
@@ -68,6 +70,7 @@ pub struct Dispatch {
 impl Dispatch {
     /// For a new connection.
     pub fn new(worker: Rc<Worker>, session: Session, pipeline: Shared) -> Dispatch {
+        let layout = worker.layout();
         let in_flight_limit = worker.node.context.config.limits.in_flight.max(1);
         Dispatch {
             worker,
@@ -79,6 +82,7 @@ impl Dispatch {
             alone: false,
             closing: false,
             in_flight_limit,
+            layout,
             seed: random::number(),
             turn_ms: None,
             commands: 0,
@@ -126,6 +130,14 @@ impl Dispatch {
             return false;
         }
         let in_flight = self.pipeline.borrow().in_flight();
+        let layout = self.worker.layout();
+        if layout != self.layout {
+            // A partition was split: what comes now may go to the new one, and must not overtake what went to the old.
+            if in_flight > 0 {
+                return false;
+            }
+            self.layout = layout;
+        }
         if self.hold.is_some() {
             if in_flight > 0 {
                 return false;
@@ -252,7 +264,7 @@ impl Dispatch {
         let bytes = execution.commands.iter().map(|(_, arguments)| size(arguments)).sum();
         let is_write = execution.commands.iter().any(|(command, _)| command.kind == Kind::Write);
         let call = Call::Transaction { commands: execution.commands, watches: execution.watches };
-        let partition = self.worker.placement.partition_of(slot);
+        let partition = self.worker.placement().partition_of(slot);
         self.ask_one(partition, call, Finish::Transaction { local }, is_write, bytes);
     }
 
@@ -270,7 +282,7 @@ impl Dispatch {
         match self.transaction.watch(&arguments[1..]) {
             Err(error) => self.reply(error),
             Ok(watching) => {
-                let partition = self.worker.placement.partition_of(watching.slot);
+                let partition = self.worker.placement().partition_of(watching.slot);
                 let call = Call::Fingerprint { keys: watching.keys.clone() };
                 self.ask_one(partition, call, Finish::Watch, false, size(arguments));
                 self.hold = Some(Hold::Watch(watching));
@@ -373,7 +385,7 @@ impl Dispatch {
     /// A command about keys.
     fn route(&mut self, command: &'static Command, arguments: Vec<Bytes>, token: Option<Bytes>) {
         self.seed = self.seed.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
-        let placement = self.worker.placement.clone();
+        let placement = self.worker.placement();
         let group_of = |slot: u16| placement.partition_of(slot).0;
         let route = match data::route(command, &arguments, &group_of, self.seed) {
             Ok(route) => route,
@@ -389,7 +401,7 @@ impl Dispatch {
             Route::Slot(slot) => {
                 let partition = placement.partition_of(slot);
                 let finish = match command.name {
-                    "scan" => Finish::Scan { next_slot: self.slot_after(partition) },
+                    "scan" => Finish::Scan { next_slot: slot_after(&placement, partition) },
                     _ => Finish::Plain,
                 };
                 self.ask_one(partition, Call::Command { command, arguments, token }, finish, is_write, bytes);
@@ -430,17 +442,11 @@ impl Dispatch {
         // Commands without a key (SCAN, RANDOMKEY) are about this or that partition, not about one that the client means.
         let keys = data::route::keys_of(command, arguments).ok()?;
         let slot = key_slot(&arguments[*keys.first()?]);
-        let partition = self.worker.placement.partition_of(slot);
+        let partition = self.worker.placement().partition_of(slot);
         let any_replica = self.session.readonly && command.kind != Kind::Write;
         let state = self.context().cluster.state();
         let node = state.elsewhere(partition, any_replica)?;
         Some(Value::error(format!("MOVED {slot} {}:{}", node.client.host, node.client.port)))
-    }
-
-    /// Where `SCAN` goes on when a partition is at its end; 0: nowhere.
-    fn slot_after(&self, partition: PartitionId) -> u16 {
-        let next = PartitionId(partition.0 + 1);
-        self.worker.placement.get(next).map_or(0, |placed| placed.first_slot)
     }
 
     /// Does a command have to keep its place among others of this connection? A read that stands alone may be answered
@@ -512,6 +518,11 @@ impl Dispatch {
         self.transaction.spoil();
         self.reply(error);
     }
+}
+
+/// Where `SCAN` goes on when a partition is at its end; 0: nowhere.
+fn slot_after(placement: &Placement, partition: PartitionId) -> u16 {
+    placement.get(partition).map_or(0, |placed| (placed.last_slot + 1) % SLOTS)
 }
 
 /// What a command holds in memory, about.

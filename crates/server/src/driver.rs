@@ -88,8 +88,8 @@ pub struct Worker {
     pub index: usize,
     /// What the node's threads share.
     pub node: Arc<Node>,
-    /// Which partition a slot is in (where that lives changes, and is known by the shard).
-    pub placement: Arc<Placement>,
+    /// Which partition a slot is in. Where that lives is known by the shard.
+    placement: RefCell<Arc<Placement>>,
     /// Room for one read of any of its connections.
     pub scratch: RefCell<Box<[u8]>>,
     inbox: Arc<Inbox>,
@@ -131,7 +131,7 @@ impl Worker {
         };
         Rc::new(Worker {
             index,
-            placement: node.first_placement.clone(),
+            placement: RefCell::new(node.first_placement.clone()),
             scratch: RefCell::new(vec![0; READ_BYTES].into_boxed_slice()),
             inbox: node.inboxes[index].clone(),
             node,
@@ -160,7 +160,25 @@ impl Worker {
         }
     }
 
-    /// Asks a partition; the reply goes to `asker` with a later batch.
+    /// Which partition a slot is in, as far as is known here.
+    pub fn placement(&self) -> Arc<Placement> {
+        self.placement.borrow().clone()
+    }
+
+    /// How many partitions there are, as far as is known here: that only ever rises.
+    pub fn layout(&self) -> u32 {
+        self.placement.borrow().layout()
+    }
+
+    fn set_placement(&self, placement: &Arc<Placement>) {
+        let mut known = self.placement.borrow_mut();
+        // The first one says nothing of nodes, and has no epoch.
+        if placement.epoch >= known.epoch {
+            *known = placement.clone();
+        }
+    }
+
+    /// Asks a partition, chosen by the present [`Worker::placement`]; the reply goes to `asker` with a later batch.
     pub fn ask(&self, partition: PartitionId, call: Call, deadline: Time, ordered: bool, asker: Asker) {
         self.put(Some(asker.client), partition, call, deadline, ordered, ReplyTo::Connection(asker));
     }
@@ -178,7 +196,8 @@ impl Worker {
         let mut state = self.state.borrow_mut();
         let id = RequestId(state.askers.insert(reply_to));
         let origin = origin.unwrap_or((1 << 63) | (id.0 << 8) | self.index as u64);
-        let request = Request { id, origin, partition, call, deadline, ordered };
+        let layout = self.layout();
+        let request = Request { id, origin, partition, layout, call, deadline, ordered };
         let owner = self.node.owner(partition);
         if owner == self.index {
             state.inputs.push(Input::Request(request));
@@ -257,7 +276,7 @@ impl Worker {
 
     /// Looks into this node's own replica of a slot.
     pub fn keys_in_slot(&self, question: KeysInSlot, asker: Asker) {
-        let partition = self.placement.partition_of(question.slot);
+        let partition = self.placement().partition_of(question.slot);
         let owner = self.node.owner(partition);
         let mut state = self.state.borrow_mut();
         if owner == self.index {
@@ -327,7 +346,12 @@ impl Worker {
 
     fn on_delivery(self: &Rc<Self>, state: &mut State, delivery: Delivery) {
         match delivery {
-            Delivery::Input(input) => state.inputs.push(input),
+            Delivery::Input(input) => {
+                if let Input::Placement(placement) = &input {
+                    self.set_placement(placement);
+                }
+                state.inputs.push(input);
+            }
             Delivery::Persisted(number) => state.inputs.push(Input::Persisted { number }),
             Delivery::Requests(requests) => {
                 for RemoteRequest { worker, mut request } in requests {
@@ -342,7 +366,7 @@ impl Worker {
                 }
             }
             Delivery::KeysInSlot { worker, id, question } => {
-                let partition = self.placement.partition_of(question.slot);
+                let partition = self.placement().partition_of(question.slot);
                 let answer = keys_in_slot(&state.shard, partition, question);
                 state.for_workers[worker].replies.push((id, Reply::Done(answer)));
             }
@@ -398,7 +422,10 @@ impl Worker {
                 Output::Event(event) => {
                     state.roles_changed |= events::record(&event, &self.node.context.stats);
                     match event {
-                        Event::Catalogue(catalogue) => self.node.catalogue_changed(self.index, &catalogue),
+                        Event::Catalogue(catalogue) => {
+                            let placement = self.node.catalogue_changed(self.index, &catalogue);
+                            placement.into_iter().for_each(|placement| self.set_placement(&placement));
+                        }
                         Event::GivenUp { partition } => self.node.context.cluster.clear_status(partition),
                         _ => {}
                     }

@@ -73,6 +73,15 @@ pub fn record(event: &Event, stats: &Stats) -> bool {
             tracing::info!(partition = partition.0, "a partition has left this node");
             true
         }
+        Event::Split { partition, child, index } => {
+            stats.splits.add(1);
+            tracing::info!(partition = partition.0, child = child.0, index, "a partition is split");
+            true
+        }
+        Event::Born { partition } => {
+            tracing::info!(partition = partition.0, "a partition has come about by a split");
+            true
+        }
         Event::SnapshotTaken { partition, index } => {
             stats.snapshots_taken.add(1);
             tracing::debug!(partition = partition.0, index, "snapshot taken");

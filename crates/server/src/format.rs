@@ -14,7 +14,6 @@ use std::time::Duration;
 use replication::catalogue::{CATALOGUE, Catalogue, Member, MemberState, Settings};
 use replication::contract::{Batch, Write};
 use replication::ordered::raft::HardState;
-use replication::shard::lane_of;
 use replication::{NodeId, PartitionId, Placement};
 use storage::RealDisk;
 use storage::journal::{Journal, Options};
@@ -116,7 +115,8 @@ fn read_founding(config: &Config) -> Result<Placement, String> {
     let path = founding_path(config);
     let text =
         fs::read_to_string(&path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
-    toml::from_str(&text).map_err(|error| format!("{} is damaged: {error}", path.display()))
+    let read: Result<Placement, _> = toml::from_str(&text);
+    read.map(Placement::indexed).map_err(|error| format!("{} is damaged: {error}", path.display()))
 }
 
 fn bootstrap(config: &Config, roster: &Roster, found: Option<Identity>) -> Result<Identity, String> {
@@ -234,7 +234,7 @@ fn finish(
     marker::write(config, &identity)?;
     for index in 0..config.workers {
         let mine = |(partition, _): &&(PartitionId, HardState)| {
-            lane_of(*partition, config.workers as u8) as usize == index
+            usize::from(Placement::default().lane_of(*partition, config.workers as u8)) == index
         };
         let write = |(partition, state): &(PartitionId, HardState)| Write::State {
             partition: *partition,

@@ -7,7 +7,7 @@ use std::net::TcpStream as StdStream;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -54,6 +54,8 @@ pub struct Node {
     founding: Option<Placement>,
     /// What is known of the placement before the catalogue has been read.
     pub first_placement: Arc<Placement>,
+    /// The latest one, which says what worker owns a partition that came about by a split.
+    lanes: RwLock<Arc<Placement>>,
     /// The clocks.
     pub clock: Clock,
     /// One for each worker.
@@ -89,6 +91,7 @@ impl Node {
             identity,
             roster,
             founding,
+            lanes: RwLock::new(Arc::new(placement.clone())),
             first_placement: Arc::new(placement),
             clock: Clock::start(),
             inboxes: (0..workers).map(|_| Arc::default()).collect(),
@@ -135,15 +138,16 @@ impl Node {
         self.peers.follow(members.collect())
     }
 
-    /// A shard of this node has read another catalogue.
-    pub fn catalogue_changed(&self, worker: usize, catalogue: &Arc<Catalogue>) {
+    /// A shard of this node has read another catalogue. Returns what follows from it, unless that is the end of this node.
+    pub fn catalogue_changed(&self, worker: usize, catalogue: &Arc<Catalogue>) -> Option<Arc<Placement>> {
         let id = self.identity.node();
         if catalogue.removed.contains_key(&id) {
-            return self
-                .fail("this node was removed from the cluster; its data folder may be deleted".into());
+            self.fail("this node was removed from the cluster; its data folder may be deleted".into());
+            return None;
         }
         if let Err(reason) = self.roster.follow(catalogue) {
-            return self.fail(reason);
+            self.fail(reason);
+            return None;
         }
         let view = |(id, member): (&NodeId, &Member)| NodeView {
             id: *id,
@@ -153,6 +157,7 @@ impl Node {
             alive: false,
         };
         let placement = Arc::new(catalogue.placement());
+        *self.lanes.write().unwrap_or_else(PoisonError::into_inner) = placement.clone();
         let views = catalogue.members.iter().map(view).collect();
         self.context.cluster.set_catalogue(catalogue.clone(), placement.clone(), views);
         for link in self.follow_roster() {
@@ -162,11 +167,17 @@ impl Node {
             tracing::debug!(index, epoch = catalogue.epoch, "a worker is told the placement");
             inbox.push(Delivery::Input(Input::Placement(placement.clone())));
         }
+        Some(placement)
     }
 
     /// The worker that owns a partition.
     pub fn owner(&self, partition: PartitionId) -> usize {
-        peers::owner(partition, self.inboxes.len())
+        let workers = self.inboxes.len();
+        if workers == 1 {
+            return 0;
+        }
+        let lanes = self.lanes.read().unwrap_or_else(PoisonError::into_inner);
+        usize::from(lanes.lane_of(partition, workers as u8))
     }
 
     /// Stop the node; with `now` without handing leadership over.

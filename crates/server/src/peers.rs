@@ -15,11 +15,10 @@ use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
+use replication::NodeId;
 use replication::catalogue::{CATALOGUE, Catalogue, Change, Member, MemberState};
 use replication::contract::Input;
-use replication::shard::lane_of;
 use replication::wire::{self, Message};
-use replication::{NodeId, PartitionId};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
@@ -503,11 +502,6 @@ fn deliver(worker: &Worker, hello: &Hello, message: Message) {
         Message::SnapshotAck(ref ack) => give(node.owner(ack.partition), message),
         Message::Members(_) => give(node.owner(CATALOGUE), message),
     }
-}
-
-/// The worker that owns a partition.
-pub fn owner(partition: PartitionId, workers: usize) -> usize {
-    usize::from(lane_of(partition, workers as u8))
 }
 
 #[cfg(test)]

@@ -71,6 +71,8 @@ pub struct Stats {
     pub full_logs: Counter,
     /// Snapshots of our own that became durable.
     pub snapshots_taken: Counter,
+    /// Partitions of this node that were split.
+    pub splits: Counter,
     /// Snapshots sent to peers.
     pub snapshots_sent: Counter,
     /// Snapshots of peers that took the place of our state.

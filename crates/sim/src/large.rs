@@ -148,7 +148,8 @@ impl Large {
         let Ok(Some(call)) = change.call(&self.newest) else { return };
         let Some(node) = self.nodes.keys().next().copied() else { return };
         let (id, deadline) = (RequestId(self.next), self.now + CHANGE_TIMEOUT);
-        let request = Request { id, origin: self.next, partition: CATALOGUE, call, deadline, ordered: false };
+        let (origin, partition, layout) = (self.next, CATALOGUE, u32::MAX);
+        let request = Request { id, origin, partition, layout, call, deadline, ordered: false };
         self.give(node, Duration::ZERO, Input::Request(request));
     }
 

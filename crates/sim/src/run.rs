@@ -19,7 +19,7 @@ pub struct Outcome {
     pub simulated_ns: TrueTime,
     /// The same for every run of the same scenario.
     pub trace: u64,
-    /// The events between which a partition was moved by order, if one was.
+    /// The events between which a partition was moved by order, or first split, if one was.
     pub moved: Option<std::ops::Range<u64>>,
     /// The story, if it was asked for.
     pub story: Vec<String>,

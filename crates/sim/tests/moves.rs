@@ -1,6 +1,7 @@
 //! One move of a partition from node to node, again and again: each time the node that loses the partition, the one that gets
 //! it, the leader of the partition or the leader of the catalogue dies after another event of the move. Whatever the moment,
-//! nothing acknowledged is lost, the catalogue has one owner for each slot, and the move ends or is undone.
+//! nothing acknowledged is lost, the catalogue has one owner for each slot, and the move ends or is undone. The same for the
+//! split of a partition, in which one of its followers, its leader, the catalogue's or all nodes at once die.
 //!
 //! An event is the finest step there is: a message that arrives, a sync that ends, a batch that a node steps. Each run of the
 //! tests takes a share of them; `EVERY=1 cargo test --release -p sim --test moves -- --nocapture` takes them all.
@@ -13,12 +14,24 @@ const MILLISECOND: u64 = 1_000_000;
 const VICTIMS: [Fault; 4] =
     [Fault::CrashSource, Fault::CrashDestination, Fault::CrashLeader, Fault::CrashCatalogueLeader];
 
+const MOVE: (Fault, &[Fault]) = (Fault::Move, &VICTIMS);
+const SPLIT: (Fault, &[Fault]) = (Fault::Split, &VICTIMS_OF_SPLITS);
+
 fn planned(fault: Fault, at: u64, lasts: u64, chance: u64, after_event: Option<u64>) -> Planned {
     Planned { fault, at, lasts, node: None, chance, after_event }
 }
 
-/// A quiet cluster of four nodes with one partition, which is moved once. Which of its replicas goes follows from `chance`.
-fn quiet(chance: u64, lasts: u64, replaces_silent: bool) -> Scenario {
+const VICTIMS_OF_SPLITS: [Fault; 5] = [
+    Fault::CrashSource,
+    Fault::CrashDestination,
+    Fault::CrashLeader,
+    Fault::CrashCatalogueLeader,
+    Fault::CrashAll,
+];
+
+/// A quiet cluster of four nodes with one partition, which is moved or split once. Which of its replicas goes, and where it is
+/// split, follows from `chance`.
+fn quiet(fault: Fault, chance: u64, lasts: u64, replaces_silent: bool) -> Scenario {
     let drawn = Scenario::of_seed_focused(1, Focus::Moves);
     Scenario {
         // The sixteenths of it choose how fast moves are, the thirds whether silent nodes are replaced.
@@ -34,21 +47,27 @@ fn quiet(chance: u64, lasts: u64, replaces_silent: bool) -> Scenario {
         breaks_until: 3 * SECOND + lasts,
         workload: sim::Workload { think: 20 * MILLISECOND, ..drawn.workload },
         network: sim::Profile::quiet(),
-        faults: vec![planned(Fault::Move, 2 * SECOND, 0, chance, None)],
+        faults: vec![planned(fault, 2 * SECOND, 0, chance, None)],
         ..drawn
     }
 }
 
 /// Kills at every `every`-th event of the move; returns the number of events that a move has, and of runs.
-fn kill_at_each_event(chance: u64, lasts: u64, replaces_silent: bool, every: usize) -> (u64, u64) {
-    let scenario = quiet(chance, lasts, replaces_silent);
+fn kill_at_each_event(
+    (fault, victims): (Fault, &[Fault]),
+    chance: u64,
+    lasts: u64,
+    replaces_silent: bool,
+    every: usize,
+) -> (u64, u64) {
+    let scenario = quiet(fault, chance, lasts, replaces_silent);
     let calm = sim::run(&scenario, false);
     assert_eq!(calm.violation, None, "without a death");
     let moved = calm.moved.expect("it was moved");
     let events = moved.end - moved.start;
-    assert!((100..20_000).contains(&events), "{events} events of a move");
+    assert!((30..20_000).contains(&events), "{events} events of a move");
     let mut runs = 0;
-    for victim in VICTIMS {
+    for &victim in victims {
         for event in (moved.start..moved.end + 20).step_by(every) {
             let mut scenario = scenario.clone();
             scenario.faults.push(planned(victim, 0, lasts, event, Some(event)));
@@ -68,7 +87,7 @@ fn every(share: usize) -> usize {
 #[test]
 fn whoever_dies_after_whichever_event_of_a_move_comes_back_and_the_move_ends() {
     for chance in 0..4 {
-        let (events, runs) = kill_at_each_event(chance, 300 * MILLISECOND, false, every(67));
+        let (events, runs) = kill_at_each_event(MOVE, chance, 300 * MILLISECOND, false, every(67));
         println!("move {chance}: {events} events, {runs} deaths, each for 300 ms");
     }
 }
@@ -77,7 +96,23 @@ fn whoever_dies_after_whichever_event_of_a_move_comes_back_and_the_move_ends() {
 #[test]
 fn whoever_dies_for_long_after_whichever_event_of_a_move_is_replaced() {
     for chance in 0..4 {
-        let (events, runs) = kill_at_each_event(chance, 9 * SECOND, true, every(101));
+        let (events, runs) = kill_at_each_event(MOVE, chance, 9 * SECOND, true, every(101));
         println!("move {chance}: {events} events, {runs} deaths, each for 9 s");
+    }
+}
+
+#[test]
+fn whoever_dies_after_whichever_event_of_a_split_comes_back_and_the_split_ends() {
+    for chance in 0..4 {
+        let (events, runs) = kill_at_each_event(SPLIT, chance, 300 * MILLISECOND, false, every(67));
+        println!("split {chance}: {events} events, {runs} deaths, each for 300 ms");
+    }
+}
+
+#[test]
+fn whoever_dies_for_long_after_whichever_event_of_a_split_is_replaced() {
+    for chance in 0..4 {
+        let (events, runs) = kill_at_each_event(SPLIT, chance, 9 * SECOND, true, every(101));
+        println!("split {chance}: {events} events, {runs} deaths, each for 9 s");
     }
 }

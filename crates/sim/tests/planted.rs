@@ -101,6 +101,7 @@ fn keep_a_scenario() {
         "Pauses" => Some(Focus::Pauses),
         "Elections" => Some(Focus::Elections),
         "Moves" => Some(Focus::Moves),
+        "Splits" => Some(Focus::Splits),
         other => panic!("no such focus: {other}"),
     };
     let planted = serde::Deserialize::deserialize(
@@ -108,7 +109,8 @@ fn keep_a_scenario() {
     );
     let sabotage = Sabotage::Consensus(planted.expect("the name of a Bug"));
     let seeds: u64 = variable("SEEDS").parse().unwrap_or(1000);
-    let found = (1..=seeds).find_map(|seed| Some((seed, violation(seed, focus, sabotage)?)));
+    let first: u64 = variable("FIRST").parse().unwrap_or(1);
+    let found = (first..first + seeds).find_map(|seed| Some((seed, violation(seed, focus, sabotage)?)));
     let Some((seed, alarm)) = found else { panic!("{bug} went unseen in {seeds} seeds of {focus:?}") };
     println!("{bug}: seed {seed} of {focus:?}: {alarm}");
     let mut least =

@@ -10,7 +10,8 @@ use std::path::PathBuf;
 use sim::{Bug, Scenario};
 
 /// Bugs that have not been seen in whole clusters, within a thousand seeds of each kind; the consensus' own tests see them.
-const UNSEEN: [Bug; 5] = [
+const UNSEEN: [Bug; 6] = [
+    Bug::SplitForgottenTooEarly,
     Bug::VoteNotPersisted,
     Bug::CommitOfEarlierTerm,
     Bug::NoPromiseAfterRestart,

@@ -80,7 +80,12 @@ impl<D: Disk> Journal<D> {
         for (partition, known) in &mut found {
             known.newest_snapshot = known.newest_snapshot.max(snapshots.newest_unfinished(*partition));
         }
-        if let Some(without) = found.values().find(|found| found.log_start > 0 && found.snapshot.is_none()) {
+        // What was before may be in the log of the partition that this one was split from.
+        let is_to_be_born = |child| found.values().any(|other| other.gives_birth_to(child).is_some());
+        let lacks = |found: &&Recovered| {
+            found.log_start > 0 && found.snapshot.is_none() && !is_to_be_born(found.partition)
+        };
+        if let Some(without) = found.values().find(lacks) {
             let PartitionId(partition) = without.partition;
             let reason = format!(
                 "the log begins after {}, but the snapshot of what was before is missing",

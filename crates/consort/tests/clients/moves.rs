@@ -109,6 +109,12 @@ fn disturb(cluster: &Cluster, joined: &Joined, failover: impl FnOnce()) {
         let shares = shares(n1);
         shares.values().all(settled) && shares.get("n4").is_some_and(|row| row[0] >= 8 && row[1] >= 2)
     });
+    ask(n1, &["NODE", "SETTING", "partitions", "24"]).unwrap();
+    eventually("every partition is split, and n4 holds its share of them", || {
+        let shares = shares(n1);
+        let held: i64 = shares.values().map(|row| row[0]).sum();
+        held == 72 && shares.values().all(settled) && shares["n4"][0] >= 17
+    });
     ask(n1, &["NODE", "DRAIN", "n1"]).unwrap();
     eventually("n1 holds nothing", || {
         let shares = shares(joined.client);

@@ -212,6 +212,7 @@ const NODE: &[Command] = &[
     row("node|moves", 2, ORDERED, "", "0.1.0", "Gives the partitions that are being moved."),
     row("node|remove", 3, ORDERED, "", "0.1.0", "Takes a node out of the cluster."),
     row("node|setting", -2, ORDERED, "", "0.1.0", "Gives or changes what holds for the whole cluster."),
+    row("node|split", -3, ORDERED, "", "0.1.0", "Makes two partitions of one."),
     row("node|weight", 4, ORDERED, "", "0.1.0", "Changes a node's share."),
 ];
 

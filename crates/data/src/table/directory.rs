@@ -52,6 +52,18 @@ impl Directory {
         }
     }
 
+    /// Gives everything at or after `position` away.
+    pub fn split_off(&mut self, position: Position) -> Directory {
+        let number = self.find(position);
+        let index = self.leaves[number].lower_bound(position);
+        let first = self.leaves[number].split_off(index);
+        let mut starts = vec![0];
+        let mut leaves = vec![Box::new(first)];
+        starts.extend(self.starts.drain(number + 1..));
+        leaves.extend(self.leaves.drain(number + 1..));
+        Directory { starts, leaves }
+    }
+
     /// Merges a leaf that has become small with a neighbour, if together they are well below what would be split.
     pub fn merge_if_small(&mut self, number: usize) {
         if self.leaves[number].is_small() {

@@ -216,9 +216,14 @@ impl Leaf {
             // The lower half is of one position: the cut is after it.
             at = self.slots.partition_point(|slot| slot.position() <= middle);
         }
+        self.split_off(at)
+    }
+
+    /// Gives the entries from `index` on away.
+    pub fn split_off(&mut self, index: usize) -> Leaf {
         let mut upper = Leaf::default();
-        upper.take_all(self, at);
-        self.slots.truncate(at);
+        upper.take_all(self, index);
+        self.slots.truncate(index);
         self.note_ends();
         self.squeeze();
         upper

@@ -82,10 +82,14 @@ struct Weight {
 }
 
 impl Sums {
-    fn add(&mut self, position: Position, weight: Weight) {
+    fn count(&mut self, weight: Weight) {
         self.len += 1;
         self.bytes += weight.bytes as u64;
         self.digest = self.digest.wrapping_add(weight.digest);
+    }
+
+    fn add(&mut self, position: Position, weight: Weight) {
+        self.count(weight);
         if let Some(at_ms) = weight.expire_at_ms {
             self.expiries.insert((at_ms, position));
         }
@@ -120,6 +124,28 @@ impl Table {
     /// The first and the last slot that the partition covers.
     pub fn slots(&self) -> (u16, u16) {
         self.slots
+    }
+
+    /// The partition covers these slots from now on.
+    pub fn set_slots(&mut self, first: u16, last: u16) {
+        self.slots = (first, last);
+    }
+
+    /// Divides the table: this one keeps the slots before `first`, the result is the rest. Takes time in proportion to the
+    /// number of entries given away, since what is kept over all of them has to be added up.
+    pub fn split_off(&mut self, first: u16) -> Table {
+        let at = first_position(first);
+        let mut upper = Table { leaves: self.leaves.split_off(at), ..Table::with_slots(first, self.slots.1) };
+        self.slots.1 = first.saturating_sub(1);
+        for leaf in upper.leaves.from(0) {
+            for index in 0..leaf.len() {
+                let weight = leaf.weight(index);
+                self.sums.take(weight);
+                upper.sums.count(weight);
+            }
+        }
+        upper.sums.expiries = self.sums.expiries.extract_if(.., |&(_, position)| position >= at).collect();
+        upper
     }
 
     /// The number of keys, those past their expiry included.

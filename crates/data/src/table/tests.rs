@@ -200,6 +200,43 @@ proptest! {
         check(&copy, &twin);
     }
 
+    /// Both halves are tables in their own right, and go on as such.
+    #[test]
+    fn a_table_divided_is_two(
+        before in proptest::collection::vec(step(), 0..200),
+        after in proptest::collection::vec(step(), 0..100),
+        first in 1..SLOTS,
+    ) {
+        let (mut lower, mut twin) = (Table::with_slots(0, SLOTS - 1), Twin::new());
+        for step in &before {
+            prop_assert_eq!(lower.apply(&step.mutation()), Ok(()));
+            step.apply_to(&mut twin);
+        }
+        let whole = lower.digest();
+        let mut upper = lower.split_off(first);
+        prop_assert_eq!((lower.slots(), upper.slots()), ((0, first - 1), (first, SLOTS - 1)));
+        prop_assert_eq!(lower.digest().wrapping_add(upper.digest()), whole);
+        let mut twins = [Twin::new(), Twin::new()];
+        for (key, held) in twin {
+            twins[usize::from(key_slot(&key) >= first)].insert(key, held);
+        }
+        check(&lower, &twins[0]);
+        check(&upper, &twins[1]);
+        for step in &after {
+            let side = match step {
+                Step::Set(number, ..) | Step::SetRange(number, ..) | Step::Delete(number) | Step::Expire(number, _) => {
+                    usize::from(key_slot(&key(*number)) >= first)
+                }
+                Step::Flush => 0,
+            };
+            let table = if side == 0 { &mut lower } else { &mut upper };
+            prop_assert_eq!(table.apply(&step.mutation()), Ok(()));
+            step.apply_to(&mut twins[side]);
+        }
+        check(&lower, &twins[0]);
+        check(&upper, &twins[1]);
+    }
+
     #[test]
     fn any_bytes_load_or_fail(bytes in proptest::collection::vec(0..0x14u8, 0..60)) {
         let mut table = Table::new();

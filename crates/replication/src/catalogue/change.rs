@@ -7,6 +7,7 @@ use data::{Command, MutationBuilder, Operation, Table, View, Watch};
 
 use super::{Catalogue, Keyspace, Member, MemberState, Policy, Record, Report, Settings};
 use crate::contract::Call;
+use crate::placement::{PartitionPlacement, Split};
 use crate::{NodeId, PartitionId};
 
 /// A change of the catalogue.
@@ -64,8 +65,17 @@ pub enum Change {
         /// The nodes.
         to: Vec<NodeId>,
     },
-    /// A partition has these members.
+    /// A partition has these members; or the new partition of the split under way is there, with these.
     Settle(Report),
+    /// There are to be so many partitions.
+    Partitions(u32),
+    /// A partition is to be divided: its slots from `first_slot` on become a partition of their own.
+    Split {
+        /// The partition.
+        partition: PartitionId,
+        /// The first slot of the new one.
+        first_slot: u16,
+    },
     /// What holds for the whole cluster.
     Settings(Settings),
     /// A new keyspace.
@@ -103,6 +113,8 @@ const LONGEST_PREFIX: usize = 512;
 const MOST_KEYSPACES: usize = 10_000;
 /// The most members.
 const MOST_MEMBERS: usize = 10_000;
+/// The most partitions: one for each slot.
+const MOST_PARTITIONS: u32 = data::slot::SLOTS as u32;
 
 impl Change {
     /// The catalogue that `before` becomes, and which of its records differ. Nothing differs: it is so already.
@@ -195,6 +207,18 @@ impl Change {
             }
             Change::Place { partition, to } => place(catalogue, touched, *partition, to),
             Change::Settle(report) => settle(catalogue, touched, report),
+            Change::Partitions(wanted) => {
+                let present = catalogue.partitions.len() as u32 + u32::from(catalogue.split.is_some());
+                if *wanted < present || *wanted > MOST_PARTITIONS {
+                    return refuse(format!(
+                        "there are {present} partitions; they can be made more, up to {MOST_PARTITIONS}, but not fewer"
+                    ));
+                }
+                catalogue.partitions_wanted = *wanted;
+                touched.insert(Record::PartitionsWanted);
+                Ok(())
+            }
+            Change::Split { partition, first_slot } => split(catalogue, touched, *partition, *first_slot),
             Change::Settings(settings) => {
                 if settings.replication_factor == 0 || settings.moves_at_once == 0 {
                     return refuse("replication factor and moves at once are at least 1");
@@ -365,7 +389,55 @@ fn place(
     Ok(())
 }
 
+fn split(
+    catalogue: &mut Catalogue,
+    touched: &mut BTreeSet<Record>,
+    parent: PartitionId,
+    first_slot: u16,
+) -> Result<(), Refusal> {
+    if let Some(Split { parent, .. }) = catalogue.split {
+        return refuse(format!("partition {} is being split, and one is at a time", parent.0));
+    }
+    let Some(record) = catalogue.partitions.get(parent.0 as usize) else {
+        return refuse(format!("there is no partition {}", parent.0));
+    };
+    let (first, last) = (record.first_slot, record.last_slot);
+    if first == last {
+        return refuse(format!("partition {} has a single slot", parent.0));
+    }
+    if first_slot <= first || first_slot > last {
+        return refuse(format!("partition {} can be split at slots {} to {last}", parent.0, first + 1));
+    }
+    let child = PartitionId(catalogue.partitions.len() as u32);
+    catalogue.split = Some(Split { parent, child, first_slot });
+    touched.insert(Record::Split);
+    Ok(())
+}
+
+/// The leader of the new partition speaks up: it is there, on a majority, and has a record from now on.
+fn end_split(catalogue: &mut Catalogue, touched: &mut BTreeSet<Record>, split: Split) {
+    catalogue.parents.push(split.parent);
+    let parent = &mut catalogue.partitions[split.parent.0 as usize];
+    let child = PartitionPlacement {
+        first_slot: split.first_slot,
+        last_slot: parent.last_slot,
+        replicas: parent.replicas.clone(),
+        settled_at: 0,
+        moving_to: Vec::new(),
+    };
+    parent.last_slot = split.first_slot - 1;
+    catalogue.partitions.push(child);
+    catalogue.split = None;
+    touched.extend([Record::Split, Record::Parents]);
+    touched.extend([split.parent.0, split.child.0].map(Record::Partition));
+}
+
 fn settle(catalogue: &mut Catalogue, touched: &mut BTreeSet<Record>, report: &Report) -> Result<(), Refusal> {
+    if let Some(split) = catalogue.split.filter(|split| split.child == report.partition)
+        && !report.voters.is_empty()
+    {
+        end_split(catalogue, touched, split);
+    }
     let Some(record) = catalogue.partitions.get_mut(report.partition.0 as usize) else {
         return refuse(format!("there is no partition {}", report.partition.0));
     };

@@ -13,6 +13,9 @@
 //! moves it to where it is wanted and reports what came of it with the index of the membership in that log ([`Report`]), so
 //! reports can come late, twice, or from leaders of former times ([`PartitionPlacement::settled_at`]).
 //!
+//! A split ([`Change::Split`]) is asked for in the same way: the catalogue names it, the partition's leader puts it into
+//! the partition's log, and the first report of the new partition's leader makes it a record of its own.
+//!
 //! [`plan`] says where partitions ought to be, [`steward`] what is to be changed next.
 
 mod change;
@@ -34,7 +37,7 @@ pub use keyspace::{Keyspace, Policy, StrategyKind};
 pub use record::{Record, Unreadable, epoch_of, load};
 pub use steward::{Situation, next_change};
 
-use crate::placement::PartitionPlacement;
+use crate::placement::{PartitionPlacement, Split};
 use crate::{NodeId, PartitionId, Placement};
 
 /// The partition that holds the catalogue.
@@ -60,6 +63,12 @@ pub struct Catalogue {
     pub keyspaces: BTreeMap<Bytes, Keyspace>,
     /// By number.
     pub partitions: Vec<PartitionPlacement>,
+    /// So many partitions there are to be: they are split, one after the other, until there are. 0: as many as there are.
+    pub partitions_wanted: u32,
+    /// The split under way.
+    pub split: Option<Split>,
+    /// See [`Placement::parents`].
+    pub parents: Vec<PartitionId>,
 }
 
 /// What holds for the whole cluster.
@@ -137,10 +146,12 @@ impl Catalogue {
     pub fn placement(&self) -> Placement {
         Placement {
             epoch: self.epoch,
-            partitions: self.partitions.clone(),
             catalogue: self.voters.clone(),
             members: self.members.keys().copied().collect(),
             move_bytes_per_second: self.settings.move_bytes_per_second,
+            split: self.split,
+            parents: self.parents.clone(),
+            ..Placement::of(self.partitions.clone())
         }
     }
 

@@ -30,6 +30,12 @@ pub enum Record {
     Keyspace(Bytes),
     /// One of [`Catalogue::partitions`].
     Partition(u32),
+    /// [`Catalogue::partitions_wanted`].
+    PartitionsWanted,
+    /// [`Catalogue::split`].
+    Split,
+    /// [`Catalogue::parents`].
+    Parents,
 }
 
 /// A record cannot be understood: another version of the program wrote it.
@@ -44,6 +50,9 @@ impl Record {
             Record::Epoch => key.put_slice(b"epoch"),
             Record::Settings => key.put_slice(b"settings"),
             Record::Voters => key.put_slice(b"voters"),
+            Record::PartitionsWanted => key.put_slice(b"partitions-wanted"),
+            Record::Split => key.put_slice(b"split"),
+            Record::Parents => key.put_slice(b"parents"),
             Record::Member(id) => key.put_slice(format!("member/{:016x}", id.0).as_bytes()),
             Record::Removed(id) => key.put_slice(format!("removed/{:016x}", id.0).as_bytes()),
             Record::Keyspace(prefix) => {
@@ -62,6 +71,9 @@ impl Record {
             b"epoch" => Record::Epoch,
             b"settings" => Record::Settings,
             b"voters" => Record::Voters,
+            b"partitions-wanted" => Record::PartitionsWanted,
+            b"split" => Record::Split,
+            b"parents" => Record::Parents,
             _ => {
                 let (kind, rest) = key.split_at(key.iter().position(|&byte| byte == b'/')? + 1);
                 match kind {
@@ -86,6 +98,11 @@ impl Record {
             Record::Removed(id) => catalogue.removed.get(id).map(encode),
             Record::Keyspace(prefix) => catalogue.keyspaces.get(prefix).map(encode),
             Record::Partition(number) => catalogue.partitions.get(*number as usize).map(encode),
+            Record::PartitionsWanted => {
+                (catalogue.partitions_wanted > 0).then(|| encode(&catalogue.partitions_wanted))
+            }
+            Record::Split => catalogue.split.as_ref().map(encode),
+            Record::Parents => (!catalogue.parents.is_empty()).then(|| encode(&catalogue.parents)),
         }
     }
 
@@ -96,7 +113,16 @@ impl Record {
         let keyspaces = catalogue.keyspaces.keys().map(|prefix| Record::Keyspace(prefix.clone()));
         let partitions = (0..catalogue.partitions.len() as u32).map(Record::Partition);
         let single = [Record::Epoch, Record::Settings, Record::Voters];
-        single.into_iter().chain(members).chain(removed).chain(keyspaces).chain(partitions).collect()
+        let rare = [Record::PartitionsWanted, Record::Split, Record::Parents];
+        let rare = rare.into_iter().filter(|record| record.value(catalogue).is_some());
+        single
+            .into_iter()
+            .chain(rare)
+            .chain(members)
+            .chain(removed)
+            .chain(keyspaces)
+            .chain(partitions)
+            .collect()
     }
 }
 
@@ -155,6 +181,9 @@ pub fn load(table: &Table) -> Result<Catalogue, Unreadable> {
             Record::Partition(number) => {
                 partitions.insert(*number, decode(&record, bytes)?);
             }
+            Record::PartitionsWanted => catalogue.partitions_wanted = decode(&record, bytes)?,
+            Record::Split => catalogue.split = Some(decode(&record, bytes)?),
+            Record::Parents => catalogue.parents = decode(&record, bytes)?,
         }
     }
     if partitions.keys().copied().ne(0..partitions.len() as u32) {

@@ -1,10 +1,12 @@
 //! What is to be changed next: decided by the node that leads the catalogue, again and again, from nothing but the catalogue
 //! and who shows signs of life. So it does not matter who leads it, or how often that changes.
 
+use std::cmp::Reverse;
 use std::time::Duration;
 
 use super::{Catalogue, Change, MemberState, Report, plan};
-use crate::NodeId;
+use crate::placement::PartitionPlacement;
+use crate::{NodeId, PartitionId};
 
 /// A node that was given up for being silent is taken back when it has been heard of this lately.
 const HEARD_LATELY: Duration = Duration::from_secs(3);
@@ -29,6 +31,7 @@ pub fn next_change(situation: &Situation<'_>) -> Option<Change> {
         .or_else(|| next_voters(catalogue))
         .or_else(|| next_removal(catalogue))
         .or_else(|| next_place(catalogue))
+        .or_else(|| next_split(catalogue))
         .filter(news)
 }
 
@@ -85,7 +88,9 @@ fn next_place(catalogue: &Catalogue) -> Option<Change> {
     };
     let mut best: Option<(u8, Change)> = None;
     for (record, (to, number)) in catalogue.partitions.iter().zip(planned.into_iter().zip(0..)) {
-        if record.wanted() == to {
+        // One that is being split has its members until that is done: the new one begins with them.
+        let is_split = catalogue.split.is_some_and(|split| split.parent == PartitionId(number));
+        if record.wanted() == to || is_split {
             continue;
         }
         let stays = sorted(record.wanted()) == sorted(&to);
@@ -100,8 +105,21 @@ fn next_place(catalogue: &Catalogue) -> Option<Change> {
             continue;
         }
         if best.as_ref().is_none_or(|(least, _)| urgency < *least) {
-            best = Some((urgency, Change::Place { partition: crate::PartitionId(number), to }));
+            best = Some((urgency, Change::Place { partition: PartitionId(number), to }));
         }
     }
     best.map(|(_, change)| change)
+}
+
+/// The partition with the most slots is divided in the middle, while there are to be more.
+fn next_split(catalogue: &Catalogue) -> Option<Change> {
+    if catalogue.split.is_some() || catalogue.partitions.len() >= catalogue.partitions_wanted as usize {
+        return None;
+    }
+    let slots = |record: &PartitionPlacement| record.last_slot - record.first_slot;
+    let partitions = (0..).map(PartitionId).zip(&catalogue.partitions);
+    // Of equals the first.
+    let (partition, widest) = partitions.max_by_key(|&(number, record)| (slots(record), Reverse(number)))?;
+    let first_slot = widest.first_slot + slots(widest) / 2 + 1;
+    (slots(widest) > 0).then_some(Change::Split { partition, first_slot })
 }

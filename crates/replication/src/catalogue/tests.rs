@@ -76,9 +76,13 @@ fn run(catalogue: &mut Catalogue, silent: &BTreeSet<NodeId>) -> usize {
 /// What holds at every moment.
 fn whole(catalogue: &Catalogue) {
     let mut next = 0u32;
-    for record in &catalogue.partitions {
+    let placement = catalogue.placement();
+    for (partition, record) in placement.in_order() {
         assert_eq!(u32::from(record.first_slot), next, "slots without a gap");
         next = u32::from(record.last_slot) + 1;
+        for slot in [record.first_slot, record.last_slot] {
+            assert_eq!(placement.partition_of(slot), partition);
+        }
         let copies = catalogue.settings.replication_factor as usize;
         assert!(record.replicas.len() >= copies.min(catalogue.members.len()), "{record:?}");
     }
@@ -329,6 +333,104 @@ fn what_a_leader_reports_late_or_twice_changes_nothing() {
     assert_eq!(record(&catalogue).replicas, ids(&[4, 1, 3]), "it is so, whoever wanted it");
 }
 
+/// The catalogue by way of its records.
+fn load_of(catalogue: &Catalogue) -> Catalogue {
+    let mut table = Table::new();
+    let found = Change::Found(Box::new(catalogue.clone()));
+    assert!(commit(&mut table, found.call(&Catalogue::default()).unwrap().unwrap()));
+    record::load(&table).expect("it is readable")
+}
+
+fn refused(catalogue: &Catalogue, change: &Change) -> String {
+    match change.apply(catalogue) {
+        Err(Refusal(text)) => text,
+        Ok(_) => panic!("{change:?} is not refused"),
+    }
+}
+
+/// The leader of the partition that is being split off speaks up.
+fn ended(catalogue: &Catalogue) -> Catalogue {
+    let split = catalogue.split.expect("a split is under way");
+    let voters = catalogue.partitions[split.parent.0 as usize].replicas.clone();
+    changed(catalogue, &Change::Settle(Report { partition: split.child, index: 1, voters }))
+}
+
+#[test]
+fn a_partition_is_split_and_what_came_of_it_again() {
+    let catalogue = genesis((1..=4).map(|number| member(number, number, 1)), 4, 3);
+    let split = |partition, first_slot| Change::Split { partition: PartitionId(partition), first_slot };
+    for (change, says) in [
+        (split(4, 1), "no partition 4"),
+        (split(1, 4096), "slots 4097 to 8191"),
+        (split(1, 8192), "slots 4097 to 8191"),
+        (split(0, 0), "slots 1 to 4095"),
+        (Change::Partitions(3), "there are 4 partitions"),
+        (Change::Partitions(16385), "up to 16384"),
+    ] {
+        assert!(refused(&catalogue, &change).contains(says), "{change:?}");
+    }
+    let splitting = changed(&catalogue, &split(1, 5000));
+    whole(&splitting);
+    assert_eq!(splitting.placement().partition_of(6000), PartitionId(1), "not before it is there");
+    assert_eq!(splitting.placement().parent_of(PartitionId(4)), Some(PartitionId(1)));
+    assert!(refused(&splitting, &split(2, 9000)).contains("partition 1 is being split"));
+    assert!(refused(&splitting, &Change::Partitions(4)).contains("there are 5 partitions"));
+
+    let once = ended(&splitting);
+    whole(&once);
+    let placement = once.placement();
+    assert_eq!((placement.layout(), once.split), (5, None));
+    assert_eq!(placement.partition_of(4999), PartitionId(1));
+    assert_eq!(placement.partition_of(5000), PartitionId(4));
+    assert_eq!(placement.partition_of(8191), PartitionId(4));
+    assert_eq!(placement.partition_of(8192), PartitionId(2));
+    assert_eq!(once.partitions[4].replicas, once.partitions[1].replicas);
+    assert_eq!(once.partitions[4].settled_at, 1);
+
+    let twice = ended(&changed(&once, &split(4, 7000)));
+    whole(&twice);
+    let placement = twice.placement();
+    assert_eq!(placement.parent_of(PartitionId(5)), Some(PartitionId(4)));
+    assert_eq!(placement.root_of(PartitionId(5)), PartitionId(1));
+    assert_eq!(placement.root_of(PartitionId(3)), PartitionId(3));
+    for lanes in 1..5 {
+        assert_eq!(placement.lane_of(PartitionId(5), lanes), placement.lane_of(PartitionId(1), lanes));
+    }
+    assert_eq!(load_of(&twice), twice, "it survives its records");
+}
+
+/// As the steward does it: until there are as many as are wanted, all of about the same size, balanced as ever.
+#[test]
+fn partitions_are_split_until_there_are_as_many_as_are_wanted() {
+    let mut catalogue = genesis((1..=5).map(|number| member(number, number, 1)), 3, 3);
+    catalogue = changed(&catalogue, &Change::Partitions(48));
+    while catalogue.partitions.len() < 48 {
+        run(&mut catalogue, &BTreeSet::new());
+        catalogue = ended(&catalogue);
+        whole(&catalogue);
+    }
+    run(&mut catalogue, &BTreeSet::new());
+    settled(&catalogue);
+    assert_eq!(catalogue.split, None);
+    let widths = catalogue.partitions.iter().map(|record| record.last_slot - record.first_slot + 1);
+    let widths: Vec<u16> = widths.collect();
+    assert!(widths.iter().max() <= widths.iter().min().map(|least| least * 2 + 1).as_ref(), "{widths:?}");
+}
+
+/// To the last slot: a partition of one slot cannot be split.
+#[test]
+fn there_are_as_many_partitions_as_slots_at_the_most() {
+    let mut catalogue = genesis([member(1, 1, 1)], 16383, 1);
+    catalogue = changed(&catalogue, &Change::Partitions(16384));
+    run(&mut catalogue, &BTreeSet::new());
+    catalogue = ended(&catalogue);
+    whole(&catalogue);
+    run(&mut catalogue, &BTreeSet::new());
+    assert_eq!((catalogue.partitions.len(), catalogue.split), (16384, None));
+    let single = Change::Split { partition: PartitionId(0), first_slot: 0 };
+    assert!(refused(&catalogue, &single).contains("a single slot"));
+}
+
 #[test]
 fn a_key_belongs_to_the_keyspace_of_the_longest_prefix() {
     let mut catalogue = genesis((1..=3).map(|number| member(number, 0, 1)), 1, 3);
@@ -355,6 +457,10 @@ fn records_have_their_keys_and_only_those() {
     let mut catalogue = genesis((1..=2).map(|number| member(number, 0, 1)), 2, 1);
     catalogue.removed.insert(NodeId(u64::MAX), "gone".into());
     catalogue.keyspaces.insert(Bytes::from_static(b"a/\r\n\0b"), Keyspace::default());
+    catalogue.partitions_wanted = 9;
+    catalogue.split = Some(Split { parent: PartitionId(1), child: PartitionId(2), first_slot: 9000 });
+    catalogue.parents = vec![PartitionId(0)];
+    assert_eq!(Record::all(&catalogue).len(), 3 + 3 + 2 + 1 + 2 + 2);
     for record in Record::all(&catalogue) {
         assert_eq!(Record::of_key(&record.key()), Some(record));
     }
@@ -371,6 +477,9 @@ fn version_1_of_the_records() {
     catalogue.partitions[0].settled_at = 300;
     catalogue.partitions[0].moving_to = vec![NodeId(9)];
     catalogue.removed.insert(NodeId(7), "old".into());
+    catalogue.partitions_wanted = 300;
+    catalogue.split = Some(Split { parent: PartitionId(0), child: PartitionId(1), first_slot: 300 });
+    catalogue.parents = vec![PartitionId(2), PartitionId(300)];
     let hexadecimal = |record: Record| {
         let value = record.value(&catalogue).unwrap();
         value.iter().map(|byte| format!("{byte:02x}")).collect::<String>()
@@ -385,4 +494,7 @@ fn version_1_of_the_records() {
     assert_eq!(hexadecimal(Record::Removed(NodeId(7))), "01036f6c64");
     assert_eq!(hexadecimal(Record::Keyspace(Bytes::new())), "010000");
     assert_eq!(hexadecimal(Record::Partition(0)), "0100ff7f0101ac020109");
+    assert_eq!(hexadecimal(Record::PartitionsWanted), "01ac02");
+    assert_eq!(hexadecimal(Record::Split), "010001ac02");
+    assert_eq!(hexadecimal(Record::Parents), "010202ac02");
 }

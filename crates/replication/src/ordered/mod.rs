@@ -5,3 +5,4 @@ pub mod raft;
 pub(crate) mod replica;
 
 pub use replica::TOKEN_BYTES;
+pub use replica::split::FIRST_OF_CHILD;

@@ -165,7 +165,7 @@ impl Forwards {
         let sequence = (self.next << 8) | u64::from(self.lane);
         self.next += 1;
         let deadline_ms = work.deadline.since(now).as_millis().min(u128::from(u32::MAX)) as u32;
-        let call = encode_call(&work.call);
+        let (call, layout) = (encode_call(&work.call), work.layout);
         let stream = self.stream(partition);
         let current = stream.generation;
         let line = stream.lines.entry(work.origin).or_default();
@@ -176,7 +176,15 @@ impl Forwards {
         let generation = line.generation;
         outbox.send(
             to,
-            Message::Forward { partition, receiver_incarnation, sequence, generation, deadline_ms, call },
+            Message::Forward {
+                partition,
+                receiver_incarnation,
+                sequence,
+                generation,
+                deadline_ms,
+                layout,
+                call,
+            },
         );
         self.sent.insert(sequence, Sent { partition, to, work });
     }
@@ -288,6 +296,13 @@ impl Forwards {
         due
     }
 
+    /// There are more partitions now, so what waits may belong elsewhere: it is tried again at once.
+    pub fn try_again(&mut self, now: Time) {
+        for stream in self.streams.values_mut().filter(|stream| !stream.queue.is_empty()) {
+            stream.retry_at = now;
+        }
+    }
+
     pub fn is_empty(&self) -> bool {
         self.sent.is_empty() && self.streams.values().all(|stream| stream.queue.is_empty())
     }
@@ -309,12 +324,14 @@ fn is_read(call: &Call) -> bool {
 pub(super) fn work_of_forward(
     requester: Requester,
     deadline_ms: u32,
+    layout: u32,
     call: Bytes,
     arrival: u64,
     now: Time,
 ) -> Option<Work> {
     let deadline = now + Duration::from_millis(u64::from(deadline_ms));
-    Some(Work { requester, origin: 0, call: decode_call(call)?, deadline, ordered: true, arrival })
+    let call = decode_call(call)?;
+    Some(Work { requester, origin: 0, call, deadline, ordered: true, layout, arrival })
 }
 
 /// Sends an answer to the node that forwarded the request.
@@ -360,7 +377,7 @@ mod tests {
     fn write(origin: u64, arrival: u64) -> Work {
         let call = Call::Fingerprint { keys: Vec::new() };
         let requester = Requester::Local(RequestId(arrival));
-        Work { requester, origin, call, deadline: Time::NEVER, ordered: true, arrival }
+        Work { requester, origin, call, deadline: Time::NEVER, ordered: true, layout: 0, arrival }
     }
 
     /// Request 1 of connection 7 is under way at `OLD`.

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::outbox::{Requester, Work};
+use super::splits;
 use super::strategy::Strategy;
 use super::{Recovered, Shard};
 use crate::catalogue::{self, CATALOGUE, Catalogue, Change, Report, Situation};
@@ -66,6 +67,11 @@ impl Governed {
         }
     }
 
+    /// Was the partition held here once?
+    pub fn was_given_up(&self, partition: PartitionId) -> bool {
+        self.given_up.contains_key(&partition)
+    }
+
     pub fn wake_at(&self) -> Time {
         self.steers_at.min(self.tries_again_at)
     }
@@ -113,14 +119,24 @@ impl Shard {
     pub(super) fn set_placement(&mut self, placement: Arc<Placement>, now: Now) {
         self.meet(&placement, now);
         let governed = !placement.catalogue.is_empty();
+        if placement.layout() > self.placement.layout() {
+            self.forwards.try_again(now.time);
+        }
         self.placement = placement;
         if governed {
             self.open_and_give_up(now);
         }
         for (&partition, replica) in &mut self.replicas {
             self.touched.insert(partition);
-            let place = place_of(&self.placement, partition);
-            replica.set_placement(place.as_ref(), governed && partition != CATALOGUE);
+            let place = match place_of(&self.placement, partition) {
+                // One that has just come about has no record yet.
+                None => splits::place_of_child(&self.placement, partition),
+                record => record,
+            };
+            if place.is_some() || !governed {
+                replica.set_placement(place.as_ref(), governed && partition != CATALOGUE);
+            }
+            replica.follow_splits(&self.placement);
             replica.limit_copies(self.placement.move_bytes_per_second);
         }
     }
@@ -133,7 +149,7 @@ impl Shard {
             .replicas
             .keys()
             .copied()
-            .filter(|&partition| partition != CATALOGUE)
+            .filter(|&partition| partition != CATALOGUE && partition.0 < placement.layout())
             .filter(|&partition| !placement.get(partition).is_some_and(|placed| placed.places(node)))
             .collect();
         for partition in elsewhere {
@@ -151,9 +167,22 @@ impl Shard {
                 }
             }
         }
-        for (placed, partition) in placement.partitions.iter().zip((0..).map(PartitionId)) {
-            let is_mine = placed.places(node) && self.options.owns(partition);
-            if is_mine
+        let child = placement.split.and_then(|split| {
+            // That there is none here although the split has happened: it was passed over by a snapshot of the parent.
+            let passed = self.replicas.get(&split.parent).is_some_and(|parent| parent.knows_of(split.child));
+            let placed = splits::place_of_child(&placement, split.child).filter(|_| passed)?;
+            Some((split.child, placed))
+        });
+        if placement.split.is_some_and(|split| !self.replicas.contains_key(&split.child)) {
+            self.governed.tries_again_at = now.time + GIVE_UP_INTERVAL;
+        }
+        let records = (0..).map(PartitionId).zip(&placement.partitions);
+        for (partition, placed) in records.chain(child.iter().map(|(child, placed)| (*child, placed))) {
+            let lane = || placement.lane_of(partition, self.options.lanes);
+            let is_mine = placed.places(node) && lane() == self.options.lane;
+            if is_mine && self.is_expected(partition) {
+                self.governed.tries_again_at = now.time + GIVE_UP_INTERVAL;
+            } else if is_mine
                 && !self.replicas.contains_key(&partition)
                 && !self.governed.leaving.contains_key(&partition)
             {
@@ -166,15 +195,28 @@ impl Shard {
     fn open(&mut self, partition: PartitionId, placed: &PartitionPlacement, now: Now) {
         let promises = self.governed.given_up.remove(&partition);
         let recovered = promises.unwrap_or_else(|| {
-            let state = HardState::default().forgotten();
+            let state = match self.is_member_from_birth(partition, placed) {
+                true => HardState::default(),
+                false => HardState::default().forgotten(),
+            };
             Recovered { state: Some(state.encode()), ..Recovered::nothing(partition) }
         });
-        let mut replica = Strategy::start(self.options.clone(), recovered, Some(placed), now);
+        // What is known of its members is what its log will say.
+        let mut replica = Strategy::start(self.options.clone(), recovered, None, now);
         replica.set_disk_full(self.disk_full);
         replica.set_placement(Some(placed), true);
+        replica.follow_splits(&self.placement);
         self.replicas.insert(partition, replica);
         self.touched.insert(partition);
         self.outbox.event(Event::Opened { partition });
+    }
+
+    /// Is this node among the first members of a partition that came about by a split, and has only missed that? It has
+    /// promised nothing there yet and forgotten nothing, so it may vote, as it must where the split reached few.
+    fn is_member_from_birth(&self, partition: PartitionId, placed: &PartitionPlacement) -> bool {
+        self.placement.parent_of(partition).is_some()
+            && placed.settled_at <= 1
+            && placed.replicas.contains(&self.options.node)
     }
 
     fn give_up(&mut self, partition: PartitionId) {
@@ -301,8 +343,9 @@ impl Shard {
                 // All that were not looked at yet are kept; those that say nothing new go.
                 self.governed.reports = reports;
                 self.governed.reports.retain(|report| {
+                    let is_new = catalogue.split.is_some_and(|split| split.child == report.partition);
                     let known = catalogue.partitions.get(report.partition.0 as usize);
-                    known.is_some_and(|record| report.index > record.settled_at)
+                    is_new || known.is_some_and(|record| report.index > record.settled_at)
                 });
                 next
             }
@@ -320,8 +363,8 @@ impl Shard {
             self.governed.asked = Some((epoch, now.time + CHANGE_TIMEOUT));
             self.outbox.event(Event::Steered(Box::new(change)));
             let (deadline, arrival) = (now.time + CHANGE_TIMEOUT, self.next_arrival());
-            let work =
-                Work { requester: Requester::Nobody, origin: 0, call, deadline, ordered: false, arrival };
+            let (requester, layout) = (Requester::Nobody, self.placement.layout());
+            let work = Work { requester, origin: 0, call, deadline, ordered: false, layout, arrival };
             self.with(CATALOGUE, |replica, outbox| replica.handle(work, now, outbox));
         }
     }

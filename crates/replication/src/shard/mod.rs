@@ -13,6 +13,7 @@ mod gather;
 mod governed;
 pub(crate) mod outbox;
 mod peers;
+mod splits;
 mod strategy;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,6 +26,7 @@ use data::Table;
 use crate::catalogue::{CATALOGUE, Catalogue};
 use crate::contract::{Input, Output, Reply, Request};
 use crate::ordered::raft;
+use crate::ordered::replica::split::child_in;
 use crate::time::{Now, Time};
 use crate::wire::Message;
 use crate::{NodeId, PartitionId, Placement};
@@ -34,6 +36,7 @@ use self::gather::Gather;
 use self::governed::{Governed, is_placed, nodes_of, place_of};
 use self::outbox::{Gate, Outbox, Requester, Work};
 use self::peers::{Heard, Peers};
+use self::splits::Nursery;
 use self::strategy::Strategy;
 
 /// How often requests that wait for other nodes are looked through for those past their deadline.
@@ -93,16 +96,6 @@ impl Options {
             founding: None,
         }
     }
-
-    /// Is a partition this shard's, among those of the node?
-    pub fn owns(&self, partition: PartitionId) -> bool {
-        lane_of(partition, self.lanes) == self.lane
-    }
-}
-
-/// The shard of a node that holds a partition, if it is held there.
-pub fn lane_of(partition: PartitionId, lanes: u8) -> u8 {
-    (partition.0 % u32::from(lanes.max(1))) as u8
 }
 
 /// A partition as storage found it at start.
@@ -135,6 +128,11 @@ impl Recovered {
         }
     }
 
+    /// The entry of its log that makes `child` of part of it, if there is one.
+    pub fn gives_birth_to(&self, child: PartitionId) -> Option<u64> {
+        self.entries.iter().find(|entry| child_in(entry) == Some(child)).map(|entry| entry.index)
+    }
+
     /// Is nothing left of it but what a replica that was given up had promised?
     pub fn is_given_up(&self) -> bool {
         let newcomer = |state: &Bytes| raft::HardState::decode(state).is_some_and(|state| state.newcomer);
@@ -161,6 +159,7 @@ pub struct Shard {
     next_sweep: Time,
     next_hand_over: Time,
     governed: Governed,
+    nursery: Nursery,
     disk_full: bool,
 }
 
@@ -216,7 +215,8 @@ impl Shard {
         let mut recovered: BTreeMap<_, _> =
             recovered.into_iter().map(|found| (found.partition, found)).collect();
         let mut replicas = BTreeMap::new();
-        for partition in partitions {
+        let nursery = Nursery::recover(&mut recovered);
+        for partition in partitions.into_iter().filter(|partition| !nursery.awaits(*partition)) {
             let found = recovered.remove(&partition).unwrap_or_else(|| Recovered::nothing(partition));
             let place = place_of(&placement, partition);
             replicas.insert(partition, Strategy::start(options.clone(), found, place.as_ref(), now));
@@ -239,6 +239,7 @@ impl Shard {
             next_sweep: Time::NEVER,
             next_hand_over: Time::NEVER,
             governed: Governed::new(recovered),
+            nursery,
             disk_full: false,
         };
         shard.meet(&placement, now);
@@ -312,9 +313,9 @@ impl Shard {
     }
 
     fn on_request(&mut self, request: Request, now: Now) {
-        let Request { id, origin, partition, call, deadline, ordered } = request;
+        let Request { id, origin, partition, layout, call, deadline, ordered } = request;
         let arrival = self.next_arrival();
-        let work = Work { requester: Requester::Local(id), origin, call, deadline, ordered, arrival };
+        let work = Work { requester: Requester::Local(id), origin, call, deadline, ordered, layout, arrival };
         self.dispatch(partition, work, now);
     }
 
@@ -338,6 +339,10 @@ impl Shard {
         if is_placed(&self.placement, partition) {
             let to = self.some_member(partition);
             return self.outbox.elsewhere.push((partition, work, to));
+        }
+        if work.layout > self.placement.layout() {
+            // Another shard of this node has read the catalogue earlier.
+            return self.forwards.wait(partition, work, now.time);
         }
         let text = format!("ERR there is no partition {}", partition.0);
         self.outbox.answers.push((work.requester, Reply::Refused(text)));
@@ -404,12 +409,20 @@ impl Shard {
                 }
             }
             Message::Alive => {}
-            Message::Forward { partition, receiver_incarnation, sequence, generation, deadline_ms, call } => {
+            Message::Forward {
+                partition,
+                receiver_incarnation,
+                sequence,
+                generation,
+                deadline_ms,
+                layout,
+                call,
+            } => {
                 if receiver_incarnation == self.options.incarnation
                     && (self.peers.take_forward(from, incarnation, sequence) || self.takes_twice())
                 {
                     let requester = Requester::Remote { node: from, incarnation, sequence, generation };
-                    self.on_forward(partition, requester, deadline_ms, call, now);
+                    self.on_forward(partition, requester, (deadline_ms, layout), call, now);
                 }
             }
             Message::Forwarded { sequence, sender_incarnation, outcome, value } => {
@@ -444,13 +457,14 @@ impl Shard {
         &mut self,
         partition: PartitionId,
         requester: Requester,
-        deadline_ms: u32,
+        (deadline_ms, layout): (u32, u32),
         call: Bytes,
         now: Now,
     ) {
         let Requester::Remote { node, incarnation, sequence, generation } = requester else { return };
         let arrival = self.next_arrival();
-        let Some(work) = forward::work_of_forward(requester, deadline_ms, call, arrival, now.time) else {
+        let work = forward::work_of_forward(requester, deadline_ms, layout, call, arrival, now.time);
+        let Some(work) = work else {
             let text = "ERR the node that leads the partition does not know this command";
             let reply = Reply::Refused(text.into());
             return forward::answer(node, incarnation, sequence, &reply, &mut self.outbox);
@@ -514,7 +528,9 @@ impl Shard {
             self.next_sweep = if done { Time::NEVER } else { now.time + SWEEP_INTERVAL };
         }
         for (partition, work) in self.forwards.due(now.time) {
-            self.dispatch(partition, work, now);
+            if let Some((partition, work)) = self.route_anew(partition, work) {
+                self.dispatch(partition, work, now);
+            }
         }
         if self.next_hand_over <= now.time {
             self.hand_over(now);
@@ -544,15 +560,23 @@ impl Shard {
     pub fn finish(&mut self, now: Now, outputs: &mut Vec<Output>) {
         let gathering = self.gather.begin(&self.replicas, &mut self.touched, now.time);
         let may_differ = self.touched.contains(&CATALOGUE);
-        self.finish_touched(gathering, now);
+        self.finish_replicas(gathering, now);
         if may_differ && self.read_catalogue(now) {
             // Partitions came and went.
-            self.finish_touched(gathering, now);
+            self.finish_replicas(gathering, now);
         }
         self.tell_reports(now);
         self.settle(now, outputs);
         self.gate.flush(&mut self.outbox, outputs);
         self.note_given_up();
+    }
+
+    /// Partitions that come about are here when this ends, before it is looked at which ought to be.
+    fn finish_replicas(&mut self, gathering: bool, now: Now) {
+        self.finish_touched(gathering, now);
+        while self.deliver(now) {
+            self.finish_touched(gathering, now);
+        }
     }
 
     fn finish_touched(&mut self, gathering: bool, now: Now) {
@@ -561,8 +585,11 @@ impl Shard {
             replica.gather(gathering);
             replica.finish(now, &mut self.outbox);
             self.gather.note(partition, replica, now.time);
-            let at = replica.wake_at(now);
+            let (at, has_snapshot) = (replica.wake_at(now), replica.has_snapshot());
             self.set_timer(partition, at);
+            if has_snapshot {
+                self.note_durable(partition);
+            }
         }
     }
 

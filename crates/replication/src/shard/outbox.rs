@@ -6,6 +6,7 @@ use crate::catalogue::Report;
 use crate::contract::Call;
 use crate::contract::{Batch, Event, Output, Reply, RequestId, Write};
 use crate::ordered::raft;
+use crate::ordered::replica::split::Birth;
 use crate::time::Time;
 use crate::wire::Message;
 use crate::{NodeId, PartitionId};
@@ -31,6 +32,8 @@ pub(crate) struct Work {
     pub deadline: Time,
     /// It has to take effect in the order of its connection's requests: at the leader.
     pub ordered: bool,
+    /// How many partitions there were when it was routed.
+    pub layout: u32,
     /// Its number among the requests of this shard.
     pub arrival: u64,
 }
@@ -44,6 +47,8 @@ pub(crate) struct Outbox {
     pub elsewhere: Vec<(PartitionId, Work, Option<NodeId>)>,
     /// What leaders here have to tell the catalogue.
     pub reports: Vec<Report>,
+    /// Partitions that come about here.
+    pub births: Vec<Birth>,
     /// Everything else, in order.
     pub outputs: Vec<Output>,
     consensus: BTreeMap<NodeId, Vec<(PartitionId, raft::Message)>>,

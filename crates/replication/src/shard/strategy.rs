@@ -8,12 +8,12 @@ use data::Table;
 
 use super::outbox::{Outbox, Work};
 use super::{Options, PartitionStatus, Recovered};
-use crate::NodeId;
 use crate::ordered::raft;
 use crate::ordered::replica::Replica;
 use crate::placement::PartitionPlacement;
 use crate::time::{Now, Time};
 use crate::wire::{SnapshotAck, SnapshotChunk};
+use crate::{NodeId, PartitionId, Placement};
 
 /// One replica under its strategy.
 #[derive(Debug)]
@@ -95,6 +95,26 @@ impl Strategy {
 
     pub fn limit_copies(&mut self, bytes_per_second: u64) {
         each!(self, replica => replica.limit_copies(bytes_per_second))
+    }
+
+    pub fn follow_splits(&mut self, placement: &Placement) {
+        each!(self, replica => replica.follow_splits(placement))
+    }
+
+    pub fn knows_of(&self, child: PartitionId) -> bool {
+        each!(self, replica => replica.knows_of(child))
+    }
+
+    pub fn child_is_durable(&mut self, child: PartitionId) {
+        each!(self, replica => replica.child_is_durable(child))
+    }
+
+    pub fn begin_life(&mut self, leads: bool, now: Now) {
+        each!(self, replica => replica.begin_life(leads, now))
+    }
+
+    pub fn has_snapshot(&self) -> bool {
+        each!(self, replica => replica.has_snapshot())
     }
 
     pub fn want_members(&mut self, voters: Vec<NodeId>, learners: Vec<NodeId>, now: Now) {

@@ -122,14 +122,17 @@ fn message() -> impl Strategy<Value = Message> {
         (partition(), consensus()).prop_map(|(partition, message)| Message::Raft { partition, message }),
         prop::collection::vec((partition(), consensus()), 0..5).prop_map(Message::Many),
         Just(Message::Alive),
-        (partition(), any::<u64>(), number(), number(), any::<u32>(), payload()).prop_map(
-            |(partition, receiver_incarnation, sequence, generation, deadline_ms, call)| Message::Forward {
-                partition,
-                receiver_incarnation,
-                sequence,
-                generation,
-                deadline_ms,
-                call
+        (partition(), any::<u64>(), number(), number(), any::<(u32, u32)>(), payload()).prop_map(
+            |(partition, receiver_incarnation, sequence, generation, (deadline_ms, layout), call)| {
+                Message::Forward {
+                    partition,
+                    receiver_incarnation,
+                    sequence,
+                    generation,
+                    deadline_ms,
+                    layout,
+                    call,
+                }
             }
         ),
         (number(), any::<u64>(), any::<u8>(), payload()).prop_map(
@@ -269,9 +272,10 @@ fn fixtures() -> Vec<(Message, &'static str)> {
                 sequence: 9,
                 generation: 2,
                 deadline_ms: 1000,
+                layout: 12,
                 call: Bytes::from_static(b"GET"),
             },
-            "01040108070605040302010902e80703474554",
+            "010b0108070605040302010902e8070c03474554",
         ),
         (
             Message::Forwarded {
@@ -325,6 +329,14 @@ fn bytes_of_version_1() {
         assert_eq!(decode(unhex(bytes)), Ok(message));
     }
     assert!(differences.is_empty(), "{}", differences.join("\n"));
+}
+
+/// What nodes sent that knew nothing of splits.
+#[test]
+fn a_forward_of_the_first_kind_is_still_read() {
+    let read = decode(unhex("01040108070605040302010902e80703474554")).expect("decodes");
+    let Message::Forward { layout, deadline_ms, call, .. } = read else { panic!("{read:?}") };
+    assert_eq!((layout, deadline_ms, &call[..]), (0, 1000, &b"GET"[..]));
 }
 
 #[test]

@@ -238,6 +238,7 @@ fn consort(lines: &mut Lines, context: &Context, state: &ClusterState) {
     lines.add("log_bytes_written", stats.log_bytes.get());
     lines.add("disk_full", u64::from(stats.full_logs.get() != 0));
     lines.add("snapshots_taken", stats.snapshots_taken.get());
+    lines.add("partitions_split", stats.splits.get());
     lines.add("snapshots_sent", stats.snapshots_sent.get());
     lines.add("snapshots_installed", stats.snapshots_installed.get());
     lines.add("leader_changes", stats.leader_changes.get());

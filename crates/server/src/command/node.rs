@@ -55,6 +55,13 @@ pub(super) const NODE: Container = Container {
             run: setting,
         },
         Subcommand {
+            name: "split",
+            arity: -3,
+            usage: "SPLIT <partition> [<slot>]",
+            about: "Make two partitions of one: the second begins at the slot, by default in the middle.",
+            run: split,
+        },
+        Subcommand {
             name: "weight",
             arity: 4,
             usage: "WEIGHT <node> <weight>",
@@ -127,17 +134,31 @@ const SETTINGS: &[Setting] = &[
     ),
 ];
 
+/// The one setting that stands apart: partitions are split until there are so many.
+const PARTITIONS: &str = "partitions";
+
 fn setting(call: &mut Call<'_>) -> Action {
     let state = call.context.cluster.state();
     let Some(catalogue) = &state.catalogue else { return no_catalogue().into() };
     let mut settings = catalogue.settings.clone();
     if call.arguments.len() == 2 {
         let entry = |(name, get, ..): &Setting| (Value::bulk(*name), integer(get(&settings)));
-        return Value::Map(SETTINGS.iter().map(entry).collect()).into();
+        let mut entries: Vec<_> = SETTINGS.iter().map(entry).collect();
+        let partitions = catalogue.partitions_wanted.max(catalogue.partitions.len() as u32);
+        entries.push((Value::bulk(PARTITIONS), integer(u64::from(partitions))));
+        return Value::Map(entries).into();
     }
     let name = call.text(2).to_ascii_lowercase();
+    if name == PARTITIONS {
+        let value = call.arguments.get(3).and_then(|value| parse_integer(value));
+        return match value.and_then(|value| u32::try_from(value).ok()) {
+            Some(wanted) if call.arguments.len() == 4 => Action::Change(Change::Partitions(wanted)),
+            _ => error("ERR partitions takes one value: a number, not less than there are").into(),
+        };
+    }
     let Some((_, _, accepts, set)) = SETTINGS.iter().find(|(known, ..)| *known == name) else {
-        let names: Vec<&str> = SETTINGS.iter().map(|(name, ..)| *name).collect();
+        let names = SETTINGS.iter().map(|(name, ..)| *name);
+        let names: Vec<&str> = names.chain([PARTITIONS]).collect();
         return error(format!(
             "ERR no setting '{}'; accepted: {}",
             lossy(&call.arguments[2]),
@@ -153,6 +174,30 @@ fn setting(call: &mut Call<'_>) -> Action {
     match value.and_then(|value| set(&mut settings, value)) {
         Some(()) if call.arguments.len() == 4 => Action::Change(Change::Settings(settings)),
         _ => error(format!("ERR {name} takes one value: {accepts}")).into(),
+    }
+}
+
+fn split(call: &mut Call<'_>) -> Action {
+    let state = call.context.cluster.state();
+    let Some(catalogue) = &state.catalogue else { return no_catalogue().into() };
+    let number = |index: usize| call.arguments.get(index).and_then(|bytes| parse_integer(bytes));
+    let partition = number(2).and_then(|number| usize::try_from(number).ok());
+    let Some(record) = partition.and_then(|number| catalogue.partitions.get(number)) else {
+        let last = catalogue.partitions.len().saturating_sub(1);
+        let asked = lossy(&call.arguments[2]);
+        return error(format!("ERR no partition '{asked}'; accepted: a number from 0 to {last}")).into();
+    };
+    let middle = record.first_slot + (record.last_slot - record.first_slot) / 2 + 1;
+    let first_slot = match call.arguments.len() {
+        3 => Some(middle),
+        4 => number(3).and_then(|slot| u16::try_from(slot).ok()),
+        _ => None,
+    };
+    match (partition, first_slot) {
+        (Some(partition), Some(first_slot)) => {
+            Action::Change(Change::Split { partition: PartitionId(partition as u32), first_slot })
+        }
+        _ => error("ERR the slot to split at is a number from 1 to 16383").into(),
     }
 }
 

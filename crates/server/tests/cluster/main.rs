@@ -9,6 +9,7 @@ mod damage;
 mod faults;
 mod limits;
 mod membership;
+mod splits;
 mod start;
 mod support;
 mod transactions;

@@ -41,6 +41,8 @@ struct Connection {
     watches: Vec<Watch>,
     /// A read that any replica may answer is under way: nothing more is taken until it is answered.
     alone: bool,
+    /// How many partitions there were for what is under way: with more of them nothing more is taken until it is answered.
+    layout: u32,
 }
 
 /// A command that was read and is not yet answered.
@@ -88,6 +90,7 @@ impl Front {
             transaction: None,
             watches: Vec::new(),
             alone: false,
+            layout: 0,
         };
         self.connections.insert(connection, fresh);
     }
@@ -131,9 +134,10 @@ impl Front {
             self.flush(connection, produced);
             let Some(open) = self.connections.get_mut(&connection) else { return Ok(()) };
             open.alone &= !open.slots.is_empty();
-            if open.alone {
+            if open.alone || (open.layout != placement.layout() && !open.slots.is_empty()) {
                 return Ok(());
             }
+            open.layout = placement.layout();
             let decoded = open.decoder.decode(&mut open.buffer);
             let arguments = decoded.map_err(|error| Violation::new("resp", error.to_string()))?;
             let Some(arguments) = arguments else { return Ok(()) };
@@ -144,6 +148,7 @@ impl Front {
 
     fn submit(&mut self, connection: u64, slot: Slot, parts: Vec<Part>, now: Now, produced: &mut Produced) {
         let Some(open) = self.connections.get_mut(&connection) else { return };
+        let layout = open.layout;
         let ordered =
             slot.writes || !open.buffer.is_empty() || open.slots.iter().any(|slot| slot.answer.is_none());
         open.alone = !ordered && !parts.is_empty();
@@ -155,7 +160,8 @@ impl Front {
             let id = RequestId(self.next_request);
             self.pending.insert(id, Pending { connection, slot: number, part: index, deadline });
             let Part { partition, call } = part;
-            produced.requests.push(Request { id, origin: connection, partition, call, deadline, ordered });
+            let origin = connection;
+            produced.requests.push(Request { id, origin, partition, layout, call, deadline, ordered });
         }
     }
 
@@ -165,7 +171,8 @@ impl Front {
         let id = RequestId(self.next_request);
         let deadline = now.time + REQUEST_TIMEOUT;
         self.pending.insert(id, Pending { connection: u64::MAX, slot: 0, part: 0, deadline });
-        Request { id, origin: u64::MAX - id.0, partition, call, deadline, ordered: false }
+        let origin = u64::MAX - id.0;
+        Request { id, origin, partition, layout: u32::MAX, call, deadline, ordered: false }
     }
 
     /// The shard answered.

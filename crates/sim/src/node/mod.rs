@@ -73,6 +73,8 @@ pub struct Process {
     pub store: Store,
     /// The clients' side.
     pub front: Front,
+    /// Which partition a slot is in, as far as the clients' side knows.
+    pub placement: Arc<Placement>,
     inbox: Vec<Input>,
     /// A step is on its way.
     pub step_planned: bool,
@@ -133,6 +135,7 @@ impl Node {
             ..start.options
         };
         let incarnation = options.incarnation;
+        let placement = start.placement.clone();
         let shard =
             Shard::new(options, start.placement, self.partitions.clone(), recovered, self.clock.now(at));
         self.process = Some(Process {
@@ -140,6 +143,7 @@ impl Node {
             shard,
             store,
             front: Front::default(),
+            placement,
             inbox: Vec::new(),
             step_planned: false,
             wake_planned: TrueTime::MAX,

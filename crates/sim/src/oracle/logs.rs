@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use replication::{NodeId, PartitionId};
+use replication::{FIRST_OF_CHILD, NodeId, PartitionId};
 
 use super::Violation;
 
@@ -30,6 +30,12 @@ impl Logs {
     /// A replica begins empty.
     pub fn on_opened(&mut self, node: NodeId, partition: PartitionId) {
         self.positions.insert((node, partition), None);
+    }
+
+    /// A replica begins with part of the state of another partition: all of them at the same index.
+    pub fn on_born(&mut self, node: NodeId, partition: PartitionId) {
+        self.partitions.entry(partition).or_default().entries.entry(FIRST_OF_CHILD).or_default();
+        self.positions.insert((node, partition), Some(FIRST_OF_CHILD));
     }
 
     /// A snapshot took the place of a replica's state.

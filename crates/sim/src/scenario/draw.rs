@@ -57,6 +57,11 @@ impl Scenario {
             self.faults.push(planned(Fault::Members, at, 0, random));
             at += random.between(500, 4000) * MILLISECOND;
         }
+        let mut at = random.between(1, 5) * SECOND;
+        while at < self.breaks_until && random.chance(800) {
+            self.faults.push(planned(Fault::Split, at, 0, random));
+            at += random.between(200, 8000) * MILLISECOND;
+        }
         self.faults.sort_by_key(|planned| planned.at);
     }
 
@@ -112,6 +117,8 @@ pub enum Focus {
     Elections,
     /// A partition goes from node to node and back, as a catalogue says, while some are cut off and die.
     Moves,
+    /// Partitions are split, and at that very moment nodes die or are cut off; logs are cut all the time.
+    Splits,
 }
 
 impl Scenario {
@@ -153,9 +160,46 @@ impl Scenario {
                 scenario.sync_time = vec![(50_000, 300_000); scenario.nodes];
                 scenario.faults = often(&KINDS, (500, 3000), scenario.breaks_until, random);
             }
+            Focus::Splits => {
+                scenario.nodes = 4;
+                scenario.founders = 3;
+                scenario.replication_factor = 3;
+                scenario.partitions = 1;
+                scenario.snapshot_log_bytes = *random.pick(&[200, 2 << 10]);
+                scenario.sync_time = (0..scenario.nodes).map(|_| disk_speed(random)).collect();
+                scenario.faults = splits_with_mishaps(scenario.breaks_until, random);
+            }
         }
         scenario
     }
+}
+
+/// A split every second or so, and something that goes wrong about then.
+fn splits_with_mishaps(until: TrueTime, random: &mut Random) -> Vec<Planned> {
+    const MISHAPS: [Fault; 8] = [
+        Fault::CrashAll,
+        Fault::CrashAll,
+        Fault::CrashSeveral,
+        Fault::CrashLeader,
+        Fault::CutIsolated,
+        Fault::CutOneWay,
+        Fault::Rebuild,
+        Fault::Pause,
+    ];
+    let mut faults = Vec::new();
+    let mut at = SECOND;
+    while at < until {
+        faults.push(planned(Fault::Split, at, 0, random));
+        for _ in 0..random.between(1, 3) {
+            let lasts = random.between(20, 1500) * MILLISECOND;
+            // What an operator wants is asked for some time later.
+            let at = at + random.between(0, 400) * MILLISECOND;
+            faults.push(planned(*random.pick(&MISHAPS), at, lasts, random));
+        }
+        at += random.between(600, 2500) * MILLISECOND;
+    }
+    faults.sort_by_key(|planned| planned.at);
+    faults
 }
 
 /// Faults of these kinds one soon after the other, each lasting so many milliseconds.

@@ -67,14 +67,16 @@ pub enum Fault {
     /// An operator changes the catalogue: a node joins, leaves, is drained, is taken back or gets another share, a partition
     /// is to be elsewhere, or all are to have more or fewer replicas.
     Members,
+    /// An operator has a partition split.
+    Split,
     /// The clients rest, so that groups fall quiet.
     Rest,
     /// An operator wants partition 0 in the place of one of its replicas, drawn, on the node that is hit (without a
     /// number: on one that does not hold it).
     Move,
-    /// The replica that such a move takes away dies.
+    /// The replica that such a move takes away dies; of a partition that was split, the preferred leader.
     CrashSource,
-    /// The replica that such a move brings dies.
+    /// The replica that such a move brings dies; of a partition that was split, the last of the list.
     CrashDestination,
     /// The leader of the catalogue dies.
     CrashCatalogueLeader,

@@ -130,9 +130,10 @@ impl World {
             self.queue.push(paused_until, Event::ToNode { node, life, connection, bytes });
             return Ok(());
         }
-        let (now, placement) = (self.nodes[node].now(self.at), self.placement.clone());
+        let now = self.nodes[node].now(self.at);
         let mut produced = Default::default();
         if let Some(process) = self.process(node, life) {
+            let placement = process.placement.clone();
             process.front.on_bytes(connection, &bytes, now, &placement, &mut produced)?;
         }
         self.on_produced(node, life, produced);

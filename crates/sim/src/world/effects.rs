@@ -1,5 +1,7 @@
 //! What comes out of a process goes to the judges, the counters and the clients.
 
+use std::sync::Arc;
+
 use replication::contract::{Batch, Event as Told, Role, Write};
 use replication::{PartitionId, wire};
 
@@ -72,7 +74,22 @@ impl World {
                 self.digests.on_loaded(id, partition, self.logs.highest(partition));
             }
             Told::SnapshotTaken { .. } => self.counters.add("raft.snapshot_taken"),
-            Told::Catalogue(catalogue) => self.on_catalogue(node, catalogue)?,
+            Told::Catalogue(catalogue) => {
+                if let Some(process) = &mut self.nodes[node].process {
+                    process.placement = Arc::new(catalogue.placement());
+                }
+                self.on_catalogue(node, catalogue)?;
+            }
+            Told::Split { partition, child, index } => {
+                self.counters.add("split.applied");
+                self.on_split(node, partition, child, index)?;
+            }
+            Told::Born { partition } => {
+                self.counters.add("split.born");
+                self.note_move();
+                self.logs.on_born(id, partition);
+                touched.push((partition, replication::FIRST_OF_CHILD));
+            }
             Told::Steered(_) => self.counters.add("catalogue.steered"),
             Told::Opened { partition } => {
                 self.counters.add("catalogue.opened");

@@ -103,6 +103,7 @@ impl World {
             Fault::LyingSync => self.lie_about_syncs(number, lasts),
             Fault::BitRot => self.rot(number, lasts),
             Fault::Members => self.want_change(),
+            Fault::Split => self.want_split(),
             Fault::Rest => self.rest_until = self.at + lasts,
             Fault::Move => self.move_by_order(),
             Fault::CrashSource | Fault::CrashDestination | Fault::CrashCatalogueLeader => {

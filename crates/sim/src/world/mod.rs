@@ -122,7 +122,9 @@ pub struct World {
     /// By partition: the index of the newest membership that any replica knew, committed or not.
     proposed_members: BTreeMap<PartitionId, u64>,
     operator: Operator,
-    /// The move that a [`Fault::Move`](crate::scenario::Fault::Move) began.
+    /// By partition that came about by a split: of which, and with which entry.
+    splits: BTreeMap<PartitionId, (PartitionId, u64)>,
+    /// The move that a [`Fault::Move`](crate::scenario::Fault::Move) began, or the first split.
     moved: Option<Move>,
     /// A violation found where it cannot be returned.
     alarm: Option<Violation>,
@@ -185,6 +187,7 @@ impl World {
             members,
             proposed_members: BTreeMap::new(),
             operator,
+            splits: BTreeMap::new(),
             moved: None,
             alarm: None,
             leaders: Leaders::default(),
@@ -207,7 +210,7 @@ impl World {
         self.at
     }
 
-    /// The events between which a partition was moved by order ([`crate::scenario::Fault::Move`]).
+    /// The events between which a partition was moved by order ([`crate::scenario::Fault::Move`]), or first split.
     pub fn moved(&self) -> Option<std::ops::Range<u64>> {
         self.moved.map(|moved| moved.begun..moved.latest)
     }

@@ -226,8 +226,9 @@ impl World {
                 Output::Snapshot(write) => self.on_snapshot_write(node, life, write),
                 Output::Reply { id, reply } => {
                     let mut produced = Default::default();
-                    let (now, placement) = (self.nodes[node].now(self.at), self.placement.clone());
+                    let now = self.nodes[node].now(self.at);
                     let Some(process) = self.process(node, life) else { return Ok(()) };
+                    let placement = process.placement.clone();
                     process.front.on_reply(id, reply, now, &placement, &mut produced)?;
                     self.on_produced(node, life, produced);
                 }

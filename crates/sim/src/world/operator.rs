@@ -89,6 +89,10 @@ impl Operator {
         if let Some(change) = self.wanted.first() {
             return Some(format!("an operator still wants {change:?}"));
         }
+        if catalogue.split.is_some() || catalogue.partitions.len() < catalogue.partitions_wanted as usize {
+            let wanted = catalogue.partitions_wanted;
+            return Some(format!("{:?} is under way, {wanted} partitions are wanted", catalogue.split));
+        }
         let planned = plan::plan(catalogue);
         for ((partition, record), planned) in (0..).map(PartitionId).zip(&catalogue.partitions).zip(planned) {
             if !record.moving_to.is_empty() || record.replicas != planned {
@@ -166,6 +170,54 @@ impl World {
         self.counters.add("fault.catalogue_change");
         self.tell(|| format!("an operator wants {change:?}"));
         self.operator.wanted.push(change);
+    }
+
+    /// A partition is to be split, somewhere; or there are to be more, wherever.
+    pub(super) fn want_split(&mut self) {
+        let catalogue = self.operator.newest().clone();
+        let chosen = self.random.index(catalogue.partitions.len());
+        let record = &catalogue.partitions[chosen];
+        let (first, last) = (u64::from(record.first_slot), u64::from(record.last_slot));
+        let first_slot = self.random.between(first + 1, last.max(first + 1)) as u16;
+        let more = catalogue.partitions.len() as u64 + self.random.between(1, 2);
+        let change = match self.random.chance(700) {
+            true => Change::Split { partition: PartitionId(chosen as u32), first_slot },
+            false => Change::Partitions(more as u32),
+        };
+        if change.apply(&catalogue).is_err() {
+            return;
+        }
+        self.counters.add("fault.split");
+        if self.moved.is_none() {
+            // Whoever dies in the middle of a split is one of these.
+            let source = record.replicas[0];
+            let destination = record.replicas.last().copied().unwrap_or(source);
+            self.moved = Some(Move { source, destination, begun: self.events, latest: self.events });
+        }
+        self.tell(|| format!("an operator wants {change:?}"));
+        self.operator.wanted.push(change);
+    }
+
+    /// A split is at the same entry for everyone.
+    pub(super) fn on_split(
+        &mut self,
+        node: usize,
+        partition: PartitionId,
+        child: PartitionId,
+        index: u64,
+    ) -> Result<(), Violation> {
+        self.note_move();
+        let known = *self.splits.entry(child).or_insert((partition, index));
+        if known == (partition, index) {
+            return Ok(());
+        }
+        let id = self.nodes[node].id.0;
+        let (PartitionId(parent), at) = known;
+        let text = format!(
+            "node {id} splits partition {} at {index} to make {}, which came of {parent} at {at}",
+            partition.0, child.0
+        );
+        Err(Violation::new("split", text))
     }
 
     /// Partition 0 is to be on another node, in the place of one that is drawn.
@@ -262,7 +314,7 @@ impl World {
             return Ok(());
         }
         let mut next = 0u32;
-        for record in &catalogue.partitions {
+        for (_, record) in catalogue.placement().in_order() {
             let first = u32::from(record.first_slot);
             if first != next || record.replicas.is_empty() {
                 let text = format!("slot {next} has not exactly one owner in epoch {epoch}: {record:?}");

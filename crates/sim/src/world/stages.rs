@@ -77,8 +77,9 @@ impl World {
 
     /// A write and a read of every partition through every node.
     fn plan_probes(&mut self) {
+        let partitions = self.operator.newest().partitions.len() as u32;
         for node in self.inside() {
-            for partition in 0..self.scenario.partitions {
+            for partition in 0..partitions {
                 let key = self.key_in(PartitionId(partition), &format!("probe{node}"));
                 self.next_unique += 1;
                 let write = Intent::Set { key: key.clone(), value: self.next_unique, ttl_ms: None };
@@ -89,8 +90,10 @@ impl World {
     }
 
     fn key_in(&self, partition: PartitionId, name: &str) -> String {
-        let mut keys = (0..).map(|number| format!("{name}.{number}"));
-        keys.find(|key| self.placement.partition_of(data::slot::key_slot(key.as_bytes())) == partition)
+        let placement = self.operator.newest().placement();
+        // A partition may have very few slots.
+        let mut keys = (0..1_000_000).map(|number| format!("{name}.{number}"));
+        keys.find(|key| placement.partition_of(data::slot::key_slot(key.as_bytes())) == partition)
             .unwrap_or_default()
     }
 

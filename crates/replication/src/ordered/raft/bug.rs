@@ -51,11 +51,17 @@ pub enum Bug {
     GivenUpTooEarly,
     /// The steward's changes of the catalogue hold for any epoch.
     ChangeOfAnyEpoch,
+    /// A partition that was split goes on serving what is its child's now.
+    ServesWhatWasSplitOff,
+    /// The log of a partition is cut after a split before a majority holds the child.
+    SplitForgottenTooEarly,
+    /// A partition that came about by a split is not made durable soon, and its parent's log does not wait for that.
+    SnapshotBeforeChildIsDurable,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 23] = [
+    pub const ALL: [Bug; 26] = [
         Bug::OwnVoteBeforeDurable,
         Bug::OwnLogBeforeDurable,
         Bug::LeaseTooLong,
@@ -79,5 +85,8 @@ impl Bug {
         Bug::NewcomerVotes,
         Bug::GivenUpTooEarly,
         Bug::ChangeOfAnyEpoch,
+        Bug::ServesWhatWasSplitOff,
+        Bug::SplitForgottenTooEarly,
+        Bug::SnapshotBeforeChildIsDurable,
     ];
 }

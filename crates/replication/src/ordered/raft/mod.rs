@@ -124,7 +124,8 @@ impl Raft {
         now: Time,
     ) -> Raft {
         let Initial { hard_state, snapshot, entries } = initial;
-        let is_new = hard_state == HardState::default() && entries.is_empty() && snapshot.index == 0;
+        // Nothing of it was ever durable here, so it has promised nothing.
+        let is_new = hard_state == HardState::default() && entries.is_empty();
         let (entries, reset) = repair::entries_after(&snapshot, entries);
         let memberships = Memberships::new(&snapshot, &entries);
         let log = Log::new(snapshot.index, snapshot.term, entries, options.memory_tail_bytes);

@@ -7,6 +7,7 @@ use crate::contract::{Event, Reply};
 use crate::ordered::raft::Bug;
 use crate::ordered::raft::{Entry, EntryKind};
 use crate::shard::outbox::Outbox;
+use crate::time::Now;
 
 /// What an entry costs in the log beside its payload, about.
 const ENTRY_OVERHEAD_BYTES: u64 = 40;
@@ -16,7 +17,7 @@ impl Replica {
     ///
     /// # Panics
     /// If entries do not come in order, or the entry is not readable: going on would let replicas differ.
-    pub(super) fn apply(&mut self, entry: Entry, outbox: &mut Outbox) {
+    pub(super) fn apply(&mut self, entry: Entry, now: Now, outbox: &mut Outbox) {
         assert_eq!(entry.index, self.applied + 1, "entries are applied in order, each once");
         let partition = self.partition;
         if self.options.announce_applied {
@@ -26,7 +27,7 @@ impl Replica {
         }
         self.log_bytes += entry.payload.len() as u64 + ENTRY_OVERHEAD_BYTES;
         if entry.kind == EntryKind::Normal {
-            self.apply_payload(&entry);
+            self.apply_payload(&entry, now, outbox);
         }
         self.applied = entry.index;
         self.applied_term = entry.term;
@@ -37,7 +38,7 @@ impl Replica {
         }
     }
 
-    fn apply_payload(&mut self, entry: &Entry) {
+    fn apply_payload(&mut self, entry: &Entry, now: Now, outbox: &mut Outbox) {
         let Some(payload) = Payload::decode(entry.payload.clone()) else {
             panic!(
                 "entry {} of partition {} has a payload that this version cannot read",
@@ -52,6 +53,9 @@ impl Replica {
                 "entry {} of partition {} is not a mutation: {}",
                 entry.index, self.partition.0, malformed.0
             );
+        }
+        if let Some(division) = payload.division {
+            self.divide(division, entry.index, now, outbox);
         }
         if let Some((token, reply)) = payload.token {
             self.pending_tokens.remove(&token);

@@ -5,7 +5,7 @@
 //! once it is committed and applied ([`apply`]). A read ([`read`]) is answered from the applied state, on any replica, once
 //! it is certain that this state holds everything that was committed when the read came. Expiry is a write too: a key is
 //! there until its deletion is committed. [`snapshot`] cuts the log, [`transfer`] brings a replica up that is too far
-//! behind for the log, [`members`] changes who takes part.
+//! behind for the log, [`members`] changes who takes part, [`split`] makes two partitions of one.
 //!
 //! Invariants: nothing uncommitted is ever visible to a client. A request leaves in exactly one way: answered through
 //! [`Outbox::answers`], or handed back untouched through [`Outbox::elsewhere`], which is allowed only as long as it
@@ -18,6 +18,7 @@ mod payload;
 mod placed;
 mod read;
 mod snapshot;
+pub(crate) mod split;
 mod tokens;
 mod transfer;
 mod write;
@@ -31,7 +32,7 @@ use data::{Pending, Table};
 use crate::contract::{Call, Event, Output, Reply, Role};
 use crate::ordered::pace::Pace;
 use crate::ordered::raft::{self, Effects, Raft};
-use crate::placement::PartitionPlacement;
+use crate::placement::{PartitionPlacement, Split};
 use crate::shard::outbox::{Outbox, Work};
 use crate::shard::{Options, PartitionStatus, Recovered};
 use crate::time::{Now, Time};
@@ -41,10 +42,16 @@ pub use tokens::TOKEN_BYTES;
 
 use self::digests::Digests;
 use self::read::Waiting;
+use self::split::Extent;
 use self::tokens::Tokens;
 
 /// How often requests past their deadline are looked for.
 const SWEEP_INTERVAL: Duration = Duration::from_millis(100);
+
+/// A partition that has just come about tries this often, and for this long, to have the leader that it is to have: the
+/// others may be there a moment later than this replica.
+const EAGER_EVERY: Duration = Duration::from_millis(20);
+const EAGER_FOR: Duration = Duration::from_secs(1);
 
 /// One replica of a partition.
 #[derive(Debug)]
@@ -94,6 +101,20 @@ pub(crate) struct Replica {
     compactable: u64,
     change: Option<members::Change>,
     preferred: Option<NodeId>,
+    extent: Extent,
+    /// The split that the catalogue wants.
+    split_wanted: Option<Split>,
+    /// A split is proposed: what is from this slot on will not be here.
+    splitting: Option<u16>,
+    /// The catalogue has a record of the partition that this one was split into last; and the log is about to say so.
+    child_has_record: bool,
+    settling: bool,
+    /// What this one was split into, and is not durable by itself here.
+    children_to_come: Vec<PartitionId>,
+    /// A snapshot is to be taken, however short the log.
+    wants_snapshot: bool,
+    /// It asks for votes again and again until then, if there is no leader.
+    eager_until: Time,
     was_leader: bool,
     was_quiet: bool,
     leading_since: Time,
@@ -161,6 +182,14 @@ impl Replica {
             compactable: 0,
             change: None,
             preferred,
+            extent: start.extent,
+            split_wanted: None,
+            splitting: None,
+            child_has_record: false,
+            settling: false,
+            children_to_come: Vec::new(),
+            wants_snapshot: false,
+            eager_until: Time::default(),
             was_leader: false,
             was_quiet: false,
             leading_since: Time::default(),
@@ -176,6 +205,7 @@ impl Replica {
     /// Takes a request.
     pub fn handle(&mut self, work: Work, now: Now, outbox: &mut Outbox) {
         self.note_deadline(work.deadline, now.time);
+        let Some(work) = self.if_here(work, outbox) else { return };
         match &work.call {
             Call::Command { command, .. } if command.is_read() => self.read(work, now, outbox),
             Call::Fingerprint { .. } => self.read(work, now, outbox),
@@ -218,6 +248,9 @@ impl Replica {
     pub fn set_placement(&mut self, placement: Option<&PartitionPlacement>, governed: bool) {
         self.preferred = placement.and_then(|placement| placement.wanted().first().copied());
         self.slots = placement.map(|placement| (placement.first_slot, placement.last_slot));
+        if let (Some((first, last)), true) = (self.slots, self.extent == Extent::default()) {
+            self.table.set_slots(first, last);
+        }
         self.placed = placement.filter(|_| governed).cloned();
         self.report_at = Time::default();
     }
@@ -254,6 +287,9 @@ impl Replica {
         }
         self.transfer_wake(now, outbox);
         self.lead_elsewhere(now, alive);
+        if now.time < self.eager_until && self.raft.leader().is_none() {
+            self.raft.campaign(now.time);
+        }
     }
 
     /// When [`Replica::wake`] is to be called.
@@ -262,6 +298,9 @@ impl Replica {
         at = at.min(self.transfer_wake_at()).min(self.lead_elsewhere_at()).min(self.report_wake_at());
         if self.raft.has_more_to_apply() {
             at = now.time;
+        }
+        if now.time < self.eager_until && self.raft.leader().is_none() {
+            at = at.min(now.time + EAGER_EVERY);
         }
         if let (true, Some(expiry_ms)) =
             (self.raft.is_leader() && !self.disk_full, self.table.next_expiry_ms())
@@ -302,6 +341,7 @@ impl Replica {
             }
         }
         self.follow_placement(now, outbox);
+        self.take_split_on(now);
         self.compare_when_quiet(outbox);
         self.take_snapshot(outbox);
         self.announce_lease(now, outbox);
@@ -357,15 +397,17 @@ impl Replica {
             self.start_transfer(node, now, outbox);
         }
         let mut more = false;
-        let applied_before = self.applied;
+        let (applied_before, layout_before) = (self.applied, self.extent.layout());
         for entry in effects.committed.drain(..) {
-            self.apply(entry, outbox);
+            self.apply(entry, now, outbox);
             // After each entry: a read must not see the writes that came after it.
             more |= self.wake_applied(now, outbox);
         }
         if self.applied > applied_before {
             self.raft.applied(self.applied);
         }
+        // What was proposed behind a split goes out at once.
+        more |= self.extent.layout() > layout_before;
         // Once more without an entry: a state from elsewhere may have gone past what they waited for.
         more |= self.wake_applied(now, outbox);
         if self.change.is_some() {
@@ -400,6 +442,8 @@ impl Replica {
         self.pending.clear();
         self.pending_tokens.clear();
         self.transfers.clear();
+        self.splitting = None;
+        self.settling = false;
         self.was_leader = false;
         for work in self.parked.drain(..) {
             outbox.elsewhere.push((self.partition, work, leader));

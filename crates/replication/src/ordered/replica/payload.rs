@@ -1,9 +1,16 @@
-//! The payload of a log entry: when it was decided, the idempotency token with its reply if there is one, the mutation.
+//! The payload of a log entry: when it was decided, the idempotency token with its reply if there is one, the mutation. Or
+//! what is to become of the partition itself.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use data::Mutation;
 
+use crate::PartitionId;
+
 const VERSION: u8 = 1;
+/// The version of entries that carry a [`Division`] and nothing else.
+const VERSION_DIVISION: u8 = 2;
+const SPLIT: u8 = 0;
+const SETTLED: u8 = 1;
 const HAS_TOKEN: u8 = 0x10;
 const HAS_MUTATION: u8 = 0x20;
 
@@ -16,11 +23,25 @@ pub(crate) struct Payload {
     pub token: Option<(Bytes, Bytes)>,
     /// What changes.
     pub mutation: Option<Mutation>,
+    /// Nothing else, but this.
+    pub division: Option<Division>,
+}
+
+/// What becomes of a partition that is split.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Division {
+    /// It has the slots `slots` (first and last). From this entry on those from `first_slot` on are those of `child`.
+    Split { child: PartitionId, first_slot: u16, slots: (u16, u16) },
+    /// A majority holds the new partition by itself: this one's log is not needed for that any more.
+    Settled { child: PartitionId },
 }
 
 impl Payload {
     /// The bytes of the entry.
     pub fn encode(&self) -> Bytes {
+        if let Some(division) = &self.division {
+            return self.encode_division(division);
+        }
         let token_bytes = self.token.as_ref().map_or(0, |(token, reply)| 5 + token.len() + reply.len());
         let mutation_bytes = self.mutation.as_ref().map_or(0, |mutation| mutation.0.len());
         let mut out = BytesMut::with_capacity(9 + token_bytes + mutation_bytes);
@@ -41,13 +62,58 @@ impl Payload {
         out.freeze()
     }
 
+    fn encode_division(&self, division: &Division) -> Bytes {
+        let mut out = BytesMut::with_capacity(16);
+        out.put_u8(VERSION_DIVISION);
+        out.put_u64_le(self.time_ms);
+        match *division {
+            Division::Split { child, first_slot, slots } => {
+                out.put_u8(SPLIT);
+                out.put_u32_le(child.0);
+                out.put_u16_le(first_slot);
+                out.put_u16_le(slots.0);
+                out.put_u16_le(slots.1);
+            }
+            Division::Settled { child } => {
+                out.put_u8(SETTLED);
+                out.put_u32_le(child.0);
+            }
+        }
+        out.freeze()
+    }
+
+    /// The division in the payload of an entry, if it carries one.
+    pub fn division_in(bytes: &Bytes) -> Option<Division> {
+        if bytes.first() != Some(&VERSION_DIVISION) {
+            return None;
+        }
+        Payload::decode(bytes.clone())?.division
+    }
+
     /// The payload in `bytes`; `None` if they are not one, which only damage or a newer version can bring about.
     pub fn decode(mut bytes: Bytes) -> Option<Payload> {
         let head = bytes.try_get_u8().ok()?;
-        if head & 0x0f != VERSION {
+        let is_division = head == VERSION_DIVISION;
+        if head & 0x0f != VERSION && !is_division {
             return None;
         }
         let time_ms = bytes.try_get_u64_le().ok()?;
+        if is_division {
+            let kind = bytes.try_get_u8().ok()?;
+            let child = PartitionId(bytes.try_get_u32_le().ok()?);
+            let division = match kind {
+                SPLIT => {
+                    let first_slot = bytes.try_get_u16_le().ok()?;
+                    let slots = (bytes.try_get_u16_le().ok()?, bytes.try_get_u16_le().ok()?);
+                    let divides = slots.0 < first_slot && first_slot <= slots.1;
+                    divides.then_some(Division::Split { child, first_slot, slots })?
+                }
+                SETTLED => Division::Settled { child },
+                _ => return None,
+            };
+            let division = bytes.is_empty().then_some(division)?;
+            return Some(Payload { time_ms, token: None, mutation: None, division: Some(division) });
+        }
         let mut token = None;
         if head & HAS_TOKEN != 0 {
             let token_length = usize::from(bytes.try_get_u8().ok()?);
@@ -56,7 +122,7 @@ impl Payload {
             token = Some((name, split(&mut bytes, reply_length)?));
         }
         let mutation = (head & HAS_MUTATION != 0).then_some(Mutation(bytes));
-        Some(Payload { time_ms, token, mutation })
+        Some(Payload { time_ms, token, mutation, division: None })
     }
 }
 
@@ -72,8 +138,20 @@ mod tests {
     fn a_payload_survives_its_encoding() {
         for token in [None, Some((Bytes::from_static(b"t"), Bytes::from_static(b"+OK\r\n")))] {
             for mutation in [None, Some(Mutation(Bytes::from_static(b"\x01abc")))] {
-                let payload = Payload { time_ms: 1 << 40, token: token.clone(), mutation };
+                let payload = Payload { time_ms: 1 << 40, token: token.clone(), mutation, division: None };
                 assert_eq!(Payload::decode(payload.encode()), Some(payload));
+            }
+        }
+        let child = PartitionId(7);
+        for division in
+            [Division::Split { child, first_slot: 300, slots: (2, 400) }, Division::Settled { child }]
+        {
+            let payload = Payload { time_ms: 9, token: None, mutation: None, division: Some(division) };
+            let bytes = payload.encode();
+            assert_eq!(Payload::division_in(&bytes), Some(division));
+            assert_eq!(Payload::decode(bytes.clone()), Some(payload));
+            for length in 0..bytes.len() {
+                assert_eq!(Payload::decode(bytes.slice(..length)), None);
             }
         }
     }
@@ -87,12 +165,18 @@ mod tests {
         assert_eq!(payload.token, Some((Bytes::from_static(b"t"), Bytes::from_static(b"+OK\r\n"))));
         assert_eq!(payload.mutation, Some(Mutation(Bytes::from_static(b"M"))));
         assert_eq!(payload.encode(), bytes);
+        let bytes = Bytes::from_static(b"\x02\x07\0\0\0\0\0\0\0\0\x05\0\0\0\x2c\x01\x02\0\x90\x01");
+        let payload = Payload::decode(bytes.clone()).expect("decodes");
+        let split = Division::Split { child: PartitionId(5), first_slot: 300, slots: (2, 400) };
+        assert_eq!(payload.division, Some(split));
+        assert_eq!(payload.encode(), bytes);
     }
 
     #[test]
     fn damage_is_not_a_payload() {
         assert_eq!(Payload::decode(Bytes::from_static(b"")), None);
-        assert_eq!(Payload::decode(Bytes::from_static(b"\x02\0\0\0\0\0\0\0\0")), None);
+        assert_eq!(Payload::decode(Bytes::from_static(b"\x03\0\0\0\0\0\0\0\0")), None);
+        assert_eq!(Payload::decode(Bytes::from_static(b"\x02\0\0\0\0\0\0\0\0\x09\0\0\0\0")), None);
         assert_eq!(Payload::decode(Bytes::from_static(b"\x11\0\0\0\0\0\0\0\0\xffabc")), None);
     }
 }

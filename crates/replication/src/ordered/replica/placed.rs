@@ -87,7 +87,9 @@ impl Replica {
         if self.raft.has_bug(crate::ordered::raft::Bug::GivenUpTooEarly) {
             return true;
         }
-        placed.settled_at >= self.raft.membership_index() || !self.raft.may_be_counted_on()
+        // What it was split into lives on its log until it has a snapshot of its own here.
+        self.children_to_come.is_empty()
+            && (placed.settled_at >= self.raft.membership_index() || !self.raft.may_be_counted_on())
     }
 
     /// The catalogue does not want a replica here and this one cannot be given up: its members know whether it is one.

@@ -231,6 +231,7 @@ impl Replica {
 
     /// A read whose index the consensus has named.
     fn look(&mut self, work: Work, now: Now, outbox: &mut Outbox) {
+        let Some(work) = self.if_here(work, outbox) else { return };
         let clock_ms = self.clock_ms(now);
         let answer = self.answer(&work.call, clock_ms);
         if answer.expired.is_empty() {
@@ -242,6 +243,7 @@ impl Replica {
 
     /// Looks at the leader's present state.
     fn look_at(&mut self, work: Work, clock_ms: u64, now: Now, outbox: &mut Outbox) {
+        let Some(work) = self.if_here(work, outbox) else { return };
         let answer = self.answer(&work.call, clock_ms);
         if answer.expired.is_empty() {
             return self.confirm(work, answer.reply, 0, now, outbox);

@@ -9,6 +9,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use data::{Position, Table};
 
 use super::Replica;
+use super::split::Extent;
 use super::tokens::Tokens;
 use crate::contract::{Event, Output, SnapshotWrite};
 #[cfg(any(test, feature = "planted-bugs"))]
@@ -24,6 +25,8 @@ pub(super) const SLICE_BYTES: usize = 256 << 10;
 /// Slices on their way to the disk at a time.
 const SLICES_AHEAD: u64 = 2;
 const VERSION: u8 = 1;
+/// The version of snapshots of partitions that were split or came about by a split: the [`Extent`] stands first.
+const VERSION_EXTENT: u8 = 2;
 
 /// A snapshot on its way to the disk.
 #[derive(Debug)]
@@ -40,20 +43,33 @@ pub(crate) struct Taking {
     finishing: bool,
 }
 
+impl Taking {
+    /// Is the whole state in it, and only the end of the file missing?
+    pub fn is_finishing(&self) -> bool {
+        self.finishing
+    }
+}
+
 /// What stands beside the table in a snapshot.
 #[derive(Debug)]
 pub(super) struct Tail {
     pub meta: SnapshotMeta,
+    pub extent: Extent,
     pub last_stamp_ms: u64,
     pub tokens: Tokens,
 }
 
 impl Tail {
     /// The bytes for the snapshot file or the last chunk.
-    pub fn encode(meta: &SnapshotMeta, last_stamp_ms: u64, tokens: &Tokens) -> Bytes {
+    pub fn encode(meta: &SnapshotMeta, extent: &Extent, last_stamp_ms: u64, tokens: &Tokens) -> Bytes {
         let meta = postcard::to_allocvec(meta).unwrap_or_default();
-        let mut out = BytesMut::with_capacity(16 + meta.len());
-        out.put_u8(VERSION);
+        let mut out = BytesMut::with_capacity(32 + meta.len());
+        if *extent == Extent::default() {
+            out.put_u8(VERSION);
+        } else {
+            out.put_u8(VERSION_EXTENT);
+            extent.encode(&mut out);
+        }
         out.put_u64_le(last_stamp_ms);
         out.put_u32_le(meta.len() as u32);
         out.put_slice(&meta);
@@ -63,9 +79,11 @@ impl Tail {
 
     /// What is in `bytes`, or `None`.
     pub fn decode(mut bytes: Bytes) -> Option<Tail> {
-        if bytes.try_get_u8().ok()? != VERSION {
-            return None;
-        }
+        let extent = match bytes.try_get_u8().ok()? {
+            VERSION => Extent::default(),
+            VERSION_EXTENT => Extent::decode(&mut bytes)?,
+            _ => return None,
+        };
         let last_stamp_ms = bytes.try_get_u64_le().ok()?;
         let length = bytes.try_get_u32_le().ok()? as usize;
         if length > bytes.len() {
@@ -73,7 +91,7 @@ impl Tail {
         }
         let meta = postcard::from_bytes(&bytes.split_to(length)).ok()?;
         let tokens = Tokens::decode(&mut bytes)?;
-        Some(Tail { meta, last_stamp_ms, tokens })
+        Some(Tail { meta, extent, last_stamp_ms, tokens })
     }
 }
 
@@ -112,14 +130,15 @@ impl Replica {
         taking.meta.exact_at = exact_at;
         let sequence = taking.sequence;
         // Tokens are taken now, perhaps with those of later entries: those are committed and will be applied again.
-        let meta = Tail::encode(&taking.meta, self.last_stamp_ms, &self.tokens);
+        let meta = Tail::encode(&taking.meta, &self.extent, self.last_stamp_ms, &self.tokens);
         outbox.outputs.push(Output::Snapshot(SnapshotWrite::Finish { partition, snapshot, sequence, meta }));
     }
 
     fn begin_snapshot(&mut self) -> bool {
         let threshold = self.options.snapshot_log_bytes.max(self.table.bytes());
         // While a state from elsewhere is being received a snapshot of the present one is of no use.
-        if self.log_bytes <= threshold
+        if (self.log_bytes <= threshold && !self.wants_snapshot)
+            || self.is_needed_by_children()
             || self.incoming.is_some()
             || self.disk_full
             || self.applied < self.exact_at
@@ -129,6 +148,7 @@ impl Replica {
         let Some(meta) = self.raft.meta_at(self.applied) else { return false };
         let id = self.next_snapshot_id();
         self.log_bytes = 0;
+        self.wants_snapshot = false;
         #[cfg(any(test, feature = "planted-bugs"))]
         if self.raft.has_bug(Bug::LogTruncatedTooEarly) {
             self.raft.compact(self.applied);
@@ -171,6 +191,8 @@ impl Replica {
     /// grown as much again, or the leader offers it again.
     pub fn snapshot_failed(&mut self, snapshot: u64) {
         if self.taking.as_ref().is_some_and(|taking| taking.id == snapshot) {
+            let is_first = self.compactable == 0 && self.applied > 0;
+            self.wants_snapshot = is_first && self.extent != Extent::default();
             self.taking = None;
             self.log_bytes = self.options.snapshot_log_bytes / 2;
         }
@@ -182,7 +204,7 @@ impl Replica {
     /// Lets the log go up to the newest durable snapshot, but not what a transfer under way needs, nor what a
     /// follower that answers is about to be sent.
     pub(super) fn compact(&mut self) {
-        let mut index = self.compactable;
+        let mut index = self.compactable.min(self.needed_for_split());
         for transfer in self.transfers.values() {
             index = index.min(transfer.index());
         }
@@ -204,6 +226,7 @@ impl Replica {
 pub(super) struct Start {
     pub initial: Initial,
     pub table: Table,
+    pub extent: Extent,
     pub last_stamp_ms: u64,
     pub tokens: Tokens,
     pub next_snapshot: u64,
@@ -224,6 +247,7 @@ pub(super) fn start_from(recovered: Recovered, placement: Option<&PartitionPlace
     let mut start = Start {
         initial: Initial { hard_state: hard_state.unwrap_or_default(), ..Initial::default() },
         table: empty_table(placement),
+        extent: Extent::default(),
         last_stamp_ms: 0,
         tokens: Tokens::default(),
         next_snapshot: 0,
@@ -234,6 +258,8 @@ pub(super) fn start_from(recovered: Recovered, placement: Option<&PartitionPlace
                 panic!("the snapshot of partition {} was written by another version", partition.0);
             };
             start.table = table;
+            tail.extent.narrow(&mut start.table);
+            start.extent = tail.extent;
             start.last_stamp_ms = tail.last_stamp_ms;
             start.tokens = tail.tokens;
             start.initial.snapshot = tail.meta;
@@ -277,6 +303,8 @@ impl Replica {
         self.abort_snapshot(outbox);
         let index = tail.meta.index;
         self.table = table;
+        tail.extent.narrow(&mut self.table);
+        self.extent = tail.extent;
         self.applied = index;
         self.applied_term = tail.meta.term;
         self.exact_at = tail.meta.exact_at;

@@ -149,7 +149,7 @@ impl Replica {
                 }
                 transfer.tail_sent = true;
                 transfer.meta.exact_at = self.applied.max(self.exact_at);
-                let tail = Tail::encode(&transfer.meta, self.last_stamp_ms, &self.tokens);
+                let tail = Tail::encode(&transfer.meta, &self.extent, self.last_stamp_ms, &self.tokens);
                 return self.send_chunk(to, Position::MAX, None, tail, outbox);
             };
             let mut out = BytesMut::new();
@@ -214,7 +214,9 @@ impl Replica {
 
     /// The follower has answered the offer: it has nothing, or part of a snapshot that may be gone on with.
     fn accept(&mut self, to: NodeId, index: u64, next: Position, now: Now, outbox: &mut Outbox) {
-        let reachable = index >= self.raft.log_start() && index <= self.applied;
+        // Slices from before a split and slices from after it make no state.
+        let first = self.raft.log_start().max(self.extent.split_at);
+        let reachable = index >= first && index <= self.applied;
         let meta = if reachable { self.raft.meta_at(index) } else { None };
         let Some(transfer) = self.transfers.get_mut(&to) else { return };
         let mut resumed = false;
@@ -231,6 +233,13 @@ impl Replica {
         let (partition, index) = (self.partition, transfer.meta.index);
         outbox.event(Event::SnapshotSent { partition, to, index, resumed, finished: false });
         self.send_chunks(to, now, outbox);
+    }
+
+    /// The state is not what it was: what was sent of it is of no use.
+    pub(super) fn restart_transfers(&mut self, now: Now) {
+        for (to, _) in std::mem::take(&mut self.transfers) {
+            self.raft.snapshot_delivered(to, None, now.time);
+        }
     }
 
     /// Sends again what was lost, gives up what leads nowhere.
@@ -279,6 +288,10 @@ impl Replica {
         }
         if chunk.meta.index <= self.applied {
             return self.acknowledge_log(from, chunk.meta.index, outbox);
+        }
+        if self.raft.has_more_to_apply() {
+            // Among it may be a split, and what that gives birth to must not be passed over. The leader offers again.
+            return;
         }
         let is_offer = chunk.from == 0 && chunk.next == Some(0);
         let same = self.incoming.as_ref().is_some_and(|incoming| incoming.meta.index == chunk.meta.index);
@@ -330,7 +343,7 @@ impl Replica {
             }
             let Some(mut tail) = Tail::decode(chunk.bytes) else { return };
             tail.meta.exact_at = tail.meta.exact_at.max(incoming.meta.exact_at);
-            let meta = Tail::encode(&tail.meta, tail.last_stamp_ms, &tail.tokens);
+            let meta = Tail::encode(&tail.meta, &tail.extent, tail.last_stamp_ms, &tail.tokens);
             incoming.finishing = Some((from, tail));
             outbox.outputs.push(Output::Snapshot(SnapshotWrite::Finish {
                 partition,

@@ -117,7 +117,7 @@ impl Replica {
         outbox: &mut Outbox,
     ) {
         let kept = token.clone().map(|token| (token, encode_value(&reply)));
-        let payload = Payload { time_ms, token: kept, mutation };
+        let payload = Payload { time_ms, token: kept, mutation, division: None };
         let bytes = payload.encode();
         if bytes.len() > self.options.max_payload_bytes {
             let most = self.options.max_payload_bytes;
@@ -157,7 +157,7 @@ impl Replica {
     pub(super) fn propose_own(&mut self, mutation: Mutation, now: Now) {
         let time_ms = self.clock_ms(now);
         self.last_stamp_ms = time_ms;
-        let payload = Payload { time_ms, token: None, mutation: Some(mutation) };
+        let payload = Payload { time_ms, token: None, mutation: Some(mutation), division: None };
         if let Ok(index) = self.raft.propose(payload.encode(), now.time)
             && let Some(mutation) = &payload.mutation
         {
