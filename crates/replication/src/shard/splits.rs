@@ -130,3 +130,7 @@ impl Shard {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "splits_tests.rs"]
+mod tests;

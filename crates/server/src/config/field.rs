@@ -89,7 +89,7 @@ pub const FIELDS: &[Field] = &[
     },
     Field {
         path: "partitions",
-        about: "Into how many groups the 16384 slots are cut; each elects its own leader. More spread load more evenly and fail over independently, each costs a little memory and a heartbeat while busy. Fixed when the cluster is made.",
+        about: "Into how many groups the 16384 slots are cut; each elects its own leader. More spread load more evenly and fail over independently, each costs a little memory and a heartbeat while busy. Only the founders' first start looks at it; `NODE SETTING partitions` makes them more later, never fewer.",
         accepts: "a number from 1 to 16384",
         set: |draft, text| put(&mut draft.config.partitions, between(text.parse().ok()?, 1, 16384)?),
         get: |config| config.partitions.to_string(),
