@@ -52,12 +52,12 @@ struct Node {
 }
 
 impl Node {
-    fn start(mut disk: BTreeMap<PartitionId, Recovered>) -> Node {
+    fn start(disk: BTreeMap<PartitionId, Recovered>) -> Node {
         let options = Options { snapshot_log_bytes: 1, ..Options::new(NODE, 7, 7) };
-        for (_, found) in &mut disk {
+        for found in disk.values() {
             assert!(found.snapshot.is_none(), "tables are not copied: restart before there is a snapshot");
         }
-        let recovered = disk.iter().map(|(_, found)| copy_of(found)).collect();
+        let recovered = disk.values().map(copy_of).collect();
         let held = if disk.is_empty() { vec![PARENT] } else { disk.keys().copied().collect() };
         let now = Now { time: Time(1_000_000_000), wall_ms: 1000 };
         let shard = Shard::new(options, placement(1, 1, false), held, recovered, now);
