@@ -39,8 +39,17 @@ impl Leaders {
 
     /// The leader of the highest term of a partition, dead or alive.
     pub fn latest(&self, partition: PartitionId) -> Option<NodeId> {
+        self.last(partition).map(|(_, node)| node)
+    }
+
+    /// The highest term that anyone led a partition in.
+    pub fn latest_term(&self, partition: PartitionId) -> u64 {
+        self.last(partition).map_or(0, |(term, _)| term)
+    }
+
+    fn last(&self, partition: PartitionId) -> Option<(u64, NodeId)> {
         let terms = self.by_term.range((partition, 0)..=(partition, u64::MAX));
-        terms.last().map(|(_, (node, _))| *node)
+        terms.last().map(|((_, term), (node, _))| (*term, *node))
     }
 }
 

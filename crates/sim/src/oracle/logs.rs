@@ -19,6 +19,8 @@ pub struct Logs {
 struct Applied {
     /// By index: term and hash.
     entries: BTreeMap<u64, (u64, u64)>,
+    /// By index: it was committed in this term at the latest.
+    committed_in: BTreeMap<u64, u64>,
 }
 
 impl Logs {
@@ -63,7 +65,7 @@ impl Logs {
         Ok(())
     }
 
-    /// A replica applied an entry. True if it is the first to do so.
+    /// A replica applied an entry; `latest_term` is the highest that anyone led in so far. True if it is the first to do so.
     ///
     /// # Errors
     /// Another entry was applied at this index, here or elsewhere, or one was left out or applied again.
@@ -74,6 +76,7 @@ impl Logs {
         index: u64,
         term: u64,
         hash: u64,
+        latest_term: u64,
     ) -> Result<bool, Violation> {
         let highest = self.highest(partition);
         let position = self.positions.entry((node, partition)).or_default();
@@ -87,7 +90,10 @@ impl Logs {
         *position = Some(index);
         let applied = self.partitions.entry(partition).or_default();
         match applied.entries.insert(index, (term, hash)) {
-            None => Ok(true),
+            None => {
+                applied.committed_in.insert(index, latest_term.max(term));
+                Ok(true)
+            }
             Some(earlier) if earlier == (term, hash) => Ok(false),
             Some((other_term, other_hash)) => Err(Violation::new(
                 "state machine safety",
@@ -103,8 +109,8 @@ impl Logs {
     /// The log of the leader of `term` ends at `last_index` as it begins to lead.
     ///
     /// # Errors
-    /// It lacks something that was applied in an earlier term. (What was applied in a later one it need not have: its
-    /// votes may have been on their way for long.)
+    /// It lacks something that was committed in an earlier term. (What was committed in a later one it need not have, though
+    /// it be an entry of an earlier one: its votes may have been on their way for long.)
     pub fn on_leader(
         &self,
         node: NodeId,
@@ -113,7 +119,7 @@ impl Logs {
         last_index: u64,
     ) -> Result<(), Violation> {
         let Some(applied) = self.partitions.get(&partition) else { return Ok(()) };
-        let earlier = applied.entries.iter().rev().find(|(_, (applied_in, _))| *applied_in < term);
+        let earlier = applied.committed_in.iter().rev().find(|(_, committed_in)| **committed_in < term);
         let Some((must_have, _)) = earlier.filter(|(index, _)| **index > last_index) else { return Ok(()) };
         Err(Violation::new(
             "leader completeness",
@@ -141,22 +147,26 @@ mod tests {
     fn replicas_apply_the_same_entries_in_order_and_once() {
         let mut logs = Logs::default();
         for index in 1..4 {
-            assert_eq!(logs.on_applied(NodeId(1), P, index, 1, index), Ok(true));
-            assert_eq!(logs.on_applied(NodeId(2), P, index, 1, index), Ok(false));
+            assert_eq!(logs.on_applied(NodeId(1), P, index, 1, index, 1), Ok(true));
+            assert_eq!(logs.on_applied(NodeId(2), P, index, 1, index, 1), Ok(false));
         }
-        assert!(logs.on_applied(NodeId(1), P, 3, 1, 3).is_err(), "again");
-        assert!(logs.on_applied(NodeId(2), P, 5, 1, 5).is_err(), "one left out");
+        assert!(logs.on_applied(NodeId(1), P, 3, 1, 3, 1).is_err(), "again");
+        assert!(logs.on_applied(NodeId(2), P, 5, 1, 5, 1).is_err(), "one left out");
         logs.on_start(NodeId(1));
-        assert!(logs.on_applied(NodeId(1), P, 2, 2, 2).is_err(), "another one after a restart");
+        assert!(logs.on_applied(NodeId(1), P, 2, 2, 2, 2).is_err(), "another one after a restart");
     }
 
     #[test]
     fn a_leader_must_have_what_was_applied() {
         let mut logs = Logs::default();
-        assert_eq!(logs.on_applied(NodeId(1), P, 1, 1, 1), Ok(true));
+        assert_eq!(logs.on_applied(NodeId(1), P, 1, 1, 1, 1), Ok(true));
         assert!(logs.on_leader(NodeId(2), P, 2, 0).is_err());
         assert!(logs.on_leader(NodeId(2), P, 2, 1).is_ok());
         assert!(logs.on_leader(NodeId(2), P, 1, 0).is_ok(), "elected late");
         assert!(logs.on_installed(NodeId(2), P, 2).is_err());
+        // An entry of term 1 that the leader of term 5 committed: one of term 4 whose votes were late may lack it.
+        assert_eq!(logs.on_applied(NodeId(1), P, 2, 1, 2, 5), Ok(true));
+        assert!(logs.on_leader(NodeId(2), P, 4, 1).is_ok());
+        assert!(logs.on_leader(NodeId(2), P, 6, 1).is_err());
     }
 }

@@ -27,7 +27,8 @@ impl World {
             Told::Role { partition, term, role, .. } => self.on_role(node, partition, term, role)?,
             Told::Applied { partition, index, term, hash } => {
                 self.counters.add("raft.applied");
-                self.logs.on_applied(id, partition, index, term, hash)?;
+                let latest_term = self.leaders.latest_term(partition);
+                self.logs.on_applied(id, partition, index, term, hash, latest_term)?;
                 match touched.iter_mut().find(|(touched, _)| *touched == partition) {
                     Some((_, highest)) => *highest = index,
                     None => touched.push((partition, index)),
