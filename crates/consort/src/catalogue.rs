@@ -17,6 +17,17 @@ pub struct Catalogue {
     members: Vec<Member>,
     keyspaces: Vec<(String, String)>,
     partitions: Vec<Partition>,
+    /// How many there are to be.
+    partitions_wanted: u64,
+    split: Option<Split>,
+}
+
+/// The split under way.
+#[derive(Debug)]
+struct Split {
+    partition: u64,
+    child: u64,
+    first_slot: u64,
 }
 
 #[derive(Debug)]
@@ -65,6 +76,11 @@ impl Catalogue {
                 Some((text(field(keyspace, "prefix")?)?, text(field(keyspace, "strategy")?)?))
             })?,
             partitions: list(field(reply, "partitions")?, Partition::parse)?,
+            partitions_wanted: number(field(reply, "partitions_wanted")?)?,
+            split: match field(reply, "split")? {
+                Value::Null | Value::NullArray => None,
+                split => Some(Split::parse(split)?),
+            },
         })
     }
 
@@ -98,7 +114,7 @@ impl Catalogue {
         lines
     }
 
-    /// What is under way, a line for each partition.
+    /// What is under way, a line for each partition that moves, and for splits.
     pub fn moves(&self) -> Vec<String> {
         let names = self.names();
         let moving = self.partitions.iter().filter(|partition| !partition.moving_to.is_empty());
@@ -110,7 +126,18 @@ impl Catalogue {
                 joined(&names, &partition.moving_to)
             )
         };
-        moving.map(line).collect()
+        let mut lines: Vec<String> = moving.map(line).collect();
+        lines.extend(self.split.as_ref().map(|split| {
+            let Split { partition, child, first_slot } = split;
+            format!(
+                "partition {partition} is being split: slots from {first_slot} on become partition {child}"
+            )
+        }));
+        let present = self.partitions.len() as u64;
+        if present < self.partitions_wanted {
+            lines.push(format!("{present} of {} partitions", self.partitions_wanted));
+        }
+        lines
     }
 
     fn names(&self) -> BTreeMap<&str, &str> {
@@ -121,6 +148,17 @@ impl Catalogue {
 fn joined(names: &BTreeMap<&str, &str>, ids: &[String]) -> String {
     let name = |id: &String| names.get(id.as_str()).map_or_else(|| id.clone(), |name| (*name).to_string());
     ids.iter().map(name).collect::<Vec<_>>().join(" ")
+}
+
+impl Split {
+    fn parse(value: &Value) -> Option<Split> {
+        let number = |name: &str| number(field(value, name)?);
+        Some(Split {
+            partition: number("partition")?,
+            child: number("child")?,
+            first_slot: number("first_slot")?,
+        })
+    }
 }
 
 impl Member {

@@ -244,8 +244,11 @@ impl Shard {
     pub(super) fn discard_given_up(&mut self, now: Now) {
         let durable = self.gate.persisted_number();
         let mut gone = false;
-        for (partition, _) in self.governed.leaving.extract_if(.., |_, batch| (1..=durable).contains(batch)) {
+        let left = self.governed.leaving.extract_if(.., |_, batch| (1..=durable).contains(batch));
+        for (partition, _) in left.collect::<Vec<_>>() {
             self.outbox.outputs.push(Output::Snapshot(SnapshotWrite::Discard { partition }));
+            // Its parent's log need not bring it back.
+            self.note_durable(partition);
             gone = true;
         }
         if gone {

@@ -255,6 +255,20 @@ fn the_log_stays_until_the_child_has_a_snapshot_and_the_catalogue_a_record_of_it
 }
 
 #[test]
+fn a_child_that_leaves_before_it_has_a_snapshot_is_no_burden_to_its_parent() {
+    let mut node = split_with(true);
+    let [lower, _] = keys();
+    let mut elsewhere = Placement::clone(&placement(3, 2, false));
+    elsewhere.partitions[1].replicas = vec![NodeId(2)];
+    elsewhere.partitions[1].settled_at = 1;
+    node.step(Input::Placement(Arc::new(elsewhere)));
+    node.run();
+    assert!(node.shard.table(CHILD).is_none(), "it was given up");
+    node.answer(PARENT, 2, &format!("SET {lower} again"));
+    assert!(node.held_back.iter().any(|write| write.file().0 == PARENT), "{:?}", node.held_back);
+}
+
+#[test]
 fn a_child_without_a_snapshot_is_born_again_with_what_it_had_logged() {
     let mut node = split();
     let [lower, upper] = keys();

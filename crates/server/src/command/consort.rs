@@ -1,14 +1,14 @@
 //! `CONSORT`: our own orders and questions. `consort ctl` and `consort dev` speak to nodes through it.
 
 use replication::contract::{Admin, Role};
-use replication::placement::PartitionPlacement;
+use replication::placement::{PartitionPlacement, Split};
 use replication::shard::PartitionStatus;
 use replication::{NodeId, PartitionId};
 use resp::Value;
 
 use super::connection::uptime_ms;
 use super::keyspace::keyspaces;
-use super::node::{members, moving, no_catalogue};
+use super::node::{members, moving, no_catalogue, partitions_wanted};
 use super::process::process;
 use super::subcommand::{Container, Subcommand};
 use super::{Action, Call, Context, bulk, error, integer, lossy, map};
@@ -78,8 +78,19 @@ fn catalogue(call: &mut Call<'_>) -> Action {
         ("removed", ids(&catalogue.removed.keys().copied().collect::<Vec<_>>())),
         ("keyspaces", keyspaces(catalogue)),
         ("partitions", Value::Array(catalogue.partitions.iter().zip(0..).map(placed).collect())),
+        ("partitions_wanted", integer(partitions_wanted(catalogue))),
+        ("split", catalogue.split.as_ref().map_or(Value::Null, split)),
     ])
     .into()
+}
+
+/// The split under way.
+fn split(split: &Split) -> Value {
+    map([
+        ("partition", integer(split.parent.0)),
+        ("child", integer(split.child.0)),
+        ("first_slot", integer(split.first_slot)),
+    ])
 }
 
 fn partition(call: &Call<'_>, state: &ClusterState) -> Result<PartitionId, Value> {

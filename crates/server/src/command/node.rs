@@ -144,8 +144,7 @@ fn setting(call: &mut Call<'_>) -> Action {
     if call.arguments.len() == 2 {
         let entry = |(name, get, ..): &Setting| (Value::bulk(*name), integer(get(&settings)));
         let mut entries: Vec<_> = SETTINGS.iter().map(entry).collect();
-        let partitions = catalogue.partitions_wanted.max(catalogue.partitions.len() as u32);
-        entries.push((Value::bulk(PARTITIONS), integer(u64::from(partitions))));
+        entries.push((Value::bulk(PARTITIONS), integer(partitions_wanted(catalogue))));
         return Value::Map(entries).into();
     }
     let name = call.text(2).to_ascii_lowercase();
@@ -175,6 +174,12 @@ fn setting(call: &mut Call<'_>) -> Action {
         Some(()) if call.arguments.len() == 4 => Action::Change(Change::Settings(settings)),
         _ => error(format!("ERR {name} takes one value: {accepts}")).into(),
     }
+}
+
+/// How many partitions there are to be.
+pub(super) fn partitions_wanted(catalogue: &Catalogue) -> u32 {
+    let coming = catalogue.partitions.len() as u32 + u32::from(catalogue.split.is_some());
+    catalogue.partitions_wanted.max(coming)
 }
 
 fn split(call: &mut Call<'_>) -> Action {

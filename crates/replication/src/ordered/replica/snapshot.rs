@@ -326,3 +326,55 @@ impl Replica {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::NodeId;
+
+    fn meta() -> SnapshotMeta {
+        SnapshotMeta {
+            index: 300,
+            term: 7,
+            membership: sorted_voters(vec![NodeId(2), NodeId(1)]),
+            exact_at: 301,
+        }
+    }
+
+    fn tokens() -> Tokens {
+        let mut tokens = Tokens::default();
+        tokens.insert(Bytes::from_static(b"t"), Bytes::from_static(b"+OK\r\n"), 9, 100, 10);
+        tokens
+    }
+
+    /// Bytes that are on disks by now: a change of format adds a version and keeps these.
+    #[test]
+    fn versions_1_and_2_are_still_read() {
+        let rest = b"\x0a\0\0\0\0\0\0\0\x0a\0\0\0\xac\x02\x07\x02\x01\x02\0\0\xad\x02\
+            \x01\0\0\0\x09\0\0\0\0\0\0\0\x01t\x05\0\0\0+OK\r\n";
+        let mut split = Extent::default();
+        for (extent, head) in
+            [(&[][..], &b"\x01"[..]), (&b"\x05\0\x2c\x01\x09\0\0\0\x0b\0\0\0\0\0\0\0\x01"[..], &b"\x02"[..])]
+        {
+            let bytes = Bytes::from([head, extent, rest].concat());
+            let tail = Tail::decode(bytes.clone()).expect("it is read");
+            assert_eq!((&tail.meta, tail.last_stamp_ms), (&meta(), 10));
+            assert_eq!(tail.tokens.reply(b"t"), Some(&Bytes::from_static(b"+OK\r\n")));
+            assert_eq!(Tail::encode(&tail.meta, &tail.extent, 10, &tail.tokens), bytes);
+            assert_eq!(tail.extent == Extent::default(), extent.is_empty());
+            split = tail.extent;
+        }
+        let mut table = Table::new();
+        split.narrow(&mut table);
+        assert_eq!((table.slots(), split.layout(), split.split_at), ((5, 300), 9, 11));
+    }
+
+    #[test]
+    fn damage_is_not_a_tail() {
+        let whole = Tail::encode(&meta(), &Extent::default(), 10, &tokens());
+        for length in 0..whole.len() {
+            assert!(Tail::decode(whole.slice(..length)).is_none(), "{length} bytes of it");
+        }
+        assert!(Tail::decode(Bytes::from_static(b"\x03")).is_none(), "a version that is not known");
+    }
+}
