@@ -58,13 +58,8 @@ pub enum Change {
     },
     /// These vote on the catalogue.
     Voters(Vec<NodeId>),
-    /// A partition is to be held by these nodes, the first as preferred leader.
-    Place {
-        /// The partition.
-        partition: PartitionId,
-        /// The nodes.
-        to: Vec<NodeId>,
-    },
+    /// Each of these partitions is to be held by these nodes, the first as preferred leader.
+    Place(Vec<(PartitionId, Vec<NodeId>)>),
     /// A partition has these members; or the new partition of the split under way is there, with these.
     Settle(Report),
     /// There are to be so many partitions.
@@ -205,7 +200,9 @@ impl Change {
                 touched.insert(Record::Voters);
                 Ok(())
             }
-            Change::Place { partition, to } => place(catalogue, touched, *partition, to),
+            Change::Place(places) => {
+                places.iter().try_for_each(|(partition, to)| place(catalogue, touched, *partition, to))
+            }
             Change::Settle(report) => settle(catalogue, touched, report),
             Change::Partitions(wanted) => {
                 let present = catalogue.partitions.len() as u32 + u32::from(catalogue.split.is_some());

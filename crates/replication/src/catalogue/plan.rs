@@ -108,9 +108,9 @@ impl Nodes {
     }
 }
 
-/// Cuts `total` into integer shares proportional to `weights`, each between its floor and its cap. Where shares have to be
-/// rounded, those with the higher `present` are rounded up. `total` lies between the sums of the floors and the caps.
-fn shares(total: u64, weights: &[u64], bounds: &[(u64, u64)], present: &[u64]) -> Vec<u64> {
+/// Cuts `total` into shares proportional to `weights`, each between its floor and its cap. `total` lies between the sums of
+/// the floors and the caps.
+fn exact_shares(total: u64, weights: &[u64], bounds: &[(u64, u64)]) -> Vec<f64> {
     let clamped = |level: f64| -> Vec<f64> {
         let share = |(&weight, &(floor, cap)): (&u64, &(u64, u64))| {
             (level * weight as f64).clamp(floor as f64, cap as f64)
@@ -123,18 +123,29 @@ fn shares(total: u64, weights: &[u64], bounds: &[(u64, u64)], present: &[u64]) -
         let middle = (low + high) / 2.0;
         if clamped(middle).iter().sum::<f64>() < total as f64 { low = middle } else { high = middle }
     }
-    let exact = clamped(high);
-    let fraction = |index: usize| exact[index] - (exact[index] + 1e-6).floor();
-    let mut share: Vec<u64> = exact.iter().map(|exact| (exact + 1e-6).floor() as u64).collect();
+    clamped(high)
+}
+
+/// A share rounded down, and rounded up.
+fn rounded(exact: f64) -> (u64, u64) {
+    ((exact + 1e-6).floor() as u64, (exact - 1e-6).ceil() as u64)
+}
+
+/// The same in integers. Where shares have to be rounded, those with the higher `present` are rounded up.
+fn shares(total: u64, weights: &[u64], bounds: &[(u64, u64)], present: &[u64]) -> Vec<u64> {
+    let exact = exact_shares(total, weights, bounds);
+    let fraction = |index: usize| exact[index].fract();
+    let mut share: Vec<u64> = exact.iter().map(|&exact| rounded(exact).0).collect();
     let mut rest = total.saturating_sub(share.iter().sum());
-    let mut order: Vec<usize> = (0..weights.len()).filter(|&index| fraction(index) > 1e-6).collect();
+    let mut order: Vec<usize> =
+        (0..weights.len()).filter(|&index| rounded(exact[index]).1 > share[index]).collect();
     // Each is rounded down or up, never further. What is there already is kept, else the larger remainder goes first.
     order.sort_by(|&a, &b| {
         let keeps = |index: usize| present[index] > share[index];
         keeps(b).cmp(&keeps(a)).then(fraction(b).total_cmp(&fraction(a))).then(a.cmp(&b))
     });
     for index in order {
-        if rest > 0 && share[index] < bounds[index].1 {
+        if rest > 0 {
             share[index] += 1;
             rest -= 1;
         }
@@ -385,7 +396,11 @@ fn unwind(came: &[Option<(usize, usize)>], from: usize, end: usize) -> Vec<(usiz
     path
 }
 
-/// Puts the preferred leader of each partition first, so that leaderships are balanced by weight with the fewest changes.
+/// Puts the preferred leader of each partition first, so that leaderships are balanced by weight with the fewest changes:
+/// none leads more than its share rounded up, none less than its share rounded down.
+///
+/// Every change brings some node closer to its share and none further from it. So this comes to rest, provided that all
+/// of them are made at once (half of a chain of changes leaves those in its middle with too many or too few).
 fn lead(nodes: &Nodes, mut lists: Vec<Vec<usize>>) -> Vec<Vec<NodeId>> {
     let count = nodes.ids.len();
     let mut leads: Vec<BTreeSet<usize>> = vec![BTreeSet::new(); count];
@@ -396,12 +411,12 @@ fn lead(nodes: &Nodes, mut lists: Vec<Vec<usize>>) -> Vec<Vec<NodeId>> {
             leads[first].insert(partition);
         }
     }
-    let present: Vec<u64> = leads.iter().map(|held| held.len() as u64).collect();
     let bounds: Vec<(u64, u64)> = holds.iter().map(|&held| (0, held)).collect();
-    let quotas = shares(lists.len() as u64, &nodes.weights, &bounds, &present);
-    for from in 0..count {
-        while leads[from].len() as u64 > quotas[from] {
-            let Some(path) = lead_path(&lists, &leads, &quotas, from) else { break };
+    let exact = exact_shares(lists.len() as u64, &nodes.weights, &bounds);
+    let (fewest, most): (Vec<u64>, Vec<u64>) = exact.into_iter().map(rounded).unzip();
+    let mut pass = |from: usize, enough: &dyn Fn(u64) -> bool, takes: &dyn Fn(usize, u64) -> bool| {
+        while enough(leads[from].len() as u64) {
+            let Some(path) = lead_path(&lists, &leads, from, takes) else { break };
             for (source, target, partition) in path {
                 leads[source].remove(&partition);
                 leads[target].insert(partition);
@@ -410,6 +425,17 @@ fn lead(nodes: &Nodes, mut lists: Vec<Vec<usize>>) -> Vec<Vec<NodeId>> {
                 list.swap(0, place);
             }
         }
+    };
+    // Those who have too many pass them on to those who have too few, else to those who could have one more; then those who
+    // could have one less to those who still have too few.
+    for from in 0..count {
+        pass(from, &|has| has > most[from], &|to, has| has < fewest[to]);
+    }
+    for from in 0..count {
+        pass(from, &|has| has > most[from], &|to, has| has < most[to]);
+    }
+    for from in 0..count {
+        pass(from, &|has| has > fewest[from], &|to, has| has < fewest[to]);
     }
     lists.into_iter().map(|list| list.into_iter().map(|place| nodes.ids[place]).collect()).collect()
 }
@@ -417,8 +443,8 @@ fn lead(nodes: &Nodes, mut lists: Vec<Vec<usize>>) -> Vec<Vec<NodeId>> {
 fn lead_path(
     lists: &[Vec<usize>],
     leads: &[BTreeSet<usize>],
-    quotas: &[u64],
     from: usize,
+    takes: &dyn Fn(usize, u64) -> bool,
 ) -> Option<Vec<(usize, usize, usize)>> {
     let mut came: Vec<Option<(usize, usize)>> = vec![None; leads.len()];
     let mut queue = VecDeque::from([from]);
@@ -429,7 +455,7 @@ fn lead_path(
                     continue;
                 }
                 came[target] = Some((source, partition));
-                if (leads[target].len() as u64) < quotas[target] {
+                if takes(target, leads[target].len() as u64) {
                     return Some(unwind(&came, from, target));
                 }
                 queue.push_back(target);

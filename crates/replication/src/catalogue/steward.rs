@@ -74,8 +74,9 @@ fn next_removal(catalogue: &Catalogue) -> Option<Change> {
     Some(Change::Remove { node })
 }
 
-/// The next partition that is not where it ought to be: those first that have lost a copy, and those that need not be moved
-/// but only led by another.
+/// What is not where it ought to be. What need not be moved but only led by another, all at once: half of such a change
+/// would be the beginning of another plan, and they might go on for ever. Else one partition, those first that have lost a
+/// copy.
 fn next_place(catalogue: &Catalogue) -> Option<Change> {
     let planned = plan::plan(catalogue);
     let moving = catalogue.moves();
@@ -86,29 +87,33 @@ fn next_place(catalogue: &Catalogue) -> Option<Change> {
         nodes.sort_unstable();
         nodes
     };
-    let mut best: Option<(u8, Change)> = None;
-    for (record, (to, number)) in catalogue.partitions.iter().zip(planned.into_iter().zip(0..)) {
+    let mut led_by_others = Vec::new();
+    let mut best = None;
+    for (record, (to, partition)) in
+        catalogue.partitions.iter().zip(planned.into_iter().zip((0..).map(PartitionId)))
+    {
         // One that is being split has its members until that is done: the new one begins with them.
-        let is_split = catalogue.split.is_some_and(|split| split.parent == PartitionId(number));
+        let is_split = catalogue.split.is_some_and(|split| split.parent == partition);
         if record.wanted() == to || is_split {
             continue;
         }
-        let stays = sorted(record.wanted()) == sorted(&to);
-        let urgency = match (stays, record.wanted().iter().all(able)) {
-            (true, _) => 0,
-            (false, false) => 1,
-            (false, true) => 2,
-        };
-        // One that is on its way already, or stays where it is, does not count as one more.
-        let is_more = record.moving_to.is_empty() && !stays;
-        if is_more && moving >= catalogue.settings.moves_at_once as usize {
+        if sorted(record.wanted()) == sorted(&to) {
+            led_by_others.push((partition, to));
             continue;
         }
+        // One that is on its way already does not count as one more.
+        if record.moving_to.is_empty() && moving >= catalogue.settings.moves_at_once as usize {
+            continue;
+        }
+        let urgency = record.wanted().iter().all(able);
         if best.as_ref().is_none_or(|(least, _)| urgency < *least) {
-            best = Some((urgency, Change::Place { partition: PartitionId(number), to }));
+            best = Some((urgency, (partition, to)));
         }
     }
-    best.map(|(_, change)| change)
+    if !led_by_others.is_empty() {
+        return Some(Change::Place(led_by_others));
+    }
+    best.map(|(_, place)| Change::Place(vec![place]))
 }
 
 /// The partition with the most slots is divided in the middle, while there are to be more.

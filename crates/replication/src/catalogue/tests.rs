@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use data::{Stamp, Table, View};
 use proptest::prelude::*;
-use proptest::test_runner::RngSeed;
 
 use super::*;
 use crate::contract::Call;
@@ -158,15 +157,14 @@ fn settled(catalogue: &Catalogue) {
         let (least, most) = (leads.iter().min().unwrap(), leads.iter().max().unwrap());
         // Whoever is crowded into a zone may not hold enough to lead as much as others.
         let all_hold_enough = nodes.iter().all(|(id, _)| replicas(catalogue, *id) > *most);
-        // A share that was rounded up may be that of a node which nobody who leads too many shares a partition with, not
-        // even by way of others. Then some lead two more than others. (Passing it on to whoever can be reached did not come
-        // to rest: the next plan rounds otherwise.)
+        // Nor may one who leads too many share a partition with one who leads fewer, not even by way of others.
         let cut_off = || {
-            let of = |count: usize| nodes.iter().zip(&leads).filter(move |(_, led)| **led == count);
-            of(*most).any(|((from, _), _)| of(*least).any(|((to, _), _)| !can_pass_to(catalogue, *from, *to)))
+            let differ = |to: usize, from: usize| leads[from] > leads[to] + 1;
+            let pairs = (0..nodes.len()).flat_map(|from| (0..nodes.len()).map(move |to| (from, to)));
+            let mut differing = pairs.filter(|&(from, to)| differ(to, from));
+            differing.all(|(from, to)| !can_pass_to(catalogue, nodes[from].0, nodes[to].0))
         };
-        let balanced = most - least <= 1 || (most - least == 2 && cut_off());
-        assert!(balanced || !all_hold_enough, "leaderships {leads:?}");
+        assert!(most - least <= 1 || !all_hold_enough || cut_off(), "leaderships {leads:?}");
     }
 }
 
@@ -219,23 +217,21 @@ fn come_and_go(seed: u64, partitions: u32, copies: u32, zones: u64, weighted: bo
     settled(&catalogue);
 }
 
-/// One history in some thousands (two copies, three zones) after which one leads 21 partitions and two lead 19.
+/// One history in some thousands (two copies, three zones) after which one led 21 partitions and two led 19.
 #[test]
-fn leaderships_differ_by_two_where_those_who_lead_too_many_reach_nobody_who_leads_too_few() {
+fn who_leads_too_many_passes_them_to_whoever_can_have_more() {
     come_and_go(10_041_367_484_904_992_876, 75, 2, 3, false);
 }
 
-/// Not mended yet: one history in some thousands after which a partition is to be led by node 6 before node 2, and once that is
-/// so the other way round, for ever. (No data moves; each turn is a hand-over of leadership.)
+/// One history in some thousands after which a partition was to be led by node 6 before node 2, and once that was so the other
+/// way round, for ever.
 #[test]
-#[ignore = "a known fault of the plan, kept to be mended"]
 fn plans_come_to_rest() {
     come_and_go(5_100_744_900_279_962_913, 30, 3, 5, true);
 }
 
 proptest! {
-    // Always the same cases, since `plans_come_to_rest` is not mended.
-    #![proptest_config(ProptestConfig { cases: 96, rng_seed: RngSeed::Fixed(11), ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
 
     #[test]
     fn partitions_are_whole_balanced_and_spread_whatever_joins_and_leaves(
@@ -361,7 +357,7 @@ fn what_a_leader_reports_late_or_twice_changes_nothing() {
     let ids = |numbers: &[u64]| numbers.iter().map(|number| NodeId(*number)).collect::<Vec<_>>();
     assert_eq!(before.replicas, ids(&[1, 2, 3]));
     let to = ids(&[4, 2, 1]);
-    catalogue = changed(&catalogue, &Change::Place { partition: PartitionId(0), to: to.clone() });
+    catalogue = changed(&catalogue, &Change::Place(vec![(PartitionId(0), to.clone())]));
     assert_eq!((record(&catalogue).wanted(), &record(&catalogue).replicas), (&to[..], &before.replicas));
     let settle = |index, voters: &[u64]| {
         Change::Settle(Report { partition: PartitionId(0), index, voters: ids(voters) })

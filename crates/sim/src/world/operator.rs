@@ -156,7 +156,7 @@ impl World {
                 let mut to = shuffled;
                 to.retain(|node| catalogue.members.contains_key(node));
                 to.truncate(copies);
-                Change::Place { partition, to }
+                Change::Place(vec![(partition, to)])
             }
             (7, _) => {
                 let replication_factor = if catalogue.settings.replication_factor > 3 { 3 } else { 5 };
@@ -230,7 +230,7 @@ impl World {
         let aimed = self.aim.map(|node| self.nodes[node].id);
         let Some(destination) = aimed.or(others.first().copied()) else { return };
         let to = replicas.iter().map(|&node| if node == source { destination } else { node }).collect();
-        let change = Change::Place { partition: PartitionId(0), to };
+        let change = Change::Place(vec![(PartitionId(0), to)]);
         self.tell(|| format!("an operator wants {change:?}"));
         self.moved = Some(Move { source, destination, begun: self.events, latest: self.events });
         self.operator.wanted.push(change);
