@@ -414,29 +414,26 @@ fn lead(nodes: &Nodes, mut lists: Vec<Vec<usize>>) -> Vec<Vec<NodeId>> {
     let bounds: Vec<(u64, u64)> = holds.iter().map(|&held| (0, held)).collect();
     let exact = exact_shares(lists.len() as u64, &nodes.weights, &bounds);
     let (fewest, most): (Vec<u64>, Vec<u64>) = exact.into_iter().map(rounded).unzip();
-    let mut pass = |from: usize, enough: &dyn Fn(u64) -> bool, takes: &dyn Fn(usize, u64) -> bool| {
-        while enough(leads[from].len() as u64) {
-            let Some(path) = lead_path(&lists, &leads, from, takes) else { break };
-            for (source, target, partition) in path {
-                leads[source].remove(&partition);
-                leads[target].insert(partition);
-                let list = &mut lists[partition];
-                let place = list.iter().position(|&node| node == target).unwrap_or_default();
-                list.swap(0, place);
+    let mut pass = |enough: &[u64], takes: &dyn Fn(usize, u64) -> bool| {
+        for (from, &enough) in enough.iter().enumerate() {
+            while leads[from].len() as u64 > enough {
+                let Some(path) = lead_path(&lists, &leads, from, takes) else { break };
+                for (source, target, partition) in path {
+                    leads[source].remove(&partition);
+                    leads[target].insert(partition);
+                    let list = &mut lists[partition];
+                    let place = list.iter().position(|&node| node == target).unwrap_or_default();
+                    list.swap(0, place);
+                }
             }
         }
     };
-    // Those who have too many pass them on to those who have too few, else to those who could have one more; then those who
-    // could have one less to those who still have too few.
-    for from in 0..count {
-        pass(from, &|has| has > most[from], &|to, has| has < fewest[to]);
-    }
-    for from in 0..count {
-        pass(from, &|has| has > most[from], &|to, has| has < most[to]);
-    }
-    for from in 0..count {
-        pass(from, &|has| has > fewest[from], &|to, has| has < fewest[to]);
-    }
+    let too_few = |place: usize, leads: u64| leads < fewest[place];
+    // Those who lead too many pass them on to those who lead too few, else to those who may lead one more; then those who
+    // may lead one less to those who still lead too few.
+    pass(&most, &too_few);
+    pass(&most, &|place, leads| leads < most[place]);
+    pass(&fewest, &too_few);
     lists.into_iter().map(|list| list.into_iter().map(|place| nodes.ids[place]).collect()).collect()
 }
 

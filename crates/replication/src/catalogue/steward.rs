@@ -105,7 +105,7 @@ fn next_place(catalogue: &Catalogue) -> Option<Change> {
         if record.moving_to.is_empty() && moving >= catalogue.settings.moves_at_once as usize {
             continue;
         }
-        let urgency = record.wanted().iter().all(able);
+        let urgency = u8::from(record.wanted().iter().all(able));
         if best.as_ref().is_none_or(|(least, _)| urgency < *least) {
             best = Some((urgency, (partition, to)));
         }
