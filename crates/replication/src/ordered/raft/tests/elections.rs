@@ -90,6 +90,28 @@ fn a_vote_survives_a_restart() {
     assert!(!got_vote(&mut group, 2));
 }
 
+/// Nor does it stand for election. With the check left out it gives its vote.
+#[test]
+fn a_newcomer_has_no_vote() {
+    for planted in [None, Some(Bug::NewcomerVotes)] {
+        let mut group = Group::with_options(3, Options { planted, ..Options::default() });
+        group.replicas.get_mut(&3).expect("a replica").state.newcomer = true;
+        group.restart(3);
+        group.isolate(3);
+        group.pass(3000);
+        group.deliver(1, 3, vote(100, 9, 99, true));
+        group.settle();
+        let sent = group.take_sent();
+        let sent: Vec<&Message> =
+            sent.iter().filter(|(from, ..)| *from == 3).map(|(.., message)| message).collect();
+        assert!(
+            !sent.iter().any(|message| matches!(message, Message::PreVote { .. } | Message::Vote { .. }))
+        );
+        let votes = sent.iter().any(|message| matches!(message, Message::VoteGranted { .. }));
+        assert_eq!(votes, planted.is_some(), "{planted:?}");
+    }
+}
+
 #[test]
 fn a_vote_waits_until_it_is_durable() {
     let mut group = Group::new(3);
