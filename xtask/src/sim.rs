@@ -56,6 +56,7 @@ fn focus(text: &str) -> Result<Focus, String> {
         "elections" => Ok(Focus::Elections),
         "moves" => Ok(Focus::Moves),
         "splits" => Ok(Focus::Splits),
+        "primary" => Ok(Focus::Primary),
         _ => Err("accepted: members, pauses, elections, moves, splits".into()),
     }
 }

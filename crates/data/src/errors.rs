@@ -20,6 +20,9 @@ pub(crate) const INT_RANGE: Value =
     text("ERR value is out of range, value must between -2147483648 and 2147483647");
 pub(crate) const INVALID_CURSOR: Value = text("ERR invalid cursor");
 pub(crate) const CROSS_SLOT: Value = text("CROSSSLOT Keys in request don't hash to the same slot");
+/// Not of Redis: keys of one slot in keyspaces that are replicated apart.
+pub const CROSS_KEYSPACE: Value =
+    text("CROSSSLOT Keys in request are in keyspaces that are not replicated together");
 pub(crate) const NO_KEYS: Value = text("ERR The command has no key arguments");
 
 const fn text(text: &'static str) -> Value {

@@ -129,8 +129,8 @@ fn handler_of(command: &Command) -> Handler {
 
 fn fit_for_transaction(command: &Command, arguments: &[Bytes]) -> Result<(), Value> {
     command.check_arity(arguments)?;
-    match route::route(command, arguments, &|_| 0, 0)? {
-        Route::Slot(_) if command.spread != Spread::Cursor => Ok(()),
+    match route::route(command, arguments, &|_: u16| 0, 0)? {
+        Route::Home(_) if command.spread != Spread::Cursor => Ok(()),
         _ => Err(Value::error(format!("ERR '{}' is not possible in a transaction", command.name))),
     }
 }

@@ -11,13 +11,46 @@ use crate::commands::scan;
 use crate::slot::key_slot;
 use crate::{Command, errors};
 
+/// Where a key lives: its slot, among the keys of its keyspace if that has groups of its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Home {
+    /// The number of the keyspace; 0: that of all which share the partitions.
+    pub keyspace: u16,
+    /// The slot.
+    pub slot: u16,
+}
+
+/// Which group of keys lives together.
+pub trait Homes {
+    /// The keyspace of a key, as in [`Home`].
+    fn keyspace_of(&self, key: &[u8]) -> u16;
+    /// The group that is at home there.
+    fn group_of(&self, home: Home) -> u32;
+
+    /// Where a key lives.
+    fn home_of(&self, key: &[u8]) -> Home {
+        Home { keyspace: self.keyspace_of(key), slot: key_slot(key) }
+    }
+}
+
+/// With a single keyspace.
+impl<F: Fn(u16) -> u32> Homes for F {
+    fn keyspace_of(&self, _: &[u8]) -> u16 {
+        0
+    }
+
+    fn group_of(&self, home: Home) -> u32 {
+        self(home.slot)
+    }
+}
+
 /// Where a command is to be run.
 #[derive(Debug)]
 pub enum Route {
     /// By the server itself.
     Server,
-    /// In the partition of this slot, as it stands.
-    Slot(u16),
+    /// In the group that is at home there, as it stands.
+    Home(Home),
     /// In several slots: `MGET`, `MSET`, `DEL`, `UNLINK`, `EXISTS`, `TOUCH`. Each part is a whole command whose keys lie
     /// in one slot group; [`Gather::join`] makes one reply of theirs. Not atomic across partitions.
     Scatter { parts: Vec<Part>, gather: Gather },
@@ -30,8 +63,8 @@ pub enum Route {
 pub struct Part {
     /// The group that `group_of` gave for the slots of its keys.
     pub group: u32,
-    /// A slot of that group.
-    pub slot: u16,
+    /// Where one of its keys lives.
+    pub home: Home,
     /// The command.
     pub arguments: Vec<Bytes>,
 }
@@ -95,15 +128,16 @@ fn elements_of(reply: Value) -> Vec<Value> {
     }
 }
 
-/// Decides where a command goes. `group_of` maps a slot to its partition. `SCAN` goes to the slot of its cursor. A command
-/// on keys that names none (`OBJECT HELP`) goes to slot 0: any partition can answer it.
+/// Decides where a command goes. `homes` says which group holds a key. `SCAN` goes to the slot of its cursor. A command
+/// on keys that names none (`OBJECT HELP`) goes to slot 0: any partition can answer it. Keys that are
+/// needed in one slot have to be in one keyspace, too, or in keyspaces that share the partitions.
 ///
 /// # Errors
 /// `CROSSSLOT`, or a syntax error that hides the keys.
 pub fn route(
     command: &Command,
     arguments: &[Bytes],
-    group_of: &dyn Fn(u16) -> u32,
+    homes: &dyn Homes,
     seed: u64,
 ) -> Result<Route, Value> {
     if command.kind == Kind::Server {
@@ -112,11 +146,11 @@ pub fn route(
     match command.spread {
         Spread::Everywhere(join) => Ok(Route::Every { gather: gather(join, Vec::new(), seed) }),
         Spread::Cursor => {
-            let cursor = arguments.get(1).map_or(Ok((0, 0)), |cursor| scan::parse_cursor(cursor))?;
-            Ok(Route::Slot(cursor.0))
+            let cursor = arguments.get(1).map_or(Ok((Home::default(), 0)), |cursor| scan::parse_cursor(cursor))?;
+            Ok(Route::Home(cursor.0))
         }
-        Spread::OneSlot => one_slot(command, arguments).map(|slot| Route::Slot(slot.unwrap_or(0))),
-        Spread::Parts(join) => scatter(command, arguments, group_of, join, seed),
+        Spread::OneSlot => one_home(command, arguments, homes).map(|home| Route::Home(home.unwrap_or_default())),
+        Spread::Parts(join) => scatter(command, arguments, homes, join, seed),
     }
 }
 
@@ -150,9 +184,24 @@ pub fn one_slot(command: &Command, arguments: &[Bytes]) -> Result<Option<u16>, V
     if slots.all(|slot| slot == first) { Ok(Some(first)) } else { Err(errors::CROSS_SLOT) }
 }
 
-/// The cursor at which a `SCAN` begins the keys of `slot`.
-pub fn scan_cursor(slot: u16) -> u64 {
-    scan::cursor_of_slot(slot)
+/// The one home of all keys of a command; `None` if it names none.
+///
+/// # Errors
+/// `CROSSSLOT`, or a syntax error that hides the keys.
+pub fn one_home(command: &Command, arguments: &[Bytes], homes: &dyn Homes) -> Result<Option<Home>, Value> {
+    let Some(slot) = one_slot(command, arguments)? else { return Ok(None) };
+    let mut keyspaces =
+        keys_of(command, arguments)?.into_iter().map(|index| homes.keyspace_of(&arguments[index]));
+    let keyspace = keyspaces.next().unwrap_or(0);
+    match keyspaces.all(|other| other == keyspace) {
+        true => Ok(Some(Home { keyspace, slot })),
+        false => Err(errors::CROSS_KEYSPACE),
+    }
+}
+
+/// The cursor at which a `SCAN` begins the keys of a home.
+pub fn scan_cursor(home: Home) -> u64 {
+    scan::cursor_of_home(home)
 }
 
 /// The keys of a command, as `COMMAND GETKEYS` gives them.
@@ -174,7 +223,7 @@ pub fn get_keys(arguments: &[Bytes]) -> Result<Vec<Bytes>, Value> {
 fn scatter(
     command: &Command,
     arguments: &[Bytes],
-    group_of: &dyn Fn(u16) -> u32,
+    homes: &dyn Homes,
     join: Join,
     seed: u64,
 ) -> Result<Route, Value> {
@@ -183,10 +232,10 @@ fn scatter(
     let mut parts: Vec<Part> = Vec::new();
     let mut order = Vec::with_capacity(keys.len());
     for index in keys {
-        let slot = key_slot(&arguments[index]);
-        let group = group_of(slot);
+        let home = homes.home_of(&arguments[index]);
+        let group = homes.group_of(home);
         let number = parts.iter().position(|part| part.group == group).unwrap_or_else(|| {
-            parts.push(Part { group, slot, arguments: vec![arguments[0].clone()] });
+            parts.push(Part { group, home, arguments: vec![arguments[0].clone()] });
             parts.len() - 1
         });
         let part = &mut parts[number].arguments;
@@ -194,7 +243,7 @@ fn scatter(
         part.extend_from_slice(&arguments[index..index + step]);
     }
     match &parts[..] {
-        [only] => Ok(Route::Slot(only.slot)),
+        [only] => Ok(Route::Home(only.home)),
         _ => Ok(Route::Scatter { parts, gather: gather(join, order, seed) }),
     }
 }

@@ -10,12 +10,12 @@ fn arguments(words: &str) -> Vec<Bytes> {
 fn routed(words: &str) -> Result<Route, Value> {
     let arguments = arguments(words);
     let command = Command::lookup(&arguments[0]).expect("a command");
-    route(command, &arguments, &|slot| u32::from(slot / 4096), 7)
+    route(command, &arguments, &|slot: u16| u32::from(slot / 4096), 7)
 }
 
 fn slot(words: &str) -> u16 {
     match routed(words) {
-        Ok(Route::Slot(slot)) => slot,
+        Ok(Route::Home(home)) => home.slot,
         other => panic!("{words}: {other:?}"),
     }
 }
@@ -103,7 +103,7 @@ fn replies_are_joined() {
 fn a_scan_goes_where_its_cursor_stands() {
     assert_eq!(slot("SCAN 0"), 0);
     for wanted in [1, 8192, 16383] {
-        let cursor = scan_cursor(wanted);
+        let cursor = scan_cursor(Home { keyspace: 0, slot: wanted });
         assert!(cursor < 1 << 53, "a cursor is exact in floating point");
         assert_eq!(slot(&format!("SCAN {cursor}")), wanted);
         assert_eq!(slot(&format!("SCAN {}", cursor - 1)), wanted - 1);

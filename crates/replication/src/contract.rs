@@ -152,6 +152,26 @@ pub enum Write {
     Trim { partition: PartitionId, index: u64 },
     /// The partition is no longer held here: forget everything about it.
     Forget { partition: PartitionId },
+    /// Entries that a deposed primary had and its successor has not. They are kept apart, durably before anything that
+    /// follows.
+    Lost { partition: PartitionId, entries: Vec<Lost> },
+    /// What was kept so of the partition is not needed any more.
+    LostSettled { partition: PartitionId },
+}
+
+/// A write that was in the log of a primary and is not in that of its successor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lost {
+    /// Where it stood.
+    pub index: u64,
+    /// The term in which it was written.
+    pub term: u64,
+    /// Had the client been told that it was done? `None`: not known, as after a restart.
+    pub acknowledged: Option<bool>,
+    /// When it was found to be lost, in wall clock milliseconds.
+    pub found_ms: u64,
+    /// The entry's payload.
+    pub payload: Bytes,
 }
 
 /// Pieces of a snapshot file of one partition. A file without `Finish` never counts. `snapshot` is unique per partition;
@@ -216,6 +236,10 @@ pub enum Event {
     Split { partition: PartitionId, child: PartitionId, index: u64 },
     /// A replica of the partition is here from now on, with the part of its parent's state that is its own.
     Born { partition: PartitionId },
+    /// A deposed primary had entries that its successor has not: they are kept.
+    Lost { partition: PartitionId, entries: u64 },
+    /// A client is told that the write at this entry is done (for oracles).
+    Acknowledged { partition: PartitionId, index: u64, term: u64 },
     /// The partition is no longer held here.
     GivenUp { partition: PartitionId },
 }

@@ -6,6 +6,7 @@
 //! holds a slot, which nodes hold a partition), `catalogue` (who decides that), `ordered::raft` (consensus).
 
 pub mod catalogue;
+pub mod configuration;
 pub mod contract;
 pub mod ordered;
 pub mod placement;

@@ -1,7 +1,13 @@
 //! Which partition holds a slot and which nodes hold a partition. Data with an epoch; the catalogue will make it.
 
+use std::collections::BTreeMap;
+use std::ops::Bound;
+
+use bytes::Bytes;
 use data::slot::SLOTS;
 use serde::{Deserialize, Serialize};
+
+use crate::configuration::Group;
 
 /// The identity of a node: generated when its data folder is formatted, outlives address changes. A node that lost its
 /// disk is a new node.
@@ -11,6 +17,22 @@ pub struct NodeId(pub u64);
 /// A partition: a contiguous range of slots, replicated as one. Numbers rise in the order in which partitions came about.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct PartitionId(pub u32);
+
+impl PartitionId {
+    /// The group number `position` of a keyspace that has groups of its own. Those of the others' partitions, which they
+    /// share, have the keyspace number 0.
+    pub fn of_keyspace(keyspace: u16, position: u16) -> PartitionId {
+        PartitionId(u32::from(keyspace) << 16 | u32::from(position))
+    }
+
+    /// The number of the keyspace whose group it is; 0: a partition of all that have none of their own.
+    pub fn keyspace(self) -> u16 {
+        match self {
+            crate::catalogue::CATALOGUE => 0,
+            PartitionId(number) => (number >> 16) as u16,
+        }
+    }
+}
 
 /// The map from slots to partitions to nodes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,6 +58,15 @@ pub struct Placement {
     /// The numbers of the partitions in the order of their slots.
     #[serde(skip)]
     pub(crate) by_slot: Vec<u32>,
+    /// The groups of keyspaces that have groups of their own.
+    #[serde(skip)]
+    pub groups: BTreeMap<PartitionId, Group>,
+    /// So many keyspaces were given a number so far.
+    #[serde(skip)]
+    pub keyspaces_numbered: u16,
+    /// The prefixes of keyspaces and their numbers, if any of them has groups of its own: 0 where it has none.
+    #[serde(skip)]
+    pub prefixes: BTreeMap<Bytes, u16>,
 }
 
 /// A partition is being divided: its slots from `first_slot` on become a partition of their own.
@@ -121,6 +152,28 @@ impl Placement {
         PartitionId(self.by_slot.get(after.saturating_sub(1)).copied().unwrap_or(0))
     }
 
+    /// The partition that is at home there, or the group of a keyspace of its own.
+    pub fn at(&self, home: data::Home) -> PartitionId {
+        if home.keyspace == 0 {
+            return self.partition_of(home.slot);
+        }
+        // In the order in which they are numbered.
+        let groups = self.groups_of(home.keyspace);
+        let up_to = groups.take_while(|(_, group)| group.configuration.first_slot <= home.slot);
+        up_to.last().map_or(PartitionId::of_keyspace(home.keyspace, 0), |(partition, _)| partition)
+    }
+
+    /// The groups of a keyspace, in the order of their slots.
+    pub fn groups_of(&self, keyspace: u16) -> impl Iterator<Item = (PartitionId, &Group)> {
+        let range = PartitionId::of_keyspace(keyspace, 0)..=PartitionId::of_keyspace(keyspace, u16::MAX);
+        self.groups.range(range).map(|(partition, group)| (*partition, group))
+    }
+
+    /// Everything that holds keys: partitions, then groups.
+    pub fn all(&self) -> impl Iterator<Item = PartitionId> {
+        (0..self.partitions.len() as u32).map(PartitionId).chain(self.groups.keys().copied())
+    }
+
     /// All partitions, in the order of their slots.
     pub fn in_order(&self) -> impl Iterator<Item = (PartitionId, &PartitionPlacement)> {
         self.by_slot.iter().map(|&number| (PartitionId(number), &self.partitions[number as usize]))
@@ -153,11 +206,39 @@ impl Placement {
     /// Which of a node's `lanes` shards has a partition, if the node has it: they go round by number, and what a partition
     /// is split into stays where its data is.
     pub fn lane_of(&self, partition: PartitionId, lanes: u8) -> u8 {
+        let partition = match partition.keyspace() {
+            0 => partition,
+            _ => PartitionId(partition.0 & 0xffff),
+        };
         (self.root_of(partition).0 % u32::from(lanes.max(1))) as u8
     }
 
     /// The placement of a partition.
     pub fn get(&self, partition: PartitionId) -> Option<&PartitionPlacement> {
         self.partitions.get(partition.0 as usize)
+    }
+}
+
+impl data::Homes for Placement {
+    fn keyspace_of(&self, key: &[u8]) -> u16 {
+        longest_prefix(&self.prefixes, key).map_or(0, |(_, number)| *number)
+    }
+
+    fn group_of(&self, home: data::Home) -> u32 {
+        self.at(home).0
+    }
+}
+
+/// The entry of a map by prefixes whose prefix is the longest that `key` has.
+pub(crate) fn longest_prefix<'a, T>(map: &'a BTreeMap<Bytes, T>, key: &[u8]) -> Option<(&'a Bytes, &'a T)> {
+    // Prefixes of a key sort before it, the longest last; what lies between shares less with it.
+    let mut end = key.len();
+    loop {
+        let (prefix, value) =
+            map.range::<[u8], _>((Bound::Unbounded, Bound::Included(&key[..end]))).next_back()?;
+        if key.starts_with(prefix) {
+            return Some((prefix, value));
+        }
+        end = prefix.iter().zip(key).take_while(|(a, b)| a == b).count();
     }
 }

@@ -16,8 +16,9 @@ mod tests;
 use bytes::{BufMut, Bytes, BytesMut};
 use fields::{Reader, put_bytes, put_number, put_option, put_position};
 
-use crate::PartitionId;
+use crate::configuration::{Ask, Wish};
 use crate::ordered::raft;
+use crate::{NodeId, PartitionId};
 
 /// A message between the shards of two nodes.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,6 +52,8 @@ pub enum Message {
     Digest { partition: PartitionId, index: u64, digest: u128 },
     /// What the leader of a partition has to tell the catalogue.
     Members(crate::catalogue::Report),
+    /// What a replica of a group asks the catalogue for.
+    Ask(Ask),
 }
 
 /// A piece of a snapshot on its way to a replica that is too far behind for the log.
@@ -101,6 +104,7 @@ mod tag {
     pub const DIGEST: u8 = 9;
     pub const MEMBERS: u8 = 10;
     pub const FORWARD_WITH_LAYOUT: u8 = 11;
+    pub const ASK: u8 = 12;
 }
 
 /// Appends the bytes of `message` to `out` (no length in front; the frame has it).
@@ -173,6 +177,22 @@ pub fn encode(message: &Message, out: &mut BytesMut) {
             put_number(out, report.index);
             consensus::put_nodes(out, &report.voters);
         }
+        Message::Ask(Ask { partition, version, from, wish }) => {
+            out.put_u8(tag::ASK);
+            put_number(out, u64::from(partition.0));
+            put_number(out, *version);
+            out.put_u64_le(from.0);
+            let (kind, nodes): (u8, &[NodeId]) = match wish {
+                Wish::Suspect => (0, &[]),
+                Wish::Remove(nodes) => (1, nodes),
+                Wish::Admit(node) => (2, std::slice::from_ref(node)),
+                Wish::Appoint(node) => (3, std::slice::from_ref(node)),
+                Wish::Renew => (4, &[]),
+                Wish::Confirm => (5, &[]),
+            };
+            out.put_u8(kind);
+            consensus::put_nodes(out, nodes);
+        }
     }
 }
 
@@ -235,6 +255,20 @@ pub fn decode(bytes: Bytes) -> Result<Message, Malformed> {
             partition: reader.partition()?,
             index: reader.number()?,
             voters: consensus::nodes(&mut reader)?,
+        }),
+        tag::ASK => Message::Ask(Ask {
+            partition: reader.partition()?,
+            version: reader.number()?,
+            from: reader.node()?,
+            wish: match (reader.byte()?, consensus::nodes(&mut reader)?.as_slice()) {
+                (0, []) => Wish::Suspect,
+                (1, nodes) => Wish::Remove(nodes.to_vec()),
+                (2, [node]) => Wish::Admit(*node),
+                (3, [node]) => Wish::Appoint(*node),
+                (4, []) => Wish::Renew,
+                (5, []) => Wish::Confirm,
+                _ => return Err(Malformed("a wish that is not known")),
+            },
         }),
         _ => return Err(Malformed("a kind of message that is not known")),
     };

@@ -6,6 +6,7 @@
 //!
 //! Invariant: the ranges that [`ClusterState::ranges`] gives cover every slot exactly once, whatever is known or not.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use data::slot::SLOTS;
@@ -43,6 +44,8 @@ pub struct ClusterState {
     pub catalogue: Option<Arc<Catalogue>>,
     /// By partition number: what this node's replica says; `None` where it holds no replica.
     pub partitions: Vec<Option<PartitionStatus>>,
+    /// What this node's replicas say of groups of keyspaces of their own.
+    pub groups: BTreeMap<PartitionId, PartitionStatus>,
     /// Rises when nodes, placement, members or leaders change (not with every applied entry).
     pub version: u64,
 }
@@ -73,7 +76,10 @@ impl ClusterState {
 
     /// The status of the replica here.
     pub fn status(&self, partition: PartitionId) -> Option<&PartitionStatus> {
-        self.partitions.get(partition.0 as usize)?.as_ref()
+        match partition.keyspace() {
+            0 => self.partitions.get(partition.0 as usize)?.as_ref(),
+            _ => self.groups.get(&partition),
+        }
     }
 
     /// The leader that this node knows of, if it can be reached.
@@ -102,6 +108,9 @@ impl ClusterState {
 
     /// The voters of a partition as far as known, the preferred leader first.
     pub fn members(&self, partition: PartitionId) -> &[NodeId] {
+        if let Some(group) = self.placement.groups.get(&partition) {
+            return &group.configuration.replicas;
+        }
         let placed = self.placement.get(partition).map_or(&[][..], |placed| &placed.replicas);
         match self.status(partition) {
             Some(status) if !status.membership.voters.is_empty() => {
@@ -142,7 +151,7 @@ impl ClusterState {
 
     /// The status of every replica here.
     pub fn statuses(&self) -> impl Iterator<Item = &PartitionStatus> {
-        self.partitions.iter().flatten()
+        self.partitions.iter().flatten().chain(self.groups.values())
     }
 }
 
@@ -157,7 +166,8 @@ impl ClusterView {
     pub fn new(myself: NodeId, mut nodes: Vec<NodeView>, placement: Arc<Placement>) -> ClusterView {
         nodes.sort_by_key(|node| node.id);
         let partitions = placement.partitions.iter().map(|_| None).collect();
-        let state = ClusterState { myself, nodes, placement, catalogue: None, partitions, version: 1 };
+        let groups = BTreeMap::new();
+        let state = ClusterState { myself, nodes, placement, catalogue: None, partitions, groups, version: 1 };
         ClusterView { state: Mutex::new(Arc::new(state)) }
     }
 
@@ -172,6 +182,10 @@ impl ClusterView {
         self.change(|state| {
             let mut changed = false;
             for status in statuses {
+                if status.partition.keyspace() != 0 {
+                    state.groups.insert(status.partition, status);
+                    continue;
+                }
                 let number = status.partition.0 as usize;
                 if number >= state.partitions.len() {
                     // The catalogue's own: no client asks for its slots.
@@ -190,6 +204,10 @@ impl ClusterView {
     /// This node holds the partition no longer.
     pub fn clear_status(&self, partition: PartitionId) {
         self.change(|state| match state.partitions.get_mut(partition.0 as usize) {
+            _ if partition.keyspace() != 0 => {
+                state.groups.remove(&partition);
+                false
+            }
             Some(status) => status.take().is_some(),
             None => false,
         });
@@ -217,6 +235,7 @@ impl ClusterView {
             nodes.sort_by_key(|node| node.id);
             let same = state.nodes == nodes && state.placement.partitions == placement.partitions;
             state.nodes = std::mem::take(&mut nodes);
+            state.groups.retain(|partition, _| placement.groups.contains_key(partition));
             state.partitions.resize(placement.partitions.len(), None);
             state.placement = placement;
             state.catalogue = Some(catalogue);

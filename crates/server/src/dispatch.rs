@@ -7,8 +7,8 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use data::command::Kind;
-use data::slot::{SLOTS, key_slot};
-use data::{Command, Route};
+use data::slot::SLOTS;
+use data::{Command, Home, Homes, Route};
 use replication::contract::{Call, Reply};
 use replication::{PartitionId, Placement};
 use resp::{Protocol, Value};
@@ -232,7 +232,10 @@ impl Dispatch {
 
     fn queue(&mut self, command: &'static Command, arguments: Vec<Bytes>) {
         let reply =
-            self.transaction.queue(command, arguments, self.worker.node.context.config.limits.request_bytes);
+            {
+            let (limit, placement) = (self.worker.node.context.config.limits.request_bytes, self.worker.placement());
+            self.transaction.queue(command, arguments, limit, &*placement)
+        };
         self.show_queue();
         match reply {
             Ok(reply) => self.reply(reply),
@@ -258,13 +261,13 @@ impl Dispatch {
         for (place, command, arguments) in &execution.local {
             local.push((*place, self.run_in_transaction(command, arguments)));
         }
-        let Some(slot) = execution.slot else {
+        let Some(home) = execution.home else {
             return self.reply(Value::Array(local.into_iter().map(|(_, reply)| reply).collect()));
         };
         let bytes = execution.commands.iter().map(|(_, arguments)| size(arguments)).sum();
         let is_write = execution.commands.iter().any(|(command, _)| command.kind == Kind::Write);
         let call = Call::Transaction { commands: execution.commands, watches: execution.watches };
-        let partition = self.worker.placement().partition_of(slot);
+        let partition = self.worker.placement().at(home);
         self.ask_one(partition, call, Finish::Transaction { local }, is_write, bytes);
     }
 
@@ -279,10 +282,11 @@ impl Dispatch {
     }
 
     fn on_watch(&mut self, arguments: &[Bytes]) {
-        match self.transaction.watch(&arguments[1..]) {
+        let placement = self.worker.placement();
+        match self.transaction.watch(&arguments[1..], &*placement) {
             Err(error) => self.reply(error),
             Ok(watching) => {
-                let partition = self.worker.placement().partition_of(watching.slot);
+                let partition = placement.at(watching.home);
                 let call = Call::Fingerprint { keys: watching.keys.clone() };
                 self.ask_one(partition, call, Finish::Watch, false, size(arguments));
                 self.hold = Some(Hold::Watch(watching));
@@ -386,8 +390,7 @@ impl Dispatch {
     fn route(&mut self, command: &'static Command, arguments: Vec<Bytes>, token: Option<Bytes>) {
         self.seed = self.seed.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
         let placement = self.worker.placement();
-        let group_of = |slot: u16| placement.partition_of(slot).0;
-        let route = match data::route(command, &arguments, &group_of, self.seed) {
+        let route = match data::route(command, &arguments, &*placement, self.seed) {
             Ok(route) => route,
             Err(error) => return self.fail(error),
         };
@@ -398,10 +401,10 @@ impl Dispatch {
         let bytes = size(&arguments);
         match route {
             Route::Server => self.fail(Value::error(format!("ERR '{}' cannot be run here", command.name))),
-            Route::Slot(slot) => {
-                let partition = placement.partition_of(slot);
+            Route::Home(home) => {
+                let partition = placement.at(home);
                 let finish = match command.name {
-                    "scan" => Finish::Scan { next_slot: slot_after(&placement, partition) },
+                    "scan" => Finish::Scan { next: home_after(&placement, partition) },
                     _ => Finish::Plain,
                 };
                 self.ask_one(partition, Call::Command { command, arguments, token }, finish, is_write, bytes);
@@ -416,8 +419,7 @@ impl Dispatch {
                 self.ask_many(command, calls, Finish::Gather(gather), is_write, bytes);
             }
             Route::Every { gather } => {
-                let every = 0..placement.partitions.len() as u32;
-                let calls = every.map(|partition| (PartitionId(partition), arguments.clone())).collect();
+                let calls = placement.all().map(|partition| (partition, arguments.clone())).collect();
                 self.ask_many(command, calls, Finish::Gather(gather), is_write, bytes);
             }
         }
@@ -432,7 +434,7 @@ impl Dispatch {
             Redirect::Always => true,
         };
         let one_partition = match route {
-            Route::Slot(_) => true,
+            Route::Home(_) => true,
             Route::Scatter { parts, .. } => parts.len() == 1,
             Route::Server | Route::Every { .. } => false,
         };
@@ -441,8 +443,13 @@ impl Dispatch {
         }
         // Commands without a key (SCAN, RANDOMKEY) are about this or that partition, not about one that the client means.
         let keys = data::route::keys_of(command, arguments).ok()?;
-        let slot = key_slot(&arguments[*keys.first()?]);
-        let partition = self.worker.placement().partition_of(slot);
+        let placement = self.worker.placement();
+        let home = placement.home_of(&arguments[*keys.first()?]);
+        let (slot, partition) = (home.slot, placement.at(home));
+        if home.keyspace != 0 {
+            // A cluster client has one map of slots, which is that of the partitions.
+            return None;
+        }
         let any_replica = self.session.readonly && command.kind != Kind::Write;
         let state = self.context().cluster.state();
         let node = state.elsewhere(partition, any_replica)?;
@@ -520,9 +527,20 @@ impl Dispatch {
     }
 }
 
-/// Where `SCAN` goes on when a partition is at its end; 0: nowhere.
-fn slot_after(placement: &Placement, partition: PartitionId) -> u16 {
-    placement.get(partition).map_or(0, |placed| (placed.last_slot + 1) % SLOTS)
+/// Where `SCAN` goes on when a partition is at its end: with the next slot, then with the next keyspace that has groups of
+/// its own.
+fn home_after(placement: &Placement, partition: PartitionId) -> Option<Home> {
+    let keyspace = partition.keyspace();
+    let last_slot = match placement.groups.get(&partition) {
+        Some(group) => group.configuration.last_slot,
+        None => placement.get(partition).map_or(SLOTS - 1, |placed| placed.last_slot),
+    };
+    if last_slot < SLOTS - 1 {
+        return Some(Home { keyspace, slot: last_slot + 1 });
+    }
+    let numbers = placement.prefixes.values().copied();
+    let next = numbers.filter(|number| *number > keyspace).min()?;
+    Some(Home { keyspace: next, slot: 0 })
 }
 
 /// What a command holds in memory, about.

@@ -8,7 +8,16 @@ use crate::stats::Stats;
 /// Logs and counts. Returns whether the view of the cluster (roles, members) is another one now.
 pub fn record(event: &Event, stats: &Stats) -> bool {
     match event {
-        Event::Applied { .. } | Event::Lease { .. } => false,
+        Event::Applied { .. } | Event::Lease { .. } | Event::Acknowledged { .. } => false,
+        Event::Lost { partition, entries } => {
+            stats.lost_writes.add(*entries);
+            tracing::error!(
+                partition = partition.0,
+                entries,
+                "this node had writes as primary that its successor has not: they are kept, see KEYSPACE LOST"
+            );
+            true
+        }
         Event::Role { partition, term, role, leader } => {
             if leader.is_some() {
                 stats.leader_changes.add(1);

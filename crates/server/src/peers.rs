@@ -500,7 +500,7 @@ fn deliver(worker: &Worker, hello: &Hello, message: Message) {
         | Message::Digest { partition, .. } => give(node.owner(partition), message),
         Message::SnapshotChunk(ref chunk) => give(node.owner(chunk.partition), message),
         Message::SnapshotAck(ref ack) => give(node.owner(ack.partition), message),
-        Message::Members(_) => give(node.owner(CATALOGUE), message),
+        Message::Members(_) | Message::Ask(_) => give(node.owner(CATALOGUE), message),
     }
 }
 

@@ -36,8 +36,8 @@ pub enum Finish {
     Plain,
     /// The parts' replies are joined.
     Gather(Gather),
-    /// `SCAN` of one partition; at its end the cursor goes on at this slot (0: the scan is over).
-    Scan { next_slot: u16 },
+    /// `SCAN` of one partition; at its end the cursor goes on there (`None`: the scan is over).
+    Scan { next: Option<data::Home> },
     /// `EXEC`: replies of commands that the server answered itself are put in at these places, rising.
     Transaction { local: Vec<(usize, Value)> },
     /// `WATCH`: the reply is kept for the connection ([`Pipeline::take_fingerprints`]).
@@ -313,11 +313,11 @@ fn join(gather: &Gather, replies: Vec<(Value, Outcome)>, is_write: bool) -> Valu
 
 fn finish_one(finish: Finish, reply: Value, fingerprints: &mut Option<Value>) -> Value {
     match (finish, reply) {
-        (Finish::Scan { next_slot }, Value::Array(mut parts)) if next_slot != 0 => {
+        (Finish::Scan { next: Some(next) }, Value::Array(mut parts)) => {
             if let Some(Value::Bulk(cursor)) = parts.first_mut()
                 && cursor.as_ref() == b"0"
             {
-                *cursor = data::route::scan_cursor(next_slot).to_string().into();
+                *cursor = data::route::scan_cursor(next).to_string().into();
             }
             Value::Array(parts)
         }
@@ -433,15 +433,16 @@ mod tests {
         let page = |cursor: &'static str| {
             Reply::Done(Value::Array(vec![Value::bulk(cursor), Value::Array(Vec::new())]))
         };
-        let inner = pipeline.wait(LOUD, Finish::Scan { next_slot: 3 }, 1, false, 0);
+        let home = data::Home { keyspace: 0, slot: 3 };
+        let inner = pipeline.wait(LOUD, Finish::Scan { next: Some(home) }, 1, false, 0);
         pipeline.complete(inner, 0, page("77"));
         assert_eq!(text(&mut pipeline), "*2\r\n$2\r\n77\r\n*0\r\n");
-        let end = pipeline.wait(LOUD, Finish::Scan { next_slot: 3 }, 1, false, 0);
+        let end = pipeline.wait(LOUD, Finish::Scan { next: Some(home) }, 1, false, 0);
         pipeline.complete(end, 0, page("0"));
-        let cursor = data::route::scan_cursor(3).to_string();
+        let cursor = data::route::scan_cursor(home).to_string();
         let expected = format!("*2\r\n${}\r\n{cursor}\r\n*0\r\n", cursor.len());
         assert_eq!(text(&mut pipeline), expected);
-        let last = pipeline.wait(LOUD, Finish::Scan { next_slot: 0 }, 1, false, 0);
+        let last = pipeline.wait(LOUD, Finish::Scan { next: None }, 1, false, 0);
         pipeline.complete(last, 0, page("0"));
         assert_eq!(text(&mut pipeline), "*2\r\n$1\r\n0\r\n*0\r\n");
     }

@@ -73,6 +73,8 @@ pub struct Stats {
     pub snapshots_taken: Counter,
     /// Partitions of this node that were split.
     pub splits: Counter,
+    /// Writes that this node had as primary and its successor has not.
+    pub lost_writes: Counter,
     /// Snapshots sent to peers.
     pub snapshots_sent: Counter,
     /// Snapshots of peers that took the place of our state.

@@ -7,8 +7,7 @@
 use bytes::Bytes;
 use data::command::Kind;
 use data::route::Route;
-use data::slot::key_slot;
-use data::{Command, Watch};
+use data::{Command, Home, Homes, Watch};
 use resp::Value;
 
 /// Commands that the server answers itself and that may stand in a transaction, because they only look.
@@ -19,11 +18,11 @@ const LOCAL: [&str; 6] = ["ping", "echo", "time", "select", "info", "command"];
 pub struct Transaction {
     open: bool,
     spoilt: bool,
-    slot: Option<u16>,
+    home: Option<Home>,
     bytes: usize,
     queued: Vec<(&'static Command, Vec<Bytes>)>,
     watches: Vec<Watch>,
-    watched_slot: Option<u16>,
+    watched_home: Option<Home>,
     /// A `WATCH` was refused: an `EXEC` that was sent behind it must not go ahead without it.
     watch_failed: bool,
 }
@@ -31,8 +30,8 @@ pub struct Transaction {
 /// Keys whose fingerprints were asked for.
 #[derive(Debug)]
 pub struct Watching {
-    /// Their slot.
-    pub slot: u16,
+    /// Where they live.
+    pub home: Home,
     /// The keys.
     pub keys: Vec<Bytes>,
 }
@@ -40,8 +39,8 @@ pub struct Watching {
 /// What `EXEC` is to do.
 #[derive(Debug)]
 pub struct Execution {
-    /// The slot of the keys; `None`: nothing touches a key and nothing is watched.
-    pub slot: Option<u16>,
+    /// Where the keys live; `None`: nothing touches a key and nothing is watched.
+    pub home: Option<Home>,
     /// For the partition, in order.
     pub commands: Vec<(&'static Command, Vec<Bytes>)>,
     /// What the partition must find unchanged.
@@ -107,6 +106,7 @@ impl Transaction {
         command: &'static Command,
         arguments: Vec<Bytes>,
         limit: usize,
+        homes: &dyn Homes,
     ) -> Result<Value, Value> {
         self.bytes += arguments.iter().map(|argument| argument.len() + 32).sum::<usize>();
         if self.bytes > limit {
@@ -117,19 +117,18 @@ impl Transaction {
                 return Err(Value::error("ERR Command not allowed inside a transaction"));
             }
         } else {
-            let slot = slot_of(command, &arguments)?;
-            self.set_slot(slot)?;
+            let home = home_of(command, &arguments, homes)?;
+            self.set_home(home)?;
         }
         self.queued.push((command, arguments));
         Ok(Value::Simple("QUEUED".into()))
     }
 
-    fn set_slot(&mut self, slot: u16) -> Result<(), Value> {
-        let fixed = self.slot.or(self.watched_slot);
-        if fixed.is_some_and(|fixed| fixed != slot) {
-            return Err(CROSS_SLOT);
+    fn set_home(&mut self, home: Home) -> Result<(), Value> {
+        if let Some(fixed) = self.home.or(self.watched_home).filter(|fixed| *fixed != home) {
+            return Err(apart(fixed, home));
         }
-        self.slot = Some(slot);
+        self.home = Some(home);
         Ok(())
     }
 
@@ -153,25 +152,25 @@ impl Transaction {
                 commands.push((command, arguments));
             }
         }
-        let slot = taken.slot.or(taken.watched_slot);
-        Ok(Execution { slot, commands, watches: taken.watches, local })
+        let home = taken.home.or(taken.watched_home);
+        Ok(Execution { home, commands, watches: taken.watches, local })
     }
 
     /// `WATCH`: what to ask the partition.
     ///
     /// # Errors
     /// A transaction is open (which stays as it is), or the keys are in several slots (then the next `EXEC` is refused).
-    pub fn watch(&mut self, keys: &[Bytes]) -> Result<Watching, Value> {
+    pub fn watch(&mut self, keys: &[Bytes], homes: &dyn Homes) -> Result<Watching, Value> {
         if self.open {
             return Err(Value::error("ERR WATCH inside MULTI is not allowed"));
         }
-        let slot = key_slot(&keys[0]);
-        let other = keys.iter().any(|key| key_slot(key) != slot);
-        if other || self.watched_slot.is_some_and(|watched| watched != slot) {
+        let home = homes.home_of(&keys[0]);
+        let mut others = keys.iter().map(|key| homes.home_of(key)).chain(self.watched_home);
+        if let Some(other) = others.find(|other| *other != home) {
             self.watch_failed = true;
-            return Err(CROSS_SLOT);
+            return Err(apart(home, other));
         }
-        Ok(Watching { slot, keys: keys.to_vec() })
+        Ok(Watching { home, keys: keys.to_vec() })
     }
 
     /// The partition's answer to `WATCH`: 16 bytes a key, little endian; `None` if it failed.
@@ -180,7 +179,7 @@ impl Transaction {
             self.watch_failed = true;
             return;
         };
-        self.watched_slot = Some(watching.slot);
+        self.watched_home = Some(watching.home);
         for (key, fingerprint) in watching.keys.into_iter().zip(fingerprints) {
             let Value::Bulk(bytes) = fingerprint else { continue };
             let Ok(bytes) = <[u8; 16]>::try_from(bytes.as_ref()) else { continue };
@@ -193,19 +192,30 @@ impl Transaction {
     /// `UNWATCH`.
     pub fn unwatch(&mut self) {
         self.watches.clear();
-        self.watched_slot = None;
+        self.watched_home = None;
         self.watch_failed = false;
     }
 }
 
-/// The one slot of a command's keys.
-fn slot_of(command: &'static Command, arguments: &[Bytes]) -> Result<u16, Value> {
+/// Why keys of two homes cannot be in one transaction.
+fn apart(one: Home, other: Home) -> Value {
+    if one.slot == other.slot { data::errors::CROSS_KEYSPACE } else { CROSS_SLOT }
+}
+
+/// The one home of a command's keys.
+fn home_of(command: &'static Command, arguments: &[Bytes], homes: &dyn Homes) -> Result<Home, Value> {
     if command.name == "scan" {
         return Err(Value::error("ERR Command not allowed inside a transaction"));
     }
-    match data::route(command, arguments, &u32::from, 0)? {
-        Route::Slot(slot) => Ok(slot),
-        Route::Scatter { parts, .. } if parts.len() == 1 => Ok(parts[0].slot),
+    // Every slot counts as a group here: what is atomic is one slot.
+    let keys = data::route::keys_of(command, arguments)?;
+    if let [first, rest @ ..] = &keys[..] {
+        let home = homes.home_of(&arguments[*first]);
+        let mut others = rest.iter().map(|key| homes.home_of(&arguments[*key]));
+        return others.find(|other| *other != home).map_or(Ok(home), |other| Err(apart(home, other)));
+    }
+    match data::route(command, arguments, homes, 0)? {
+        Route::Home(home) => Ok(home),
         Route::Scatter { .. } => Err(CROSS_SLOT),
         Route::Every { .. } | Route::Server => Err(Value::error(format!(
             "ERR '{}' concerns every slot and is not allowed inside a transaction",
@@ -222,13 +232,13 @@ mod tests {
     fn a_refused_watch_stops_the_exec_that_was_sent_behind_it() {
         let mut transaction = Transaction::default();
         let keys = [Bytes::from_static(b"a"), Bytes::from_static(b"b")];
-        assert_eq!(transaction.watch(&keys).unwrap_err(), CROSS_SLOT);
+        assert_eq!(transaction.watch(&keys, &u32::from).unwrap_err(), CROSS_SLOT);
         transaction.open().unwrap();
         let refusal = transaction.take().unwrap_err();
         assert!(matches!(&refusal, Value::Error(text) if text.starts_with("EXECABORT ")), "{refusal:?}");
         transaction.open().unwrap();
         assert!(transaction.take().is_ok(), "EXEC ended that");
-        assert!(transaction.watch(&keys).is_err());
+        assert!(transaction.watch(&keys, &u32::from).is_err());
         transaction.unwatch();
         transaction.open().unwrap();
         assert!(transaction.take().is_ok(), "so does UNWATCH");

@@ -249,7 +249,10 @@ impl Large {
                         Write::Reset { partition, .. } | Write::Forget { partition } => {
                             node.log.remove(&partition);
                         }
-                        Write::State { .. } | Write::Trim { .. } => {}
+                        Write::State { .. }
+                        | Write::Trim { .. }
+                        | Write::Lost { .. }
+                        | Write::LostSettled { .. } => {}
                     }
                 }
                 self.give(id, SYNC, Input::Persisted { number: batch.number });

@@ -102,6 +102,7 @@ fn keep_a_scenario() {
         "Elections" => Some(Focus::Elections),
         "Moves" => Some(Focus::Moves),
         "Splits" => Some(Focus::Splits),
+        "Primary" => Some(Focus::Primary),
         other => panic!("no such focus: {other}"),
     };
     let planted = serde::Deserialize::deserialize(

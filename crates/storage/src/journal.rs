@@ -21,6 +21,7 @@ use replication::shard::Recovered;
 
 use crate::disk::Disk;
 use crate::error::{AppendError, Damage, Failure, OpenError, ReadError};
+use crate::lost;
 use crate::log::{self, Entry, Log, PartitionLog, Record};
 use crate::snapshot::{self, Finished, SnapshotError, Snapshots};
 
@@ -32,6 +33,7 @@ const DESTROYING: &str = "destroying";
 /// Log and snapshots of one shard.
 #[derive(Debug)]
 pub struct Journal<D: Disk> {
+    disk: Arc<D>,
     log: Log<Arc<D>>,
     snapshots: Snapshots<Arc<D>>,
     /// Partitions that the log forgets with the next sync; then their snapshots go.
@@ -93,7 +95,11 @@ impl<D: Disk> Journal<D> {
             );
             return Err(Damage::new(format!("snap-{partition:08x}"), 0, reason).into());
         }
-        let journal = Journal { log, snapshots, forgetting: BTreeSet::new(), forgotten, last_batch: 0 };
+        for (partition, entries) in lost::read_all(&disk)? {
+            let nothing = || Recovered::nothing(PartitionId(partition));
+            found.entry(partition).or_insert_with(nothing).lost.extend(entries);
+        }
+        let journal = Journal { disk, log, snapshots, forgetting: BTreeSet::new(), forgotten, last_batch: 0 };
         Ok((journal, found.into_values().collect()))
     }
 
@@ -106,7 +112,23 @@ impl<D: Disk> Journal<D> {
     /// [`Journal::is_full`] after each batch and says so in time, it seldom comes to that. Anything else: the
     /// process has to stop.
     pub fn append(&mut self, batch: Batch) -> Result<(), AppendError> {
-        let records: Vec<Record> = batch.writes.into_iter().map(record).collect();
+        for write in &batch.writes {
+            match write {
+                Write::Lost { partition, entries } => {
+                    lost::write(&self.disk, partition.0, entries).map_err(|failure| {
+                        match failure.error.kind() == std::io::ErrorKind::StorageFull {
+                            true => AppendError::Full,
+                            false => AppendError::Failed(failure),
+                        }
+                    })?;
+                }
+                Write::LostSettled { partition } | Write::Forget { partition } => {
+                    lost::remove(&self.disk, partition.0).map_err(AppendError::Failed)?;
+                }
+                _ => {}
+            }
+        }
+        let records: Vec<Record> = batch.writes.into_iter().filter_map(record).collect();
         if records.iter().any(|record| self.forgetting.contains(&record.partition())) {
             self.sync().map_err(AppendError::Failed)?;
         }
@@ -264,7 +286,7 @@ pub fn destroy<D: Disk>(disk: &D) -> Result<(), Failure> {
     disk.open(DESTROYING, true).map_err(Failure::of("create", DESTROYING))?;
     sync()?;
     for name in disk.list().map_err(Failure::of("list", "folder"))? {
-        if log::is_log_file(&name) || snapshot::is_snapshot_file(&name) {
+        if log::is_log_file(&name) || snapshot::is_snapshot_file(&name) || lost::is_lost_file(&name) {
             disk.remove(&name).map_err(Failure::of("remove", &name))?;
         }
     }
@@ -290,8 +312,9 @@ fn first_life(records: &[Record]) -> usize {
     records.iter().position(goes_on).unwrap_or(records.len())
 }
 
-fn record(write: Write) -> Record {
-    match write {
+/// The record of the log; what is kept elsewhere has none.
+fn record(write: Write) -> Option<Record> {
+    Some(match write {
         Write::Append { partition, entry } => {
             let raft::Entry { index, term, kind, payload } = entry;
             let entry = Entry { position: index, epoch: term, kind: kind as u8, payload };
@@ -301,7 +324,8 @@ fn record(write: Write) -> Record {
         Write::Reset { partition, index } => Record::Reset { partition: partition.0, position: index },
         Write::Trim { partition, index } => Record::Trim { partition: partition.0, position: index },
         Write::Forget { partition } => Record::Forget { partition: partition.0 },
-    }
+        Write::Lost { .. } | Write::LostSettled { .. } => return None,
+    })
 }
 
 fn raft_entry(partition: u32, entry: Entry) -> Result<raft::Entry, Damage> {

@@ -12,6 +12,7 @@ mod disk;
 mod error;
 pub mod journal;
 pub mod log;
+mod lost;
 pub mod memory;
 pub mod random;
 mod real;

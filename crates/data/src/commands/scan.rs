@@ -11,29 +11,46 @@ use super::{integer, is_word};
 use crate::context::Context;
 use crate::errors;
 use crate::glob;
+use crate::route::Home;
 use crate::slot::SLOTS;
-use crate::table::{Entry, HASH_BITS, Position, first_position};
+use crate::table::{Entry, HASH_BITS, Position, first_position, slot_of};
 
 /// The bits of a position that its cursor has not.
 const LEFT_OUT: u32 = 11;
 
+/// The cursors of a keyspace with groups of its own begin here: the number of the keyspace, the slot, some bits of the hash,
+/// and a zero, so that they are exact in floating point though they have a bit more.
+const OWN: u64 = 1 << 53;
+/// The bits of the hash in such a cursor.
+const OWN_HASH_BITS: u32 = 22;
+const SLOT_BITS: u32 = 14;
+
 /// How often `RANDOMKEY` draws before it takes the next best key.
 const DRAWS: u64 = 100;
 
-/// The cursor that goes on at `slot`.
-pub(crate) fn cursor_of_slot(slot: u16) -> u64 {
-    first_position(slot) >> LEFT_OUT
+/// The cursor that goes on at a home.
+pub(crate) fn cursor_of_home(home: Home) -> u64 {
+    cursor_of(home.keyspace, first_position(home.slot))
 }
 
-/// The slot that a cursor stands in, and the cursor.
-pub(crate) fn parse_cursor(argument: &[u8]) -> Result<(u16, u64), Value> {
+/// Where a cursor stands: the home, and the position.
+pub(crate) fn parse_cursor(argument: &[u8]) -> Result<(Home, Position), Value> {
     let digits = std::str::from_utf8(argument).ok().filter(|text| text.bytes().all(|b| b.is_ascii_digit()));
     let cursor: u64 = digits.and_then(|text| text.parse().ok()).ok_or(errors::INVALID_CURSOR)?;
+    if cursor >= OWN {
+        let own = (cursor - OWN) >> 1;
+        let keyspace = u16::try_from(own >> (OWN_HASH_BITS + SLOT_BITS)).map_err(|_| errors::INVALID_CURSOR)?;
+        if keyspace == 0 || cursor & 1 == 1 {
+            return Err(errors::INVALID_CURSOR);
+        }
+        let position = (own & ((1 << (OWN_HASH_BITS + SLOT_BITS)) - 1)) << (HASH_BITS - OWN_HASH_BITS);
+        return Ok((Home { keyspace, slot: slot_of(position) }, position));
+    }
     let slot = cursor >> (HASH_BITS - LEFT_OUT);
     if slot >= u64::from(SLOTS) {
         return Err(errors::INVALID_CURSOR);
     }
-    Ok((slot as u16, cursor))
+    Ok((Home { keyspace: 0, slot: slot as u16 }, cursor << LEFT_OUT))
 }
 
 struct Options<'a> {
@@ -68,14 +85,14 @@ impl<'a> Options<'a> {
 }
 
 pub(crate) fn scan(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Value, Value> {
-    let (_, cursor) = parse_cursor(&arguments[1])?;
+    let (Home { keyspace, .. }, from) = parse_cursor(&arguments[1])?;
     let options = Options::parse(&arguments[2..])?;
     let table = context.table();
     let mut keys = Vec::new();
-    let mut next = cursor_after(table.slots().1);
+    let mut next = cursor_after(keyspace, table.slots().1);
     let mut last = None;
-    for (visited, (position, entry)) in table.entries_from(cursor << LEFT_OUT).enumerate() {
-        let here = cursor_of(position);
+    for (visited, (position, entry)) in table.entries_from(from).enumerate() {
+        let here = cursor_of(keyspace, position);
         if visited >= options.count && last != Some(here) {
             next = here;
             break;
@@ -128,15 +145,21 @@ fn give(context: &mut Context<'_>, entry: &Entry<'_>, keys: &mut Vec<Value>) {
     }
 }
 
-fn cursor_of(position: Position) -> u64 {
-    position >> LEFT_OUT
+fn cursor_of(keyspace: u16, position: Position) -> u64 {
+    match keyspace {
+        0 => position >> LEFT_OUT,
+        _ => {
+            let place = position >> (HASH_BITS - OWN_HASH_BITS);
+            OWN + ((u64::from(keyspace) << (OWN_HASH_BITS + SLOT_BITS) | place) << 1)
+        }
+    }
 }
 
 /// Where a scan goes on after a partition that ends with this slot; 0: it is over.
-fn cursor_after(last_slot: u16) -> u64 {
+fn cursor_after(keyspace: u16, last_slot: u16) -> u64 {
     match last_slot + 1 {
         SLOTS => 0,
-        slot => cursor_of_slot(slot),
+        slot => cursor_of_home(Home { keyspace, slot }),
     }
 }
 

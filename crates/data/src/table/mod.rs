@@ -22,6 +22,7 @@ use bytes::Bytes;
 use xxhash_rust::xxh3::xxh3_64;
 
 pub use crate::entry::{Entry, ValueRef};
+use crate::mutation::{Mutation, MutationBuilder, Operation};
 use crate::slot::{SLOTS, key_slot};
 use directory::Directory;
 
@@ -178,6 +179,34 @@ impl Table {
         let position = position_of(key);
         let leaf = self.leaves.leaf(self.leaves.find(position));
         leaf.find(position, key).ok().map(|index| leaf.entry(index))
+    }
+
+    /// What takes `mutation` back, if it is applied to this table next: what each key holds now that it touches.
+    ///
+    /// # Errors
+    /// The bytes are not a mutation.
+    pub fn inverse_of(&self, mutation: &Mutation) -> Result<Option<Mutation>, Malformed> {
+        let mut inverse = MutationBuilder::new();
+        let put = |inverse: &mut MutationBuilder, key: &[u8], entry: Option<Entry<'_>>| match entry {
+            None => inverse.push(&Operation::Delete { key }),
+            Some(Entry { value: ValueRef::String(value), expire_at_ms, .. }) => {
+                inverse.push(&Operation::Set { key, value, expire_at_ms });
+            }
+        };
+        for operation in mutation.operations() {
+            match operation? {
+                Operation::Set { key, .. }
+                | Operation::SetRange { key, .. }
+                | Operation::Delete { key }
+                | Operation::Expire { key, .. } => put(&mut inverse, key, self.get(key)),
+                Operation::Flush => {
+                    for (_, entry) in self.entries_from(0) {
+                        put(&mut inverse, entry.key, Some(entry));
+                    }
+                }
+            }
+        }
+        Ok(inverse.finish())
     }
 
     /// The memory that `key` and its value take, in bytes, roughly.

@@ -354,7 +354,9 @@ fn a_scan_gives_every_key_once_across_partitions() {
     let (mut cursor, mut keys, mut calls) = ("0".to_owned(), Vec::new(), 0);
     loop {
         let arguments = arguments(&format!("SCAN {cursor} COUNT 50"));
-        let Ok(crate::Route::Slot(slot)) = crate::route(row(&arguments), &arguments, &|_| 0, 0) else {
+        let Ok(crate::Route::Home(crate::Home { slot, .. })) =
+            crate::route(row(&arguments), &arguments, &|_: u16| 0, 0)
+        else {
             panic!("a slot")
         };
         let index = slots.iter().position(|(first, last)| (*first..=*last).contains(&slot)).expect("covered");

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use data::{Command, MutationBuilder, Operation, Table, View, Watch};
 
 use super::{Catalogue, Keyspace, Member, MemberState, Policy, Record, Report, Settings};
+use crate::configuration::{Acknowledgement, Configuration, PrimaryReplica};
 use crate::contract::Call;
 use crate::placement::{PartitionPlacement, Split};
 use crate::{NodeId, PartitionId};
@@ -87,6 +88,8 @@ pub enum Change {
         /// How it is replicated from now on.
         policy: Policy,
     },
+    /// What was decided of groups; each is of the next version.
+    Configure(Vec<(PartitionId, Configuration)>),
     /// The keyspace is gone; its keys belong to the one with the next shorter prefix.
     DropKeyspace {
         /// What its keys begin with.
@@ -106,6 +109,8 @@ fn refuse<T>(text: impl Into<String>) -> Result<T, Refusal> {
 const LONGEST_PREFIX: usize = 512;
 /// The most keyspaces.
 const MOST_KEYSPACES: usize = 10_000;
+/// The most keyspaces with groups of their own that are ever made: their numbers are not used again.
+const MOST_NUMBERED: u16 = u16::MAX - 1;
 /// The most members.
 const MOST_MEMBERS: usize = 10_000;
 /// The most partitions: one for each slot.
@@ -224,6 +229,12 @@ impl Change {
                 touched.insert(Record::Settings);
                 enough(catalogue)
             }
+            Change::Configure(configurations) => {
+                for (partition, configuration) in configurations {
+                    configure(catalogue, touched, *partition, configuration)?;
+                }
+                Ok(())
+            }
             Change::CreateKeyspace { prefix, policy } => create_keyspace(catalogue, touched, prefix, policy),
             Change::AlterKeyspace { prefix, policy } => {
                 let Some(keyspace) = catalogue.keyspaces.get_mut(prefix) else { return no_keyspace(prefix) };
@@ -233,7 +244,15 @@ impl Change {
                         keyspace.policy.strategy().name()
                     ));
                 }
-                keyspace.policy = policy.clone();
+                let mut policy = policy.clone();
+                if let (Policy::PrimaryReplica { number, options }, former) = (&mut policy, &keyspace.policy) {
+                    *number = former.number();
+                    let (number, options) = (*number, *options);
+                    keyspace.policy = policy;
+                    touched.insert(Record::Keyspace(prefix.clone()));
+                    return alter_groups(catalogue, touched, number, &options);
+                }
+                keyspace.policy = policy;
                 touched.insert(Record::Keyspace(prefix.clone()));
                 Ok(())
             }
@@ -241,8 +260,12 @@ impl Change {
                 if prefix.is_empty() {
                     return refuse("the keyspace of all other keys cannot be dropped");
                 }
-                if catalogue.keyspaces.remove(prefix).is_none() {
-                    return no_keyspace(prefix);
+                let Some(dropped) = catalogue.keyspaces.remove(prefix) else { return no_keyspace(prefix) };
+                let groups: Vec<PartitionId> =
+                    catalogue.groups_of(dropped.policy.number()).map(|(partition, _)| partition).collect();
+                for partition in groups {
+                    catalogue.groups.remove(&partition);
+                    touched.insert(Record::Group(partition));
                 }
                 touched.insert(Record::Keyspace(prefix.clone()));
                 Ok(())
@@ -473,9 +496,102 @@ fn create_keyspace(
     if catalogue.keyspaces.len() >= MOST_KEYSPACES {
         return refuse(format!("{MOST_KEYSPACES} keyspaces are the most"));
     }
-    let keyspace = Keyspace { policy: policy.clone(), since: catalogue.epoch + 1 };
+    let mut policy = policy.clone();
+    if let Policy::PrimaryReplica { number, options } = &mut policy {
+        *number = make_groups(catalogue, touched, options)?;
+    }
+    let keyspace = Keyspace { policy, since: catalogue.epoch + 1 };
     catalogue.keyspaces.insert(prefix.clone(), keyspace);
     touched.insert(Record::Keyspace(prefix.clone()));
+    Ok(())
+}
+
+/// The number of a new keyspace, and a group over each partition.
+fn make_groups(
+    catalogue: &mut Catalogue,
+    touched: &mut BTreeSet<Record>,
+    options: &PrimaryReplica,
+) -> Result<u16, Refusal> {
+    check_options(catalogue, options)?;
+    if catalogue.keyspaces_numbered >= MOST_NUMBERED {
+        return refuse(format!("{MOST_NUMBERED} keyspaces with groups of their own were made, which are the most"));
+    }
+    catalogue.keyspaces_numbered += 1;
+    touched.insert(Record::KeyspacesNumbered);
+    let number = catalogue.keyspaces_numbered;
+    let mut ranges: Vec<(u16, u16)> =
+        catalogue.partitions.iter().map(|record| (record.first_slot, record.last_slot)).collect();
+    ranges.sort_unstable();
+    for (position, slots) in (0..).zip(ranges) {
+        let replicas = catalogue.home_of_group(slots.0, options.replicas);
+        let partition = PartitionId::of_keyspace(number, position);
+        let founding = Configuration::founding(slots, replicas, options.acknowledgement);
+        catalogue.groups.insert(partition, founding);
+        touched.insert(Record::Group(partition));
+    }
+    Ok(number)
+}
+
+/// Can these options be kept by as many copies as there are?
+fn check_options(catalogue: &Catalogue, options: &PrimaryReplica) -> Result<(), Refusal> {
+    let copies = catalogue.settings.replication_factor;
+    if options.replicas > copies {
+        return refuse(format!(
+            "REPLICAS {} is more than the {copies} copies that each partition has; NODE SETTING replication-factor changes that",
+            options.replicas
+        ));
+    }
+    let copies = if options.replicas == 0 { copies } else { options.replicas };
+    if let Acknowledgement::SemiSync(needed) = options.acknowledgement
+        && (needed == 0 || needed >= copies)
+    {
+        return refuse(format!(
+            "ACK semi-sync {needed} makes no sense with {copies} copies: from 1 to {} beside the primary",
+            copies.saturating_sub(1)
+        ));
+    }
+    if options.min_in_sync == 0 || options.min_in_sync > copies {
+        return refuse(format!("MIN-IN-SYNC is from 1 to the number of copies, which is {copies}"));
+    }
+    if options.max_lag_bytes == 0 || options.max_lag_ms == 0 {
+        return refuse("a bound of lag is at least 1");
+    }
+    Ok(())
+}
+
+/// Writes may be acknowledged by less from now on, if the new options ask for less.
+fn alter_groups(
+    catalogue: &mut Catalogue,
+    touched: &mut BTreeSet<Record>,
+    number: u16,
+    options: &PrimaryReplica,
+) -> Result<(), Refusal> {
+    check_options(catalogue, options)?;
+    let range = PartitionId::of_keyspace(number, 0)..=PartitionId::of_keyspace(number, u16::MAX);
+    for (partition, configuration) in catalogue.groups.range_mut(range) {
+        if options.acknowledgement.rank() < configuration.guaranteed.rank() {
+            configuration.guaranteed = options.acknowledgement;
+            configuration.version += 1;
+            touched.insert(Record::Group(*partition));
+        }
+    }
+    Ok(())
+}
+
+fn configure(
+    catalogue: &mut Catalogue,
+    touched: &mut BTreeSet<Record>,
+    partition: PartitionId,
+    configuration: &Configuration,
+) -> Result<(), Refusal> {
+    let Some(record) = catalogue.groups.get_mut(&partition) else {
+        return refuse(format!("there is no group {:08x}", partition.0));
+    };
+    if configuration.version != record.version + 1 {
+        return refuse("the group's configuration is another by now");
+    }
+    record.clone_from(configuration);
+    touched.insert(Record::Group(partition));
     Ok(())
 }
 

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::configuration::PrimaryReplica;
+
 /// How the copies of a keyspace's keys agree. The set is closed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum StrategyKind {
@@ -42,7 +44,7 @@ impl StrategyKind {
 
     /// Is it there, or still to be built?
     pub fn is_built(self) -> bool {
-        self == StrategyKind::Raft
+        matches!(self, StrategyKind::Raft | StrategyKind::PrimaryReplica)
     }
 }
 
@@ -52,6 +54,14 @@ pub enum Policy {
     /// Consensus; it has no options.
     #[default]
     Raft,
+    /// One primary and its replicas in each group of the keyspace's own.
+    PrimaryReplica {
+        /// The keyspace's number, which its groups carry and which is never given to another one; 0 in a change that is asked
+        /// for.
+        number: u16,
+        /// How writes are acknowledged, and what goes with it.
+        options: PrimaryReplica,
+    },
 }
 
 impl Policy {
@@ -59,6 +69,15 @@ impl Policy {
     pub fn strategy(&self) -> StrategyKind {
         match self {
             Policy::Raft => StrategyKind::Raft,
+            Policy::PrimaryReplica { .. } => StrategyKind::PrimaryReplica,
+        }
+    }
+
+    /// The number of the keyspace, if it has groups of its own; else 0.
+    pub fn number(&self) -> u16 {
+        match self {
+            Policy::Raft => 0,
+            Policy::PrimaryReplica { number, .. } => *number,
         }
     }
 }

@@ -27,7 +27,6 @@ mod steward;
 mod tests;
 
 use std::collections::BTreeMap;
-use std::ops::Bound;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -37,6 +36,7 @@ pub use keyspace::{Keyspace, Policy, StrategyKind};
 pub use record::{Record, Unreadable, epoch_of, load};
 pub use steward::{Situation, next_change};
 
+use crate::configuration::{Configuration, Group};
 use crate::placement::{PartitionPlacement, Split};
 use crate::{NodeId, PartitionId, Placement};
 
@@ -69,6 +69,10 @@ pub struct Catalogue {
     pub split: Option<Split>,
     /// See [`Placement::parents`].
     pub parents: Vec<PartitionId>,
+    /// The groups of keyspaces that have groups of their own.
+    pub groups: BTreeMap<PartitionId, Configuration>,
+    /// So many keyspaces were given a number so far.
+    pub keyspaces_numbered: u16,
 }
 
 /// What holds for the whole cluster.
@@ -151,8 +155,53 @@ impl Catalogue {
             move_bytes_per_second: self.settings.move_bytes_per_second,
             split: self.split,
             parents: self.parents.clone(),
+            groups: self.placed_groups(),
+            prefixes: self.numbered_prefixes(),
+            keyspaces_numbered: self.keyspaces_numbered,
             ..Placement::of(self.partitions.clone())
         }
+    }
+
+    fn placed_groups(&self) -> BTreeMap<PartitionId, Group> {
+        let mut groups = BTreeMap::new();
+        for keyspace in self.keyspaces.values() {
+            let Policy::PrimaryReplica { number, options } = keyspace.policy else { continue };
+            for (partition, configuration) in self.groups_of(number) {
+                groups.insert(partition, Group { configuration: configuration.clone(), policy: options });
+            }
+        }
+        groups
+    }
+
+    /// The groups of the keyspace of that number.
+    pub fn groups_of(&self, number: u16) -> impl Iterator<Item = (PartitionId, &Configuration)> {
+        // There are none of number 0.
+        let range = PartitionId::of_keyspace(number, 0)..=PartitionId::of_keyspace(number, u16::MAX);
+        self.groups.range(range).map(|(partition, configuration)| (*partition, configuration))
+    }
+
+    fn numbered_prefixes(&self) -> BTreeMap<Bytes, u16> {
+        let numbers = self.keyspaces.iter().map(|(prefix, of)| (prefix.clone(), of.policy.number()));
+        let numbers: BTreeMap<Bytes, u16> = numbers.collect();
+        if numbers.values().all(|number| *number == 0) { BTreeMap::new() } else { numbers }
+    }
+
+    /// The partition that a group lies over, and whose nodes hold it.
+    pub fn partition_of_group(&self, group: &Configuration) -> Option<&PartitionPlacement> {
+        self.partition_at(group.first_slot)
+    }
+
+    fn partition_at(&self, slot: u16) -> Option<&PartitionPlacement> {
+        self.partitions.iter().find(|record| (record.first_slot..=record.last_slot).contains(&slot))
+    }
+
+    /// Where the groups of a keyspace are to be that lie over a partition: on its nodes, the first `replicas` of them.
+    pub(crate) fn home_of_group(&self, first_slot: u16, replicas: u32) -> Vec<NodeId> {
+        let mut nodes = self.partition_at(first_slot).map_or(Vec::new(), |record| record.wanted().to_vec());
+        if replicas > 0 {
+            nodes.truncate(replicas as usize);
+        }
+        nodes
     }
 
     /// The member of that name.
@@ -165,6 +214,7 @@ impl Catalogue {
         self.partitions
             .iter()
             .any(|record| record.replicas.contains(&node) || record.moving_to.contains(&node))
+            || self.groups.values().any(|configuration| configuration.places(node))
     }
 
     /// How many partitions are being moved.
@@ -174,17 +224,6 @@ impl Catalogue {
 
     /// The keyspace of a key: that of the longest prefix. The empty prefix is always there in a catalogue that is.
     pub fn keyspace_of(&self, key: &[u8]) -> Option<(&Bytes, &Keyspace)> {
-        // Prefixes of a key sort before it, the longest last; what lies between shares less with it.
-        let mut end = key.len();
-        loop {
-            let (prefix, keyspace) = self
-                .keyspaces
-                .range::<[u8], _>((Bound::Unbounded, Bound::Included(&key[..end])))
-                .next_back()?;
-            if key.starts_with(prefix) {
-                return Some((prefix, keyspace));
-            }
-            end = prefix.iter().zip(key).take_while(|(a, b)| a == b).count();
-        }
+        crate::placement::longest_prefix(&self.keyspaces, key)
     }
 }

@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{Catalogue, Keyspace, Member, PartitionPlacement};
-use crate::NodeId;
+use crate::{NodeId, PartitionId};
 
 /// The version byte of all values.
 const VERSION: u8 = 1;
@@ -36,6 +36,10 @@ pub enum Record {
     Split,
     /// [`Catalogue::parents`].
     Parents,
+    /// One of [`Catalogue::groups`].
+    Group(PartitionId),
+    /// [`Catalogue::keyspaces_numbered`].
+    KeyspacesNumbered,
 }
 
 /// A record cannot be understood: another version of the program wrote it.
@@ -53,6 +57,8 @@ impl Record {
             Record::PartitionsWanted => key.put_slice(b"partitions-wanted"),
             Record::Split => key.put_slice(b"split"),
             Record::Parents => key.put_slice(b"parents"),
+            Record::KeyspacesNumbered => key.put_slice(b"keyspaces-numbered"),
+            Record::Group(PartitionId(number)) => key.put_slice(format!("group/{number:08x}").as_bytes()),
             Record::Member(id) => key.put_slice(format!("member/{:016x}", id.0).as_bytes()),
             Record::Removed(id) => key.put_slice(format!("removed/{:016x}", id.0).as_bytes()),
             Record::Keyspace(prefix) => {
@@ -74,12 +80,14 @@ impl Record {
             b"partitions-wanted" => Record::PartitionsWanted,
             b"split" => Record::Split,
             b"parents" => Record::Parents,
+            b"keyspaces-numbered" => Record::KeyspacesNumbered,
             _ => {
                 let (kind, rest) = key.split_at(key.iter().position(|&byte| byte == b'/')? + 1);
                 match kind {
                     b"member/" => Record::Member(NodeId(hexadecimal(rest)?)),
                     b"removed/" => Record::Removed(NodeId(hexadecimal(rest)?)),
                     b"keyspace/" => Record::Keyspace(Bytes::copy_from_slice(rest)),
+                    b"group/" => Record::Group(PartitionId(hexadecimal(rest)?.try_into().ok()?)),
                     b"partition/" => Record::Partition(hexadecimal(rest)?.try_into().ok()?),
                     _ => return None,
                 }
@@ -102,6 +110,10 @@ impl Record {
                 (catalogue.partitions_wanted > 0).then(|| encode(&catalogue.partitions_wanted))
             }
             Record::Split => catalogue.split.as_ref().map(encode),
+            Record::Group(number) => catalogue.groups.get(number).map(encode),
+            Record::KeyspacesNumbered => {
+                (catalogue.keyspaces_numbered > 0).then(|| encode(&catalogue.keyspaces_numbered))
+            }
             Record::Parents => (!catalogue.parents.is_empty()).then(|| encode(&catalogue.parents)),
         }
     }
@@ -113,7 +125,9 @@ impl Record {
         let keyspaces = catalogue.keyspaces.keys().map(|prefix| Record::Keyspace(prefix.clone()));
         let partitions = (0..catalogue.partitions.len() as u32).map(Record::Partition);
         let single = [Record::Epoch, Record::Settings, Record::Voters];
-        let rare = [Record::PartitionsWanted, Record::Split, Record::Parents];
+        let groups = catalogue.groups.keys().map(|number| Record::Group(*number));
+        let rare =
+            [Record::PartitionsWanted, Record::Split, Record::Parents, Record::KeyspacesNumbered];
         let rare = rare.into_iter().filter(|record| record.value(catalogue).is_some());
         single
             .into_iter()
@@ -122,6 +136,7 @@ impl Record {
             .chain(removed)
             .chain(keyspaces)
             .chain(partitions)
+            .chain(groups)
             .collect()
     }
 }
@@ -184,6 +199,10 @@ pub fn load(table: &Table) -> Result<Catalogue, Unreadable> {
             Record::PartitionsWanted => catalogue.partitions_wanted = decode(&record, bytes)?,
             Record::Split => catalogue.split = Some(decode(&record, bytes)?),
             Record::Parents => catalogue.parents = decode(&record, bytes)?,
+            Record::KeyspacesNumbered => catalogue.keyspaces_numbered = decode(&record, bytes)?,
+            Record::Group(number) => {
+                catalogue.groups.insert(*number, decode(&record, bytes)?);
+            }
         }
     }
     if partitions.keys().copied().ne(0..partitions.len() as u32) {

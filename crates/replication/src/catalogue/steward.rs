@@ -2,9 +2,11 @@
 //! and who shows signs of life. So it does not matter who leads it, or how often that changes.
 
 use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{Catalogue, Change, MemberState, Report, plan};
+use super::{Catalogue, Change, MemberState, Policy, Report, plan};
+use crate::configuration::{Ask, Configuration, Wish};
 use crate::placement::PartitionPlacement;
 use crate::{NodeId, PartitionId};
 
@@ -19,6 +21,8 @@ pub struct Situation<'a> {
     pub silent_for: &'a dyn Fn(NodeId) -> Duration,
     /// What leaders of partitions say that has not been looked at.
     pub reports: &'a [Report],
+    /// What replicas of groups ask for.
+    pub asks: &'a [Ask],
 }
 
 /// The next change, if there is anything to change.
@@ -27,12 +31,118 @@ pub fn next_change(situation: &Situation<'_>) -> Option<Change> {
     let news = |change: &Change| matches!(change.apply(catalogue), Ok((_, touched)) if !touched.is_empty());
     let settled = reports.iter().map(|report| Change::Settle(report.clone())).find(news);
     settled
+        .or_else(|| next_configurations(situation))
         .or_else(|| next_state(situation))
         .or_else(|| next_voters(catalogue))
         .or_else(|| next_removal(catalogue))
         .or_else(|| next_place(catalogue))
+        .or_else(|| next_homes(catalogue))
         .or_else(|| next_split(catalogue))
         .filter(news)
+}
+
+/// A primary that was not heard of here for so long may be taken for dead by a single one of those in sync.
+const SILENT_PRIMARY: Duration = Duration::from_millis(800);
+
+/// What replicas of groups ask for, all at once: what one of them asks for has nothing to do with the others.
+fn next_configurations(situation: &Situation<'_>) -> Option<Change> {
+    let mut decided: BTreeMap<PartitionId, Configuration> = BTreeMap::new();
+    for ask in situation.asks {
+        if decided.contains_key(&ask.partition) {
+            continue;
+        }
+        let Some(record) = situation.catalogue.groups.get(&ask.partition) else { continue };
+        if record.version != ask.version {
+            continue;
+        }
+        if let Some(next) = answer(ask, record, situation) {
+            decided.insert(ask.partition, Configuration { version: record.version + 1, ..next });
+        }
+    }
+    (!decided.is_empty()).then(|| Change::Configure(decided.into_iter().collect()))
+}
+
+/// What a wish makes of a configuration; `None`: nothing (yet).
+fn answer(ask: &Ask, record: &Configuration, situation: &Situation<'_>) -> Option<Configuration> {
+    let mut next = record.clone();
+    let is_primary = ask.from == record.primary;
+    match &ask.wish {
+        Wish::Suspect => {
+            let successor = best_suspect(ask, record, situation)?;
+            next.appoint(successor, false);
+            next.in_sync.retain(|node| *node != record.primary);
+        }
+        Wish::Remove(nodes) if is_primary => {
+            next.in_sync.retain(|node| *node == record.primary || !nodes.contains(node));
+        }
+        Wish::Admit(node) if is_primary && record.replicas.contains(node) => {
+            next.in_sync.push(*node);
+            next.in_sync.sort_unstable();
+            next.in_sync.dedup();
+        }
+        Wish::Appoint(node) if is_primary => {
+            let may = record.in_sync.contains(node) || record.witnesses.contains(node);
+            if !may || node == &record.primary {
+                return None;
+            }
+            next.appoint(*node, true);
+        }
+        Wish::Renew if is_primary => next.appoint(record.primary, true),
+        Wish::Confirm if is_primary => {
+            next.witnesses.clear();
+            next.consult = 0;
+            let keyspaces = situation.catalogue.keyspaces.values();
+            let policy = keyspaces.map(|keyspace| &keyspace.policy).find_map(|policy| match policy {
+                Policy::PrimaryReplica { number, options } if *number == ask.partition.keyspace() => {
+                    Some(options.acknowledgement)
+                }
+                _ => None,
+            });
+            next.guaranteed = policy?;
+        }
+        _ => return None,
+    }
+    (next != *record).then_some(next)
+}
+
+/// Who is to follow a primary that is missed: one of those in sync who miss it. A single one is believed if the primary is
+/// not heard of here either; else all of them have to miss it, since one that is cut off by itself is no reason.
+fn best_suspect(ask: &Ask, record: &Configuration, situation: &Situation<'_>) -> Option<NodeId> {
+    let others = || record.in_sync.iter().copied().filter(|node| *node != record.primary);
+    let misses = |node: &NodeId| {
+        situation.asks.iter().any(|other| {
+            other.partition == ask.partition
+                && other.version == ask.version
+                && other.from == *node
+                && other.wish == Wish::Suspect
+        })
+    };
+    let is_member = situation.catalogue.members.contains_key(&record.primary);
+    let silent = !is_member || (situation.silent_for)(record.primary) >= SILENT_PRIMARY;
+    // One that was appointed and has not begun is not to be heard of.
+    let all_miss_it = record.witnesses.is_empty() && others().all(|node| misses(&node));
+    if !silent && !all_miss_it {
+        return None;
+    }
+    // The first in the order of preference, so that leaderships stay spread.
+    let order = record.replicas.iter().copied().chain(others());
+    order.into_iter().find(|node| others().any(|other| other == *node) && misses(node))
+}
+
+/// Groups follow the partitions that they lie over.
+fn next_homes(catalogue: &Catalogue) -> Option<Change> {
+    let mut moved = Vec::new();
+    for keyspace in catalogue.keyspaces.values() {
+        let Policy::PrimaryReplica { number, options } = keyspace.policy else { continue };
+        for (partition, configuration) in catalogue.groups_of(number) {
+            let replicas = catalogue.home_of_group(configuration.first_slot, options.replicas);
+            if replicas != configuration.replicas && !replicas.is_empty() {
+                let version = configuration.version + 1;
+                moved.push((partition, Configuration { version, replicas, ..configuration.clone() }));
+            }
+        }
+    }
+    (!moved.is_empty()).then_some(Change::Configure(moved))
 }
 
 /// Nodes that fell silent, and those that are back.

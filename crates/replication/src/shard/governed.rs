@@ -20,7 +20,8 @@ use super::{Recovered, Shard};
 use crate::catalogue::{self, CATALOGUE, Catalogue, Change, Report, Situation};
 #[cfg(any(test, feature = "planted-bugs"))]
 use crate::contract::Call;
-use crate::contract::{Event, Output, SnapshotWrite};
+use crate::configuration::{Ask, Configuration};
+use crate::contract::{Event, Output, SnapshotWrite, Write};
 #[cfg(any(test, feature = "planted-bugs"))]
 use crate::ordered::raft;
 use crate::ordered::raft::HardState;
@@ -52,6 +53,7 @@ pub(super) struct Governed {
     /// The epoch that a change was asked for in, and until when that is waited for.
     asked: Option<(u64, Time)>,
     reports: Vec<Report>,
+    asks: Vec<Ask>,
 }
 
 impl Governed {
@@ -64,6 +66,7 @@ impl Governed {
             steers_at: Time::NEVER,
             asked: None,
             reports: Vec::new(),
+            asks: Vec::new(),
         }
     }
 
@@ -81,12 +84,17 @@ impl Governed {
 pub(super) fn is_placed(placement: &Placement, partition: PartitionId) -> bool {
     match partition {
         CATALOGUE => !placement.catalogue.is_empty(),
+        _ if partition.keyspace() != 0 => placement.groups.contains_key(&partition),
         _ => placement.get(partition).is_some(),
     }
 }
 
 /// The nodes that hold a partition, or are to.
 pub(super) fn nodes_of(placement: &Placement, partition: PartitionId) -> impl Iterator<Item = NodeId> {
+    if let Some(group) = placement.groups.get(&partition) {
+        let Configuration { primary, in_sync, .. } = &group.configuration;
+        return std::slice::from_ref(primary).iter().chain(&in_sync[..]).copied();
+    }
     let (held, wanted) = match (partition, placement.get(partition)) {
         (CATALOGUE, _) => (&placement.catalogue[..], &[][..]),
         (_, Some(placed)) => (&placed.replicas[..], &placed.moving_to[..]),
@@ -128,6 +136,13 @@ impl Shard {
         }
         for (&partition, replica) in &mut self.replicas {
             self.touched.insert(partition);
+            if partition.keyspace() != 0 {
+                if let Some(group) = self.placement.groups.get(&partition) {
+                    replica.set_group(group, now);
+                }
+                replica.limit_copies(self.placement.move_bytes_per_second);
+                continue;
+            }
             let place = match place_of(&self.placement, partition) {
                 // One that has just come about has no record yet.
                 None => splits::place_of_child(&self.placement, partition),
@@ -145,6 +160,7 @@ impl Shard {
         let node = self.options.node;
         let placement = self.placement.clone();
         self.governed.tries_again_at = Time::NEVER;
+        self.open_and_close_groups(&placement, now);
         let elsewhere: Vec<PartitionId> = self
             .replicas
             .keys()
@@ -189,6 +205,64 @@ impl Shard {
                 self.open(partition, placed, now);
             }
         }
+    }
+
+    /// Groups of keyspaces of their own: which are here is for the catalogue alone to say.
+    fn open_and_close_groups(&mut self, placement: &Placement, now: Now) {
+        let node = self.options.node;
+        let is_group = |partition: &PartitionId| partition.keyspace() != 0;
+        let gone: Vec<PartitionId> = self.replicas.keys().copied().filter(is_group).collect();
+        for partition in gone {
+            match placement.groups.get(&partition) {
+                Some(group) if group.configuration.places(node) => {}
+                Some(group) => {
+                    // A node that has restarted may know only an old catalogue for a while.
+                    let known = self.replicas.get(&partition).map_or(0, Strategy::version_known);
+                    if group.configuration.version > known {
+                        self.give_up(partition);
+                    }
+                }
+                None if partition.keyspace() <= placement.keyspaces_numbered => self.drop_group(partition),
+                None => {}
+            }
+        }
+        let remembered: Vec<PartitionId> = self.governed.given_up.keys().copied().filter(is_group).collect();
+        for partition in remembered {
+            let dropped = partition.keyspace() <= placement.keyspaces_numbered
+                && !placement.groups.contains_key(&partition);
+            if dropped && !self.governed.leaving.contains_key(&partition) {
+                self.drop_group(partition);
+            }
+        }
+        for (&partition, group) in &placement.groups {
+            let is_mine = group.configuration.places(node)
+                && placement.lane_of(partition, self.options.lanes) == self.options.lane;
+            if !is_mine
+                || self.replicas.contains_key(&partition)
+                || self.governed.leaving.contains_key(&partition)
+            {
+                continue;
+            }
+            let found = self.governed.given_up.remove(&partition);
+            let found = found.unwrap_or_else(|| Recovered::nothing(partition));
+            let mut replica = Strategy::start_group(self.options.clone(), found, group, now);
+            replica.set_disk_full(self.disk_full);
+            replica.limit_copies(placement.move_bytes_per_second);
+            self.replicas.insert(partition, replica);
+            self.touched.insert(partition);
+            self.outbox.event(Event::Opened { partition });
+        }
+    }
+
+    /// The keyspace was dropped: nothing of the group is kept.
+    fn drop_group(&mut self, partition: PartitionId) {
+        if self.replicas.contains_key(&partition) {
+            self.give_up(partition);
+            self.governed.leaving.remove(&partition);
+        }
+        self.governed.given_up.remove(&partition);
+        self.lost.remove(&partition);
+        self.outbox.persist(partition, &mut vec![Write::Forget { partition }], None);
     }
 
     /// An empty replica, for the partition's leader to fill.
@@ -293,8 +367,25 @@ impl Shard {
         }
     }
 
+    /// A replica of a group asks for something.
+    pub(super) fn on_ask(&mut self, ask: Ask, now: Now) {
+        let leads = self.replicas.get(&CATALOGUE).is_some_and(Strategy::is_leader);
+        if leads && !self.governed.asks.contains(&ask) {
+            self.governed.asks.push(ask);
+            self.governed.steers_at = now.time;
+        }
+    }
+
     /// Tells those who vote on the catalogue what leaders here have to report.
     pub(super) fn tell_reports(&mut self, now: Now) {
+        for ask in std::mem::take(&mut self.outbox.asks) {
+            for to in self.placement.catalogue.clone() {
+                match to == self.options.node && self.replicas.contains_key(&CATALOGUE) {
+                    true => self.on_ask(ask.clone(), now),
+                    false => self.outbox.send(to, Message::Ask(ask.clone())),
+                }
+            }
+        }
         for report in std::mem::take(&mut self.outbox.reports) {
             for to in self.placement.catalogue.clone() {
                 // To this very node too, if another of its shards holds the catalogue.
@@ -319,6 +410,7 @@ impl Shard {
         if !replica.is_leader() {
             self.governed.steers_at = Time::NEVER;
             self.governed.reports.clear();
+            self.governed.asks.clear();
             self.governed.asked = None;
             return;
         }
@@ -341,9 +433,16 @@ impl Shard {
                 let silent_for =
                     |other| if other == node { Duration::ZERO } else { peers.silent_for(other, now.time) };
                 let reports = std::mem::take(&mut self.governed.reports);
-                let situation = Situation { catalogue, silent_for: &silent_for, reports: &reports };
+                let asks = std::mem::take(&mut self.governed.asks);
+                let situation =
+                    Situation { catalogue, silent_for: &silent_for, reports: &reports, asks: &asks };
                 let next = catalogue::next_change(&situation);
                 // All that were not looked at yet are kept; those that say nothing new go.
+                self.governed.asks = asks;
+                self.governed.asks.retain(|ask| {
+                    let record = catalogue.groups.get(&ask.partition);
+                    record.is_some_and(|record| record.version == ask.version)
+                });
                 self.governed.reports = reports;
                 self.governed.reports.retain(|report| {
                     let is_new = catalogue.split.is_some_and(|split| split.child == report.partition);

@@ -24,7 +24,8 @@ use bytes::Bytes;
 use data::Table;
 
 use crate::catalogue::{CATALOGUE, Catalogue};
-use crate::contract::{Input, Output, Reply, Request};
+use crate::configuration::Group;
+use crate::contract::{Event, Input, Lost, Output, Reply, Request};
 use crate::ordered::raft;
 use crate::ordered::replica::split::child_in;
 use crate::time::{Now, Time};
@@ -113,6 +114,8 @@ pub struct Recovered {
     pub log_start: u64,
     /// The log.
     pub entries: Vec<raft::Entry>,
+    /// What was kept apart of it as lost ([`Write::Lost`](crate::contract::Write::Lost)).
+    pub lost: Vec<Lost>,
 }
 
 impl Recovered {
@@ -125,6 +128,7 @@ impl Recovered {
             newest_snapshot: 0,
             log_start: 0,
             entries: Vec::new(),
+            lost: Vec::new(),
         }
     }
 
@@ -161,6 +165,8 @@ pub struct Shard {
     governed: Governed,
     nursery: Nursery,
     disk_full: bool,
+    /// Writes of deposed primaries that their successors have not.
+    lost: BTreeMap<PartitionId, Vec<Lost>>,
 }
 
 /// A look at one partition, for `INFO`, `CLUSTER` and `ctl status`.
@@ -198,6 +204,12 @@ pub struct PartitionStatus {
     pub tokens: u64,
     /// Is the group quiet?
     pub quiet: bool,
+    /// What the catalogue has decided of it, if it appoints its leaders.
+    pub group: Option<Group>,
+    /// Up to here every member in sync holds it.
+    pub stable: u64,
+    /// How far the members in sync are behind, at the primary.
+    pub lag: raft::Lag,
 }
 
 impl Shard {
@@ -214,9 +226,15 @@ impl Shard {
     ) -> Shard {
         let mut recovered: BTreeMap<_, _> =
             recovered.into_iter().map(|found| (found.partition, found)).collect();
+        let mut lost = BTreeMap::new();
+        for found in recovered.values_mut().filter(|found| !found.lost.is_empty()) {
+            lost.insert(found.partition, std::mem::take(&mut found.lost));
+        }
         let mut replicas = BTreeMap::new();
         let nursery = Nursery::recover(&mut recovered);
-        for partition in partitions.into_iter().filter(|partition| !nursery.awaits(*partition)) {
+        // Groups begin when the catalogue says what is to become of them.
+        let begins = |partition: &PartitionId| !nursery.awaits(*partition) && partition.keyspace() == 0;
+        for partition in partitions.into_iter().filter(begins) {
             let found = recovered.remove(&partition).unwrap_or_else(|| Recovered::nothing(partition));
             let place = place_of(&placement, partition);
             replicas.insert(partition, Strategy::start(options.clone(), found, place.as_ref(), now));
@@ -241,6 +259,7 @@ impl Shard {
             governed: Governed::new(recovered),
             nursery,
             disk_full: false,
+            lost,
         };
         shard.meet(&placement, now);
         for (&partition, replica) in &mut shard.replicas {
@@ -340,7 +359,7 @@ impl Shard {
             let to = self.some_member(partition);
             return self.outbox.elsewhere.push((partition, work, to));
         }
-        if work.layout > self.placement.layout() {
+        if work.layout > self.placement.layout() || partition.keyspace() != 0 {
             // Another shard of this node has read the catalogue earlier.
             return self.forwards.wait(partition, work, now.time);
         }
@@ -442,6 +461,7 @@ impl Shard {
                 self.with(partition, |replica, outbox| replica.on_digest(from, index, digest, outbox));
             }
             Message::Members(report) => self.on_report(report, now),
+            Message::Ask(ask) => self.on_ask(ask, now),
         }
     }
 
@@ -566,6 +586,12 @@ impl Shard {
             self.finish_replicas(gathering, now);
         }
         self.tell_reports(now);
+        for (partition, found) in std::mem::take(&mut self.outbox.losses) {
+            self.outbox.event(Event::Lost { partition, entries: found.len() as u64 });
+            let known = self.lost.entry(partition).or_default();
+            known.retain(|old| !found.iter().any(|new| (new.index, new.term) == (old.index, old.term)));
+            known.extend(found);
+        }
         self.settle(now, outputs);
         self.gate.flush(&mut self.outbox, outputs);
         self.note_given_up();
@@ -615,6 +641,11 @@ impl Shard {
         timer.min(own).min(self.next_sweep).min(self.next_hand_over).min(governed)
     }
 
+    /// Writes of deposed primaries that their successors have not, and that this node has kept, by group.
+    pub fn lost(&self) -> &BTreeMap<PartitionId, Vec<Lost>> {
+        &self.lost
+    }
+
     /// The state of each partition.
     pub fn status(&self) -> Vec<PartitionStatus> {
         self.replicas.values().map(Strategy::status).collect()
@@ -628,6 +659,11 @@ impl Shard {
     /// The applied state of a partition, for `CLUSTER COUNTKEYSINSLOT`, metrics and oracles.
     pub fn table(&self, partition: PartitionId) -> Option<&Table> {
         self.replicas.get(&partition).map(Strategy::table)
+    }
+
+    /// The last entry that is applied here.
+    pub fn applied(&self, partition: PartitionId) -> Option<u64> {
+        self.replicas.get(&partition).map(Strategy::applied)
     }
 
     /// Has `node` been heard of lately?

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::catalogue::Report;
+use crate::configuration::Ask;
 use crate::contract::Call;
+use crate::contract::Lost;
 use crate::contract::{Batch, Event, Output, Reply, RequestId, Write};
 use crate::ordered::raft;
 use crate::ordered::replica::split::Birth;
@@ -47,6 +49,10 @@ pub(crate) struct Outbox {
     pub elsewhere: Vec<(PartitionId, Work, Option<NodeId>)>,
     /// What leaders here have to tell the catalogue.
     pub reports: Vec<Report>,
+    /// What replicas here ask the catalogue for.
+    pub asks: Vec<Ask>,
+    /// Writes that were lost, as they were found.
+    pub losses: Vec<(PartitionId, Vec<Lost>)>,
     /// Partitions that come about here.
     pub births: Vec<Birth>,
     /// Everything else, in order.
@@ -82,6 +88,12 @@ impl Outbox {
     ) {
         self.writes.append(writes);
         self.tokens.extend(token.map(|token| (partition, token)));
+    }
+
+    /// Entries that a deposed primary drops: they become durable elsewhere before the records that follow.
+    pub fn lost(&mut self, partition: PartitionId, entries: Vec<Lost>) {
+        self.writes.push(Write::Lost { partition, entries: entries.clone() });
+        self.losses.push((partition, entries));
     }
 
     /// The replica of a partition is given up: nothing of it goes out any more.

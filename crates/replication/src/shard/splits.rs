@@ -116,11 +116,11 @@ impl Shard {
         mut work: Work,
     ) -> Option<(PartitionId, Work)> {
         let layout = self.placement.layout();
-        if work.layout >= layout || partition == crate::catalogue::CATALOGUE {
+        if work.layout >= layout || partition == crate::catalogue::CATALOGUE || partition.keyspace() != 0 {
             return Some((partition, work));
         }
         work.layout = layout;
-        match where_belongs(&work.call, &|slot| self.placement.partition_of(slot).0) {
+        match where_belongs(&work.call, &*self.placement) {
             Belongs::To(number) => Some((PartitionId(number), work)),
             Belongs::Anywhere => Some((partition, work)),
             Belongs::Apart => {

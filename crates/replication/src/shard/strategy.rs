@@ -8,6 +8,7 @@ use data::Table;
 
 use super::outbox::{Outbox, Work};
 use super::{Options, PartitionStatus, Recovered};
+use crate::configuration::Group;
 use crate::ordered::raft;
 use crate::ordered::replica::Replica;
 use crate::placement::PartitionPlacement;
@@ -20,13 +21,15 @@ use crate::{NodeId, PartitionId, Placement};
 pub(crate) enum Strategy {
     /// Consensus.
     Raft(Box<Replica>),
+    /// One primary and its replicas, appointed by the catalogue.
+    PrimaryReplica(Box<Replica>),
 }
 
 /// Every variant answers to the same verbs.
 macro_rules! each {
     ($self:ident, $replica:ident => $act:expr) => {
         match $self {
-            Strategy::Raft($replica) => $act,
+            Strategy::Raft($replica) | Strategy::PrimaryReplica($replica) => $act,
         }
     };
 }
@@ -38,7 +41,20 @@ impl Strategy {
         placement: Option<&PartitionPlacement>,
         now: Now,
     ) -> Strategy {
-        Strategy::Raft(Box::new(Replica::new(options, recovered, placement, now)))
+        Strategy::Raft(Box::new(Replica::new(options, recovered, placement, None, now)))
+    }
+
+    /// A replica of a group of its keyspace's own.
+    pub fn start_group(options: Options, recovered: Recovered, group: &Group, now: Now) -> Strategy {
+        Strategy::PrimaryReplica(Box::new(Replica::new(options, recovered, None, Some(group), now)))
+    }
+
+    pub fn version_known(&self) -> u64 {
+        each!(self, replica => replica.version_known())
+    }
+
+    pub fn set_group(&mut self, group: &Group, now: Now) {
+        each!(self, replica => replica.set_group(group, now))
     }
 
     pub fn handle(&mut self, work: Work, now: Now, outbox: &mut Outbox) {
@@ -171,6 +187,10 @@ impl Strategy {
 
     pub fn membership(&self) -> &raft::Membership {
         each!(self, replica => replica.membership())
+    }
+
+    pub fn applied(&self) -> u64 {
+        each!(self, replica => replica.applied())
     }
 
     pub fn table(&self) -> &Table {

@@ -27,6 +27,7 @@ mod kind {
     pub const REMOVED: u8 = 16;
     /// An append to one that has not yet acknowledged since when it is a member: that comes first.
     pub const APPEND_ADMITTED: u8 = 17;
+    pub const AHEAD: u8 = 18;
 }
 
 pub(super) fn put_message(out: &mut BytesMut, message: &Message) {
@@ -54,6 +55,7 @@ pub(super) fn put_message(out: &mut BytesMut, message: &Message) {
         Message::Stale { .. } => (kind::STALE, &[]),
         Message::Wake { .. } => (kind::WAKE, &[]),
         Message::Removed { index, .. } => (kind::REMOVED, &[*index]),
+        Message::Ahead { last_index, last_term, .. } => (kind::AHEAD, &[*last_index, *last_term]),
     };
     out.put_u8(kind);
     put_number(out, message.term());
@@ -135,6 +137,7 @@ pub(super) fn message(reader: &mut Reader) -> Result<Message, Malformed> {
         kind::STALE => Message::Stale { term },
         kind::WAKE => Message::Wake { term },
         kind::REMOVED => Message::Removed { term, index: reader.number()? },
+        kind::AHEAD => Message::Ahead { term, last_index: reader.number()?, last_term: reader.number()? },
         _ => return Err(Malformed("a kind of consensus message that is not known")),
     })
 }

@@ -1,12 +1,13 @@
 //! `KEYSPACE`: how the keys of a prefix are replicated.
 
 use bytes::Bytes;
+use replication::configuration::{Acknowledgement, PrimaryReplica};
 use replication::catalogue::{Catalogue, Change, Keyspace, Policy, StrategyKind};
 use resp::Value;
 
 use super::node::{from_catalogue, no_catalogue};
 use super::subcommand::{Container, Subcommand};
-use super::{Action, Call, bulk, error, integer, lossy, map};
+use super::{Action, Call, bulk, error, integer, lossy};
 
 pub(super) const KEYSPACE: Container = Container {
     name: "keyspace",
@@ -71,7 +72,8 @@ pub(super) fn keyspace(call: &mut Call<'_>) -> Action {
 const OPTIONS: &[(&str, &[StrategyKind])] = &[
     ("ack", &[StrategyKind::PrimaryReplica]),
     ("min-in-sync", &[StrategyKind::PrimaryReplica]),
-    ("durability", &[StrategyKind::PrimaryReplica]),
+    ("max-lag-bytes", &[StrategyKind::PrimaryReplica]),
+    ("max-lag-ms", &[StrategyKind::PrimaryReplica]),
     ("replicas", &[StrategyKind::PrimaryReplica, StrategyKind::MultiPrimary, StrategyKind::Leaderless]),
     ("conflict", &[StrategyKind::MultiPrimary, StrategyKind::Leaderless]),
     ("counters", &[StrategyKind::MultiPrimary]),
@@ -80,11 +82,11 @@ const OPTIONS: &[(&str, &[StrategyKind])] = &[
     ("sloppy", &[StrategyKind::Leaderless]),
 ];
 
-/// The policy that the arguments from `first` on spell.
-fn policy(call: &Call<'_>, first: usize, known: Option<StrategyKind>) -> Result<Policy, Value> {
+/// The policy that the arguments from `first` on spell; what they do not say stays as it is in `known`.
+fn policy(call: &Call<'_>, first: usize, known: Option<&Policy>) -> Result<Policy, Value> {
     let arguments = &call.arguments[first..];
     let mut rest = arguments;
-    let mut strategy = known;
+    let mut strategy = known.map(Policy::strategy);
     if let [word, name, after @ ..] = arguments
         && word.eq_ignore_ascii_case(b"strategy")
     {
@@ -97,33 +99,110 @@ fn policy(call: &Call<'_>, first: usize, known: Option<StrategyKind>) -> Result<
     }
     let strategy = strategy
         .ok_or_else(|| error("ERR STRATEGY comes first: KEYSPACE CREATE <prefix> STRATEGY <strategy>"))?;
-    if let Some(option) = rest.first() {
-        let word = lossy(option).to_ascii_lowercase();
-        return Err(match OPTIONS.iter().find(|(name, _)| *name == word) {
-            None => {
-                let names: Vec<String> = OPTIONS.iter().map(|(name, _)| name.to_uppercase()).collect();
-                error(format!("ERR no option '{}'; there are {}", lossy(option), names.join(", ")))
-            }
-            Some((_, strategies)) if !strategies.contains(&strategy) => {
-                let names: Vec<&str> = strategies.iter().map(|kind| kind.name()).collect();
-                error(format!(
-                    "ERR {} makes no sense for {}; it is an option of {}",
-                    word.to_uppercase(),
-                    strategy.name(),
-                    names.join(", ")
-                ))
-            }
-            Some(_) => not_built(strategy),
-        });
+    check_option(rest.first(), strategy)?;
+    if !strategy.is_built() {
+        return Err(not_built(strategy));
     }
     match strategy {
         StrategyKind::Raft => Ok(Policy::Raft),
+        StrategyKind::PrimaryReplica => {
+            let options = match known {
+                Some(Policy::PrimaryReplica { options, .. }) => Some(*options),
+                _ => None,
+            };
+            let options = primary_replica(rest, options)?;
+            Ok(Policy::PrimaryReplica { number: 0, options })
+        }
         other => Err(not_built(other)),
     }
 }
 
+/// Is the word, if there is one, that of an option which makes sense?
+fn check_option(word: Option<&Bytes>, strategy: StrategyKind) -> Result<(), Value> {
+    let Some(option) = word else { return Ok(()) };
+    let word = lossy(option).to_ascii_lowercase();
+    match OPTIONS.iter().find(|(name, _)| *name == word) {
+        None => {
+            let names: Vec<String> = OPTIONS.iter().map(|(name, _)| name.to_uppercase()).collect();
+            Err(error(format!("ERR no option '{}'; there are {}", lossy(option), names.join(", "))))
+        }
+        Some((_, strategies)) if !strategies.contains(&strategy) => {
+            let names: Vec<&str> = strategies.iter().map(|kind| kind.name()).collect();
+            Err(error(format!(
+                "ERR {} makes no sense for {}; it is an option of {}",
+                word.to_uppercase(),
+                strategy.name(),
+                names.join(", ")
+            )))
+        }
+        Some(_) => Ok(()),
+    }
+}
+
+fn primary_replica(mut rest: &[Bytes], known: Option<PrimaryReplica>) -> Result<PrimaryReplica, Value> {
+    let is_new = known.is_none();
+    let mut options = known.unwrap_or(PrimaryReplica::new(Acknowledgement::Sync));
+    let mut has_ack = false;
+    while let Some(word) = rest.first() {
+        check_option(Some(word), StrategyKind::PrimaryReplica)?;
+        let name = lossy(word).to_ascii_lowercase();
+        let missing = || error(format!("ERR {} has no value", name.to_uppercase()));
+        let number = |bytes: &Bytes| {
+            let number = std::str::from_utf8(bytes).ok().and_then(|text| text.parse::<u64>().ok());
+            number.ok_or_else(|| {
+                error(format!("ERR the value of {} is not a number: '{}'", name.to_uppercase(), lossy(bytes)))
+            })
+        };
+        let small = |bytes: &Bytes| {
+            u32::try_from(number(bytes)?)
+                .map_err(|_| error(format!("ERR the value of {} is out of range", name.to_uppercase())))
+        };
+        let value = rest.get(1).ok_or_else(missing)?;
+        let mut taken = 2;
+        match name.as_str() {
+            "ack" => {
+                has_ack = true;
+                (options.acknowledgement, taken) = acknowledgement(&rest[1..])?;
+                taken += 1;
+            }
+            "min-in-sync" => options.min_in_sync = small(value)?,
+            "replicas" if !is_new && small(value)? != options.replicas => {
+                return Err(error("ERR the number of copies of a keyspace cannot be changed yet"));
+            }
+            "replicas" => options.replicas = small(value)?,
+            "max-lag-bytes" => options.max_lag_bytes = number(value)?,
+            _ => options.max_lag_ms = number(value)?,
+        }
+        rest = &rest[taken..];
+    }
+    if is_new && !has_ack {
+        return Err(error("ERR when is a write acknowledged? ACK async, ACK semi-sync <replicas> or ACK sync"));
+    }
+    Ok(options)
+}
+
+/// `async`, `semi-sync <n>` or `sync`, and how many words that were.
+pub(super) fn acknowledgement(words: &[Bytes]) -> Result<(Acknowledgement, usize), Value> {
+    let wrong = || error("ERR ACK is one of async, semi-sync <replicas>, sync");
+    let word = words.first().ok_or_else(wrong)?;
+    if word.eq_ignore_ascii_case(b"async") {
+        return Ok((Acknowledgement::Async, 1));
+    }
+    if word.eq_ignore_ascii_case(b"sync") {
+        return Ok((Acknowledgement::Sync, 1));
+    }
+    if !word.eq_ignore_ascii_case(b"semi-sync") {
+        return Err(wrong());
+    }
+    let copies = words.get(1).and_then(|bytes| std::str::from_utf8(bytes).ok()?.parse::<u32>().ok());
+    let copies = copies.filter(|copies| *copies > 0).ok_or_else(|| {
+        error("ERR ACK semi-sync takes the number of replicas beside the primary: at least 1")
+    })?;
+    Ok((Acknowledgement::SemiSync(copies), 2))
+}
+
 fn not_built(strategy: StrategyKind) -> Value {
-    error(format!("ERR the strategy {} is not built yet; raft is", strategy.name()))
+    error(format!("ERR the strategy {} is not built yet; raft and primary-replica are", strategy.name()))
 }
 
 fn create(call: &mut Call<'_>) -> Action {
@@ -138,7 +217,7 @@ fn alter(call: &mut Call<'_>) -> Action {
     let Some(catalogue) = &state.catalogue else { return no_catalogue().into() };
     let prefix = prefix(call);
     let Some(keyspace) = catalogue.keyspaces.get(&prefix) else { return unknown(&prefix).into() };
-    match policy(call, 3, Some(keyspace.policy.strategy())) {
+    match policy(call, 3, Some(&keyspace.policy)) {
         Ok(policy) => Action::Change(Change::AlterKeyspace { prefix, policy }),
         Err(error) => error.into(),
     }
@@ -188,14 +267,57 @@ pub(super) fn keyspaces(catalogue: &Catalogue) -> Value {
 
 fn entry(prefix: &Bytes, keyspace: &Keyspace, catalogue: &Catalogue) -> Value {
     let copies = catalogue.settings.replication_factor;
-    map([
+    let mut fields = vec![
         ("prefix", Value::Bulk(prefix.clone())),
         ("strategy", bulk(keyspace.policy.strategy().name())),
-        ("replicas", integer(copies)),
-        (
-            "promise",
-            bulk("linearizable, per key and per transaction in one slot; nothing acknowledged is lost"),
+    ];
+    match &keyspace.policy {
+        Policy::Raft => fields.extend([
+            ("replicas", integer(copies)),
+            (
+                "promise",
+                bulk("linearizable, per key and per transaction in one slot; nothing acknowledged is lost"),
+            ),
+        ]),
+        Policy::PrimaryReplica { number, options } => {
+            let copies = if options.replicas == 0 { copies } else { options.replicas };
+            let in_sync = catalogue.groups_of(*number).map(|(_, group)| group.in_sync.len()).min();
+            fields.extend([
+                ("replicas", integer(copies)),
+                ("ack", bulk(spelled(options.acknowledgement))),
+                ("min_in_sync", integer(options.min_in_sync)),
+                ("max_lag_bytes", integer(options.max_lag_bytes)),
+                ("max_lag_ms", integer(options.max_lag_ms)),
+                ("groups", integer(catalogue.groups_of(*number).count() as u64)),
+                ("in_sync_at_least", integer(in_sync.unwrap_or(0) as u64)),
+                ("promise", bulk(promise(options.acknowledgement))),
+            ]);
+        }
+    }
+    fields.push(("since_epoch", integer(keyspace.since)));
+    Value::Map(fields.into_iter().map(|(name, value)| (bulk(name), value)).collect())
+}
+
+/// As it is written in `ACK`.
+pub(super) fn spelled(acknowledgement: Acknowledgement) -> String {
+    match acknowledgement {
+        Acknowledgement::Async => "async".into(),
+        Acknowledgement::SemiSync(copies) => format!("semi-sync {copies}"),
+        Acknowledgement::Sync => "sync".into(),
+    }
+}
+
+fn promise(acknowledgement: Acknowledgement) -> String {
+    match acknowledgement {
+        Acknowledgement::Sync => {
+            "linearizable; nothing acknowledged is lost while one replica that is in sync survives".into()
+        }
+        Acknowledgement::SemiSync(copies) => format!(
+            "linearizable, and nothing acknowledged is lost, until a failover loses the primary and the {copies} replicas that acknowledged a write"
         ),
-        ("since_epoch", integer(keyspace.since)),
-    ])
+        Acknowledgement::Async => {
+            "linearizable until a failover, which may lose what the replicas had not received; that is kept and listed"
+                .into()
+        }
+    }
 }

@@ -53,6 +53,13 @@ pub struct History {
 }
 
 impl History {
+    /// Of these nothing can be said: some of their writes were lost, as their keyspace may lose them.
+    pub fn forget(&mut self, keys: &std::collections::BTreeSet<String>) {
+        self.registers.retain(|key, _| !keys.contains(key));
+        self.counters.retain(|key, _| !keys.contains(key));
+        self.lists.retain(|key, _| !keys.contains(key));
+    }
+
     /// Checks every key.
     ///
     /// # Errors

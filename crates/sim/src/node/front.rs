@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use data::route::Gather;
-use data::{Command, Route, Watch};
+use data::{Command, Home, Homes, Route, Watch};
 use replication::contract::{Call, RequestId};
 use replication::{Now, PartitionId, Placement, Reply, Request, Time};
 use resp::{Limits, Protocol, RequestDecoder, Value};
@@ -310,7 +310,7 @@ impl Connection {
             }
             b"WATCH" => {
                 let keys: Vec<Bytes> = arguments.split_off(1);
-                let partition = placement.partition_of(data::slot::key_slot(&keys[0]));
+                let partition = placement.at(placement.home_of(&keys[0]));
                 let call = Call::Fingerprint { keys: keys.clone() };
                 return Slot::waiting(vec![Part { partition, call }], None, false, keys);
             }
@@ -343,11 +343,11 @@ fn routed(
 ) -> (Slot, Vec<Part>) {
     let writes = !command.is_read();
     let call = |arguments| Call::Command { command, arguments, token: token.clone() };
-    match data::route(command, &arguments, &|slot| placement.partition_of(slot).0, 0) {
+    match data::route(command, &arguments, placement, 0) {
         Err(error) => Slot::answered(error),
         Ok(Route::Server) => Slot::answered(Value::error("ERR not in a simulation")),
-        Ok(Route::Slot(slot)) => {
-            let part = Part { partition: placement.partition_of(slot), call: call(arguments) };
+        Ok(Route::Home(home)) => {
+            let part = Part { partition: placement.at(home), call: call(arguments) };
             Slot::waiting(vec![part], None, writes, Vec::new())
         }
         Ok(Route::Scatter { parts, gather }) => {
@@ -358,11 +358,25 @@ fn routed(
             Slot::waiting(parts, Some(gather), writes, Vec::new())
         }
         Ok(Route::Every { gather }) => {
-            let parts = (0..placement.partitions.len() as u32)
-                .map(|partition| Part { partition: PartitionId(partition), call: call(arguments.clone()) })
+            let parts = placement
+                .all()
+                .map(|partition| Part { partition, call: call(arguments.clone()) })
                 .collect();
             Slot::waiting(parts, Some(gather), writes, Vec::new())
         }
+    }
+}
+
+/// Every slot by itself: what a transaction is atomic in.
+struct PerSlot<'a>(&'a Placement);
+
+impl Homes for PerSlot<'_> {
+    fn keyspace_of(&self, key: &[u8]) -> u16 {
+        self.0.keyspace_of(key)
+    }
+
+    fn group_of(&self, home: Home) -> u32 {
+        u32::from(home.keyspace) << 16 | u32::from(home.slot)
     }
 }
 
@@ -372,22 +386,22 @@ fn transaction(
     watches: Vec<Watch>,
     placement: &Placement,
 ) -> (Slot, Vec<Part>) {
-    let mut slots: Vec<u16> = Vec::new();
+    let mut homes: Vec<Home> = Vec::new();
     for (command, arguments) in &commands {
-        match data::route(command, arguments, &u32::from, 0) {
-            Ok(Route::Slot(slot)) => slots.push(slot),
-            Ok(Route::Scatter { parts, .. }) => slots.extend(parts.iter().map(|part| part.slot)),
+        match data::route(command, arguments, &PerSlot(placement), 0) {
+            Ok(Route::Home(home)) => homes.push(home),
+            Ok(Route::Scatter { parts, .. }) => homes.extend(parts.iter().map(|part| part.home)),
             Ok(_) => return Slot::answered(Value::error("EXECABORT not in a transaction")),
             Err(error) => return Slot::answered(error),
         }
     }
-    slots.dedup();
-    match slots[..] {
+    homes.dedup();
+    match homes[..] {
         [] => Slot::answered(Value::Array(Vec::new())),
-        [slot] => {
+        [home] => {
             let writes = commands.iter().any(|(command, _)| !command.is_read());
             let part = Part {
-                partition: placement.partition_of(slot),
+                partition: placement.at(home),
                 call: Call::Transaction { commands, watches },
             };
             Slot::waiting(vec![part], None, writes, Vec::new())

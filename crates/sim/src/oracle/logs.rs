@@ -130,6 +130,11 @@ impl Logs {
         ))
     }
 
+    /// The term of the entry that was applied for good at `index`.
+    pub fn term_at(&self, partition: PartitionId, index: u64) -> Option<u64> {
+        self.partitions.get(&partition)?.entries.get(&index).map(|(term, _)| *term)
+    }
+
     /// The highest index that any replica ever applied.
     pub fn highest(&self, partition: PartitionId) -> u64 {
         let last = self.partitions.get(&partition).and_then(|applied| applied.entries.last_key_value());

@@ -1,5 +1,7 @@
 //! Scenarios from seeds.
 
+use replication::configuration::Acknowledgement;
+
 use super::{Consensus, Fault, Planned, Scenario};
 use crate::client::workload::Workload;
 use crate::clock::{MILLISECOND, SECOND, TrueTime};
@@ -92,6 +94,7 @@ impl Scenario {
             founders: 0,
             partitions: random.between(1, 4) as u32,
             replication_factor: if nodes == 5 { *random.pick(&[3, 5]) } else { 3 },
+            acknowledgement: None,
             clients: random.between(4, 9) as usize,
             workload: Workload::draw(random),
             network: Profile::draw(random),
@@ -117,6 +120,8 @@ pub enum Focus {
     Elections,
     /// A partition goes from node to node and back, as a catalogue says, while some are cut off and die.
     Moves,
+    /// The keys are in a `primary-replica` keyspace.
+    Primary,
     /// Partitions are split, and at that very moment nodes die or are cut off; logs are cut all the time.
     Splits,
 }
@@ -159,6 +164,21 @@ impl Scenario {
                 scenario.partitions = 2;
                 scenario.sync_time = vec![(50_000, 300_000); scenario.nodes];
                 scenario.faults = often(&KINDS, (500, 3000), scenario.breaks_until, random);
+            }
+            Focus::Primary => {
+                const MODES: [Acknowledgement; 3] =
+                    [Acknowledgement::Async, Acknowledgement::SemiSync(1), Acknowledgement::Sync];
+                let mode = *random.pick(&MODES);
+                scenario.acknowledgement = Some(mode);
+                if random.chance(300) {
+                    scenario.make_restless(random);
+                }
+                if mode == Acknowledgement::Async {
+                    // What only the primary held goes with its disk, and nothing can list it.
+                    let loses_disk =
+                        |fault| matches!(fault, Fault::Rebuild | Fault::LyingSync | Fault::BitRot);
+                    scenario.faults.retain(|planned| !loses_disk(planned.fault));
+                }
             }
             Focus::Splits => {
                 scenario.nodes = 4;

@@ -11,6 +11,8 @@ mod text;
 
 use serde::{Deserialize, Serialize};
 
+use replication::configuration::Acknowledgement;
+
 use crate::client::workload::Workload;
 use crate::clock::TrueTime;
 use crate::network::Profile;
@@ -152,6 +154,9 @@ pub struct Scenario {
     pub replication_factor: usize,
     /// Clients.
     pub clients: usize,
+    /// All keys are in a `primary-replica` keyspace with this acknowledgement; without one, in one of `raft`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acknowledgement: Option<Acknowledgement>,
     /// When logs are cut: after so many bytes.
     pub snapshot_log_bytes: u64,
     /// The size of a segment of the log.

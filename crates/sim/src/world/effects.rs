@@ -97,6 +97,8 @@ impl World {
                 self.logs.on_opened(id, partition);
                 self.digests.on_loaded(id, partition, self.logs.highest(partition));
             }
+            Told::Lost { entries, .. } => self.counters.add_many("primary.lost_entries", entries),
+            Told::Acknowledged { partition, index, term } => self.on_acknowledged(node, partition, index, term)?,
             Told::GivenUp { partition } => {
                 self.counters.add("catalogue.given_up");
                 self.note_move();
@@ -142,6 +144,10 @@ impl World {
         let id = self.nodes[node].id;
         for &(partition, index) in touched {
             let Some(table) = process.shard.table(partition) else { continue };
+            // A primary may be ahead of what is final.
+            if process.shard.applied(partition) != Some(index) {
+                continue;
+            }
             if self.digests.on_digest(id, partition, index, table.digest())? {
                 self.counters.add("check.digests_compared");
             }
@@ -181,7 +187,7 @@ impl World {
                     process.last_written.insert(*partition, *index);
                 }
                 Write::Trim { .. } => self.counters.add("log.trimmed"),
-                Write::State { .. } | Write::Forget { .. } => {}
+                Write::State { .. } | Write::Forget { .. } | Write::Lost { .. } | Write::LostSettled { .. } => {}
             }
         }
     }

@@ -200,7 +200,8 @@ impl World {
 
     /// The node that is aimed at, else one that leads some partition, if one does; else any.
     fn some_leader(&mut self) -> usize {
-        let partition = PartitionId(self.random.below(u64::from(self.scenario.partitions)) as u32);
+        let partition = self.random.below(u64::from(self.scenario.partitions)) as u16;
+        let partition = PartitionId::of_keyspace(u16::from(self.scenario.acknowledgement.is_some()), partition);
         let leader = self.leaders.latest(partition).and_then(|id| self.index_of.get(&id).copied());
         self.aim.or(leader).unwrap_or_else(|| self.some_node())
     }

@@ -10,9 +10,10 @@ mod effects;
 mod faults;
 mod nodes;
 mod operator;
+mod promises;
 mod stages;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -129,6 +130,8 @@ pub struct World {
     /// A violation found where it cannot be returned.
     alarm: Option<Violation>,
     leaders: Leaders,
+    /// What clients were told to be done, by group, index and term.
+    acknowledged: BTreeSet<(PartitionId, u64, u64)>,
     logs: Logs,
     leases: Leases,
     digests: Digests,
@@ -191,6 +194,7 @@ impl World {
             moved: None,
             alarm: None,
             leaders: Leaders::default(),
+            acknowledged: BTreeSet::new(),
             logs: Logs::default(),
             leases: Leases::default(),
             digests: Digests::default(),
@@ -257,6 +261,8 @@ impl World {
                 return Err(violation);
             }
         }
+        let lost_keys = self.check_promises()?;
+        self.history.forget(&lost_keys);
         self.history.check(&mut self.counters)
     }
 

@@ -5,7 +5,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use replication::catalogue::{CATALOGUE, Catalogue, Change, Member, MemberState, Settings, plan};
+use replication::catalogue::{CATALOGUE, Catalogue, Change, Member, MemberState, Policy, Settings, plan};
+use replication::configuration::{Acknowledgement, PrimaryReplica};
 use replication::contract::Input;
 use replication::ordered::raft::HardState;
 use replication::{NodeId, PartitionId};
@@ -46,6 +47,18 @@ fn member(id: NodeId, nodes: usize) -> Member {
     }
 }
 
+/// The same, with groups for all keys.
+fn with_groups(mut founding: Catalogue, acknowledgement: Acknowledgement) -> Catalogue {
+    let everything = bytes::Bytes::new();
+    founding.keyspaces.remove(&everything);
+    let options = PrimaryReplica { max_lag_ms: 2_000, ..PrimaryReplica::new(acknowledgement) };
+    let policy = Policy::PrimaryReplica { number: 0, options };
+    let (after, _) = Change::CreateKeyspace { prefix: everything, policy }
+        .apply(&founding)
+        .expect("a keyspace of all keys can be made");
+    Catalogue { epoch: founding.epoch, ..after }
+}
+
 impl Operator {
     /// The operator of a scenario.
     pub fn of(scenario: &Scenario, ids: &[NodeId]) -> Operator {
@@ -57,7 +70,11 @@ impl Operator {
             moves_at_once: 1 + (scenario.chance % 4) as u32,
             move_bytes_per_second: [0, 200_000, 1_000_000][(scenario.chance / 16 % 3) as usize],
         };
-        let founding = Arc::new(Catalogue::genesis(members, scenario.partitions, settings));
+        let mut founding = Catalogue::genesis(members, scenario.partitions, settings);
+        if let Some(acknowledgement) = scenario.acknowledgement {
+            founding = with_groups(founding, acknowledgement);
+        }
+        let founding = Arc::new(founding);
         Operator { founding, known: BTreeMap::new(), wanted: Vec::new() }
     }
 
@@ -104,6 +121,15 @@ impl Operator {
                 && (members.voters != replicas || !members.learners.is_empty())
             {
                 return Some(format!("partition {} has {members:?} at {index}: {record:?}", partition.0));
+            }
+        }
+        for (partition, group) in &catalogue.groups {
+            let mut replicas = group.replicas.clone();
+            replicas.sort_unstable();
+            let planned = catalogue.partition_of_group(group).map(|record| record.wanted());
+            let is_whole = replicas == group.in_sync && group.witnesses.is_empty();
+            if !is_whole || planned != Some(&group.replicas[..]) {
+                return Some(format!("group {:x} is to be on {planned:?}: {group:?}", partition.0));
             }
         }
         let (_, group) = members.get(&CATALOGUE)?;
@@ -360,7 +386,10 @@ impl World {
             let Some(process) = &node.process else { continue };
             for status in process.shard.status() {
                 let placed = catalogue.partitions.get(status.partition.0 as usize);
-                if placed.is_some_and(|record| !record.replicas.contains(&node.id)) {
+                let group = catalogue.groups.get(&status.partition);
+                if placed.is_some_and(|record| !record.replicas.contains(&node.id))
+                    || group.is_some_and(|group| !group.places(node.id))
+                {
                     return Some(format!("node {} still holds {status:?}", node.id.0));
                 }
             }

@@ -125,7 +125,11 @@ impl World {
         if let Some(text) = self.left_over() {
             return Some(text);
         }
-        (0..self.scenario.partitions).find_map(|partition| self.difference(PartitionId(partition)))
+        let groups = self.operator.newest().groups.keys().copied();
+        (0..self.scenario.partitions)
+            .map(PartitionId)
+            .chain(groups)
+            .find_map(|partition| self.difference(partition))
     }
 
     fn difference(&self, partition: PartitionId) -> Option<String> {

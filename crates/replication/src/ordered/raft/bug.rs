@@ -57,11 +57,21 @@ pub enum Bug {
     SplitForgottenTooEarly,
     /// A partition that came about by a split is not made durable soon, and its parent's log does not wait for that.
     SnapshotBeforeChildIsDurable,
+    /// A primary acknowledges what only it holds, whatever the keyspace asks for.
+    AcknowledgedBeforeShipped,
+    /// A primary calls stable what members in sync do not hold.
+    StaleInSyncSet,
+    /// A replica that holds less than others leads as soon as it is appointed.
+    LaggingReplicaPromoted,
+    /// A primary acknowledges without a lease.
+    MissingFence,
+    /// What a deposed primary had more than its successor is dropped.
+    SuffixNotSaved,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 26] = [
+    pub const ALL: [Bug; 31] = [
         Bug::OwnVoteBeforeDurable,
         Bug::OwnLogBeforeDurable,
         Bug::LeaseTooLong,
@@ -88,5 +98,10 @@ impl Bug {
         Bug::ServesWhatWasSplitOff,
         Bug::SplitForgottenTooEarly,
         Bug::SnapshotBeforeChildIsDurable,
+        Bug::AcknowledgedBeforeShipped,
+        Bug::StaleInSyncSet,
+        Bug::LaggingReplicaPromoted,
+        Bug::MissingFence,
+        Bug::SuffixNotSaved,
     ];
 }

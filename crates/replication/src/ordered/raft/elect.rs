@@ -17,7 +17,7 @@ use crate::time::Time;
 impl Raft {
     /// Campaign now if allowed (the preferred leader at a first start).
     pub fn campaign(&mut self, now: Time) {
-        if !self.is_leader() && self.may_campaign() && now >= self.promise_until {
+        if !self.is_leader() && !self.is_appointed() && self.may_campaign() && now >= self.promise_until {
             self.start_pre_vote(now);
         }
     }
@@ -51,6 +51,9 @@ impl Raft {
 
     /// No sign of a leader for too long (or no majority for a candidate).
     pub(super) fn on_election_timeout(&mut self, now: Time) {
+        if self.is_appointed() {
+            return self.on_appointed_timeout(now);
+        }
         if self.may_campaign() {
             self.start_pre_vote(now);
             return;
@@ -159,6 +162,9 @@ impl Raft {
         transfer: bool,
         now: Time,
     ) {
+        if self.is_appointed() {
+            return self.on_canvass(from, term, last_index, last_term, transfer, now);
+        }
         if term < self.term() {
             self.send(from, Message::Stale { term: self.term() });
             return;
@@ -206,7 +212,12 @@ impl Raft {
     }
 
     pub(super) fn count_vote(&mut self, from: NodeId, now: Time) {
-        if self.count(from) {
+        if self.is_appointed() {
+            if !self.granted.contains(&from) {
+                self.granted.push(from);
+            }
+            self.weigh_candidacy(now);
+        } else if self.count(from) {
             self.become_leader(now);
         }
     }
@@ -266,12 +277,14 @@ impl Raft {
         }
         self.quiet = false;
         self.suspected = false;
-        self.leading = None;
+        if self.leading.take().is_some() {
+            self.roll_back();
+        }
         self.set_role(Role::Follower);
         self.set_leader(None);
     }
 
-    fn set_ballot(&mut self, term: u64, vote: Option<NodeId>) {
+    pub(super) fn set_ballot(&mut self, term: u64, vote: Option<NodeId>) {
         assert!(term > self.term(), "terms only rise");
         self.ballot = Ballot { term, vote };
         self.outbox.role_changed = true;

@@ -50,6 +50,7 @@ impl Raft {
         std::mem::swap(&mut effects.needs_snapshot, &mut outbox.needs_snapshot);
         effects.fetch = outbox.fetch.take();
         effects.role_changed = std::mem::take(&mut outbox.role_changed);
+        self.give_out_appointed(effects);
         #[cfg(any(test, feature = "planted-bugs"))]
         if self.has_bug(super::Bug::AnswerBeforeDurable) {
             effects.send.append(&mut effects.send_after_persist);
@@ -57,6 +58,7 @@ impl Raft {
     }
 
     fn finish_leading(&mut self, now: Time) {
+        self.advance_appointed(now);
         self.leave_joint_if_committed(now);
         if !self.gathering {
             self.log.release();
@@ -83,12 +85,12 @@ impl Raft {
     /// behind that may be entries of a former leader still, which must not pass for committed.
     fn give_out_writes(&mut self, effects: &mut Effects) {
         let partition = self.partition;
-        let commit = self.commit.min(self.log.durable());
+        let commit = self.stable().min(self.log.durable());
         #[cfg(any(test, feature = "planted-bugs"))]
         let commit = if self.has_bug(super::Bug::CommitIndexAhead) { self.log.last_index() } else { commit };
         let stale = commit >= self.commit_written + COMMIT_HINT_ENTRIES && self.log.has_unwritten();
         let admitted = self.newcomer_written != self.newcomer;
-        if self.persistence.written() != self.ballot || self.outbox.trim.is_some() || stale || admitted {
+        if self.persistence.written() != self.ballot || self.outbox.trim.is_some() || stale || admitted || self.has_news() {
             self.newcomer_written = self.newcomer;
             self.commit_written = commit;
             let ballot = self.ballot;
@@ -97,7 +99,9 @@ impl Raft {
                 true => self.persistence.durable(),
                 false => ballot,
             };
-            let state = HardState { term: ballot.term, vote: ballot.vote, commit, newcomer: self.newcomer };
+            let version = self.write_version();
+            let state =
+                HardState { term: ballot.term, vote: ballot.vote, commit, newcomer: self.newcomer, version };
             effects.persist.push(Write::State { partition, state: state.encode() });
         }
         if let Some(index) = self.outbox.reset.take() {

@@ -127,7 +127,7 @@ impl Raft {
             served_from_disk: NodeId(0),
         }));
         self.follow_membership(now);
-        self.append_noop();
+        self.append_noop(now);
     }
 
     /// Has a majority of these answered lately?
@@ -163,7 +163,7 @@ impl Raft {
         if self.quiet {
             return;
         }
-        if now >= self.quorum_deadline() {
+        if now >= self.quorum_deadline() && !self.is_appointed() {
             self.become_follower(now);
             return;
         }
@@ -176,6 +176,7 @@ impl Raft {
         leading.heartbeat_at = next_heartbeat;
         leading.heartbeat_due = true;
         leading.progress.retain(|_, progress| progress.departs_at.is_none_or(|at| now < at));
+        self.look_after_members(now);
         self.fall_quiet_if_idle(now);
     }
 
@@ -200,12 +201,16 @@ impl Raft {
     }
 
     /// Counts who has answered which round.
-    fn confirm_rounds(&mut self) {
+    pub(super) fn confirm_rounds(&mut self) {
         let Some(leading) = &self.leading else { return };
-        let (incoming, outgoing) = self.halves();
-        let confirmed = joint_reached(incoming, outgoing, |node| {
+        let answered = |node| {
             if node == self.id { u64::MAX } else { leading.progress.get(&node).map_or(0, |p| p.acked_round) }
-        });
+        };
+        let (incoming, outgoing) = self.halves();
+        let confirmed = match self.is_appointed() {
+            true => self.reached_by_all(answered),
+            false => joint_reached(incoming, outgoing, answered),
+        };
         if let Some(leading) = &mut self.leading {
             leading.rounds.confirm(confirmed);
         }
@@ -279,6 +284,7 @@ impl Raft {
     /// Heartbeats to everyone, if they are due.
     pub(super) fn broadcast_heartbeat(&mut self, now: Time) {
         let term = self.term();
+        let shared = self.stable();
         let Some(leading) = &mut self.leading else { return };
         if !std::mem::take(&mut leading.heartbeat_due) || leading.progress.is_empty() {
             return;
@@ -288,7 +294,7 @@ impl Raft {
             leading.quiet_round = round;
         }
         for (&node, progress) in &mut leading.progress {
-            let commit = self.commit.min(progress.match_index);
+            let commit = shared.min(progress.match_index);
             progress.commit_sent = progress.commit_sent.max(commit);
             self.outbox.send.push((node, Message::Heartbeat { term, round, commit, quiet: self.quiet }));
         }

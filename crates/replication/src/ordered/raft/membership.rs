@@ -70,6 +70,11 @@ impl Memberships {
         self.history.iter().filter(move |(index, _)| *index > after && *index <= to)
     }
 
+    /// The one in force is decided elsewhere.
+    pub fn set(&mut self, membership: Membership) {
+        self.history = vec![(0, membership)];
+    }
+
     pub fn push(&mut self, index: u64, membership: Membership) {
         self.history.push((index, membership));
     }
@@ -123,7 +128,7 @@ impl Raft {
     }
 
     fn append_membership(&mut self, membership: Membership, now: Time) -> u64 {
-        let index = self.append_own(EntryKind::Membership, membership.encode());
+        let index = self.append_own(EntryKind::Membership, membership.encode(), now);
         self.adopt_membership(index, membership);
         self.follow_membership(now);
         self.wake_up(now);
@@ -173,6 +178,9 @@ impl Raft {
     /// it is no member by any entry up to there either that only its own log has.
     pub(super) fn tell_removed(&mut self, node: NodeId) {
         let index = self.commit;
+        if self.is_appointed() {
+            return;
+        }
         if self.memberships.current_index() <= index && !self.membership().contains(node) {
             self.send(node, super::Message::Removed { term: self.term(), index });
         }

@@ -12,6 +12,7 @@
 //! | `TimeoutNow` | leader | chosen successor | campaign now |
 //! | `Stale` | anyone | one of an earlier term | your term is over |
 //! | `Wake` | a replica that misses its leader | members | if you lead (quietly), say so |
+//! | `Ahead` | anyone | appointed candidate | the sender's log is longer |
 //! | `Removed` | leader | one that is no member any more | do not campaign |
 //!
 //! `round` numbers let a leader know which of its questions an answer belongs to: a heartbeat or append that carries
@@ -66,6 +67,8 @@ pub enum Message {
     Wake { term: u64 },
     /// The membership committed at `index` does not contain the receiver.
     Removed { term: u64, index: u64 },
+    /// To a candidate that was appointed: the sender holds more, up to that entry.
+    Ahead { term: u64, last_index: u64, last_term: u64 },
 }
 
 impl Message {
@@ -98,7 +101,8 @@ impl Message {
             | Message::TimeoutNow { term }
             | Message::Stale { term }
             | Message::Wake { term }
-            | Message::Removed { term, .. } => term,
+            | Message::Removed { term, .. }
+            | Message::Ahead { term, .. } => term,
         }
     }
 }

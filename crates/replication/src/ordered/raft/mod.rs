@@ -13,6 +13,7 @@
 //! check-quorum), `write` (append, commit), `read` (lease, read-index), `repair` (probe, fetch, snapshot),
 //! `membership`, `transfer`, `quiet`; below them `log`, `progress`, `persist`.
 
+mod appointed;
 #[cfg(any(test, feature = "planted-bugs"))]
 mod bug;
 mod elect;
@@ -35,6 +36,7 @@ mod write;
 
 #[cfg(any(test, feature = "planted-bugs"))]
 pub use bug::Bug;
+pub use appointed::Lag;
 pub use message::Message;
 pub use types::{
     Effects, Entry, EntryKind, HardState, Initial, Membership, Options, PersistToken, ProposeRefused,
@@ -105,6 +107,12 @@ pub struct Raft {
     /// Entries from here on are being read back from disk.
     fetching: Option<u64>,
     reads: Reads,
+    /// See [`HardState::version`].
+    version_at_start: u64,
+    /// Leaders are not elected but appointed.
+    appointed: Option<Box<appointed::Appointed>>,
+    /// The table has applied everything up to here.
+    applied_by_table: u64,
     outbox: Outbox,
 }
 
@@ -163,6 +171,9 @@ impl Raft {
             handed_out: snapshot.index,
             fetching: None,
             reads: Reads::new(seed),
+            version_at_start: hard_state.version,
+            appointed: None,
+            applied_by_table: snapshot.index,
             outbox: Outbox { reset, role_changed: true, ..Outbox::default() },
             options,
         };
@@ -331,6 +342,9 @@ impl Raft {
             Message::Stale { term } => self.catch_up_term(term, now),
             Message::Wake { term } => self.on_wake(from, term, now),
             Message::Removed { term, index } => self.on_removed(term, index, now),
+            Message::Ahead { term, last_index, last_term } => {
+                self.on_ahead(from, term, last_index, last_term, now);
+            }
         }
     }
 
@@ -352,7 +366,8 @@ impl Raft {
     /// That was never handed out.
     pub fn applied(&mut self, index: u64) {
         assert!(index <= self.handed_out, "applied {index}, handed out {}", self.handed_out);
-        self.log.set_applied(index);
+        self.applied_by_table = index;
+        self.log.set_applied(index.min(self.stable()).max(self.log.applied()));
     }
 
     /// The disk is full: do not accept entries, as follower; nor campaign; nor propose, as leader.
@@ -369,6 +384,7 @@ impl Raft {
     pub fn wake_at(&self) -> Time {
         let own = match &self.leading {
             Some(_) if self.quiet => Time::NEVER,
+            Some(leading) if self.is_appointed() => leading.wake_at(),
             Some(leading) => leading.wake_at().min(self.quorum_deadline()),
             None => self.election_deadline,
         };

@@ -107,10 +107,17 @@ impl Raft {
 
     /// The end of the lease on this node's clock; `Time(0)` if there is none.
     pub fn lease_until(&self) -> Time {
+        if !self.has_committed_in_term() {
+            return Time(0);
+        }
+        self.bare_lease_until()
+    }
+
+    /// The same, without the condition that an entry of the leader's own term is committed.
+    pub(super) fn bare_lease_until(&self) -> Time {
         let Some(leading) = &self.leading else { return Time(0) };
         let handing_over = leading.lease_given_up || leading.transfer.is_some();
-        if (handing_over && !self.has_bug_lease_in_transfer()) || self.quiet || !self.has_committed_in_term()
-        {
+        if (handing_over && !self.has_bug_lease_in_transfer()) || self.quiet {
             return Time(0);
         }
         if leading.rounds.confirmed() == u64::MAX {

@@ -110,13 +110,13 @@ impl Raft {
             progress.sent(last_index, entries.iter().map(Entry::size).sum());
         }
         progress.append_round = round();
-        progress.commit_sent = progress.commit_sent.max(self.commit.min(last_index));
+        progress.commit_sent = progress.commit_sent.max(self.stable().min(last_index));
         let append = Message::Append {
             term: self.term(),
             round: progress.append_round,
             prev_index,
             prev_term,
-            commit: self.commit,
+            commit: self.stable(),
             admitted: progress.admitted,
             entries,
         };
@@ -125,7 +125,7 @@ impl Raft {
 
     /// Followers apply soon: tells what is committed, if no append just did.
     fn announce_commit(&mut self, node: NodeId, progress: &mut Progress) {
-        let commit = self.commit.min(progress.match_index);
+        let commit = self.stable().min(progress.match_index);
         if commit > progress.commit_sent {
             progress.commit_sent = commit;
             self.outbox.send.push((node, Message::Commit { term: self.term(), commit }));
@@ -247,17 +247,22 @@ impl Raft {
             self.arm_election_timer(now);
         }
         self.handed_out = meta.index;
+        self.applied_by_table = meta.index;
         if self.log.term_at(meta.index) == Some(meta.term) && !self.has_bug_drop_suffix() {
             self.commit_up_to(meta.index);
             self.log.set_applied(meta.index);
             return true;
         }
+        self.note_lost(self.commit + 1);
         self.log.reset(meta.index, meta.term);
         self.persistence.reset(meta.index);
-        self.memberships = super::Memberships::new(meta, &[]);
-        self.outbox.memberships.push((meta.index, meta.membership.clone(), true));
+        if !self.is_appointed() {
+            self.memberships = super::Memberships::new(meta, &[]);
+            self.outbox.memberships.push((meta.index, meta.membership.clone(), true));
+        }
         self.outbox.reset = Some(meta.index);
         self.commit = meta.index;
+        self.follow_stable();
         true
     }
 

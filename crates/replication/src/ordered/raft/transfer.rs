@@ -66,11 +66,18 @@ impl Raft {
         let settled = self.log.applied() == last && (!reads || now >= transfer.patient_until);
         if caught_up && settled && (heartbeat || !leading.lease_given_up) {
             leading.lease_given_up = true;
-            self.outbox.send.push((transfer.to, Message::TimeoutNow { term }));
+            let to = transfer.to;
+            match self.is_appointed() {
+                true => self.ask_for_successor(to, now),
+                false => self.outbox.send.push((to, Message::TimeoutNow { term })),
+            }
         }
     }
 
     pub(super) fn on_timeout_now(&mut self, from: NodeId, term: u64, now: Time) {
+        if self.is_appointed() {
+            return;
+        }
         let follows = self.role == Role::Follower && self.leader == Some(from) && term == self.term();
         if follows && self.may_campaign() {
             self.start_campaign(true, now);
@@ -79,6 +86,9 @@ impl Raft {
 
     /// A leader that is no voter any more, by a committed membership, tells the best of the others to go on, and stops.
     pub(super) fn leave_if_removed(&mut self, now: Time) {
+        if self.is_appointed() {
+            return;
+        }
         let membership = self.memberships.current();
         if membership.is_voter(self.id) || self.memberships.current_index() > self.commit {
             return;

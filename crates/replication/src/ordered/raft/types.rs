@@ -9,12 +9,15 @@ use serde::{Deserialize, Serialize};
 
 use super::Message;
 use crate::NodeId;
+use crate::configuration::Wish;
 use crate::contract::Write;
 
 /// The version byte of everything that this module encodes.
 const VERSION: u8 = 1;
 /// The version byte of the state of a replica that is [`HardState::newcomer`].
 const VERSION_NEWCOMER: u8 = 2;
+/// The version byte of the state of a replica whose leaders are appointed.
+const VERSION_APPOINTED: u8 = 3;
 
 /// What an entry is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -133,21 +136,31 @@ pub struct HardState {
     /// This replica came to a group that was there before it and does not yet hold all that was committed when it came: it
     /// has no vote, whatever the memberships in its log say ([`super::newcomer`]).
     pub newcomer: bool,
+    /// The latest version of the group's configuration that this replica knew, if its leaders are appointed; else 0. It is not
+    /// given up for an earlier one, which a restarted node may take for the latest for a while.
+    pub version: u64,
 }
 
 impl HardState {
     /// What [`Write::State`] carries.
     pub fn encode(&self) -> Bytes {
+        if self.version > 0 {
+            return encode_as(VERSION_APPOINTED, &(self.term, self.vote, self.commit, self.version));
+        }
         let version = if self.newcomer { VERSION_NEWCOMER } else { VERSION };
         encode_as(version, &(self.term, self.vote, self.commit))
     }
 
     /// The state in such bytes; `None` if they are not one.
     pub fn decode(bytes: &[u8]) -> Option<HardState> {
+        if *bytes.first()? == VERSION_APPOINTED {
+            let (term, vote, commit, version) = decode_as(VERSION_APPOINTED, bytes)?;
+            return Some(HardState { term, vote, commit, newcomer: false, version });
+        }
         let newcomer = *bytes.first()? == VERSION_NEWCOMER;
         let version = if newcomer { VERSION_NEWCOMER } else { VERSION };
         let (term, vote, commit) = decode_as(version, bytes)?;
-        Some(HardState { term, vote, commit, newcomer })
+        Some(HardState { term, vote, commit, newcomer, version: 0 })
     }
 }
 
@@ -260,6 +273,14 @@ pub struct Effects {
     pub role_changed: bool,
     /// Memberships that were appended or committed: `(index, membership, committed)`.
     pub memberships: Vec<(u64, Membership, bool)>,
+    /// What this replica asks the catalogue for.
+    pub asks: Vec<Wish>,
+    /// A deposed primary had applied more than what is stable, which goes up to here: the rest is to be undone, before
+    /// anything of `committed` is applied.
+    pub rolled_back: Option<u64>,
+    /// Entries that were dropped since a later primary does not have them; and were they acknowledged, as far as known here?
+    /// They are to be durable elsewhere before `persist` is.
+    pub lost: Vec<(Entry, Option<bool>)>,
 }
 
 impl Effects {
@@ -275,6 +296,9 @@ impl Effects {
         self.needs_snapshot.clear();
         self.role_changed = false;
         self.memberships.clear();
+        self.asks.clear();
+        self.rolled_back = None;
+        self.lost.clear();
     }
 }
 
@@ -296,6 +320,18 @@ pub enum ProposeRefused {
     NotReady,
     /// A membership change is still under way.
     ChangeUnderWay,
+    /// Too few members are in sync for what the keyspace asks.
+    NotInSync {
+        /// How many are, the primary among them.
+        have: u32,
+        /// How many there have to be.
+        need: u32,
+    },
+    /// Members in sync are too far behind, and cannot be given up.
+    Lagging {
+        /// By how much.
+        bytes: u64,
+    },
     /// Not a membership that can be changed to.
     Invalid(&'static str),
 }

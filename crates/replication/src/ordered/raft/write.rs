@@ -17,7 +17,8 @@ impl Raft {
     /// Nothing was appended, and why.
     pub fn propose(&mut self, payload: Bytes, now: Time) -> Result<u64, ProposeRefused> {
         self.may_propose()?;
-        let index = self.append_own(EntryKind::Normal, payload);
+        self.may_acknowledge()?;
+        let index = self.append_own(EntryKind::Normal, payload, now);
         self.wake_up(now);
         Ok(index)
     }
@@ -34,13 +35,14 @@ impl Raft {
     }
 
     /// The first entry of a leader's term.
-    pub(super) fn append_noop(&mut self) {
-        self.append_own(EntryKind::Noop, Bytes::new());
+    pub(super) fn append_noop(&mut self, now: Time) {
+        self.append_own(EntryKind::Noop, Bytes::new(), now);
     }
 
-    pub(super) fn append_own(&mut self, kind: EntryKind, payload: Bytes) -> u64 {
+    pub(super) fn append_own(&mut self, kind: EntryKind, payload: Bytes, now: Time) -> u64 {
         let index = self.log.last_index() + 1;
         self.copies.grows(payload.len());
+        self.note_unstable(index, payload.len(), now);
         self.log.push(Entry { index, term: self.term(), kind, payload });
         if kind != EntryKind::Normal {
             self.log.release();
@@ -107,6 +109,7 @@ impl Raft {
             "truncation from {from} would drop what is committed, up to {}",
             self.commit
         );
+        self.note_lost(from);
         self.log.truncate(from);
         self.persistence.truncated(from - 1);
         self.revert_membership(from);
@@ -134,8 +137,11 @@ impl Raft {
         }
     }
 
-    /// Commits what a majority holds durably.
+    /// Commits what a majority holds durably. An appointed leader does so in [`Raft::finish`], since its lease may count.
     pub(super) fn advance_commit(&mut self) {
+        if self.is_appointed() {
+            return;
+        }
         let Some(leading) = &self.leading else { return };
         let own = self.own_match();
         let (incoming, outgoing) = self.halves();
@@ -157,7 +163,7 @@ impl Raft {
     }
 
     /// How far the leader's own copy counts.
-    fn own_match(&self) -> u64 {
+    pub(super) fn own_match(&self) -> u64 {
         #[cfg(any(test, feature = "planted-bugs"))]
         if self.has_bug(super::Bug::OwnLogBeforeDurable) {
             return self.log.last_index();
@@ -183,6 +189,7 @@ impl Raft {
         }
         self.commit = index;
         self.admit_if_caught_up();
+        self.follow_stable();
     }
 }
 

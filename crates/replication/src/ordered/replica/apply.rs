@@ -19,15 +19,14 @@ impl Replica {
     /// If entries do not come in order, or the entry is not readable: going on would let replicas differ.
     pub(super) fn apply(&mut self, entry: Entry, now: Now, outbox: &mut Outbox) {
         assert_eq!(entry.index, self.applied + 1, "entries are applied in order, each once");
-        let partition = self.partition;
-        if self.options.announce_applied {
-            let hash = xxhash_rust::xxh3::xxh3_64_with_seed(&entry.payload, entry.term);
-            let (index, term) = (entry.index, entry.term);
-            outbox.event(Event::Applied { partition, index, term, hash });
-        }
         self.log_bytes += entry.payload.len() as u64 + ENTRY_OVERHEAD_BYTES;
-        if entry.kind == EntryKind::Normal {
-            self.apply_payload(&entry, now, outbox);
+        let payload = (entry.kind == EntryKind::Normal).then(|| self.decode(&entry));
+        self.note_unstable(&entry, payload.as_ref());
+        if self.unstable.is_empty() {
+            self.announce(entry.index, entry.term, self.hash_of(&entry), outbox);
+        }
+        if let Some(payload) = payload {
+            self.apply_payload(&entry, payload, now, outbox);
         }
         self.applied = entry.index;
         self.applied_term = entry.term;
@@ -38,13 +37,17 @@ impl Replica {
         }
     }
 
-    fn apply_payload(&mut self, entry: &Entry, now: Now, outbox: &mut Outbox) {
+    fn decode(&self, entry: &Entry) -> Payload {
         let Some(payload) = Payload::decode(entry.payload.clone()) else {
             panic!(
                 "entry {} of partition {} has a payload that this version cannot read",
                 entry.index, self.partition.0
             );
         };
+        payload
+    }
+
+    fn apply_payload(&mut self, entry: &Entry, payload: Payload, now: Now, outbox: &mut Outbox) {
         self.last_stamp_ms = self.last_stamp_ms.max(payload.time_ms);
         if let Some(mutation) = &payload.mutation
             && let Err(malformed) = self.table.apply(mutation)
@@ -73,6 +76,10 @@ impl Replica {
         while let Some(proposal) = self.proposals.pop_front_if(|proposal| proposal.index <= index) {
             let Some(requester) = proposal.requester else { continue };
             if proposal.index == index && proposal.term == term {
+                if self.options.announce_applied {
+                    let partition = self.partition;
+                    outbox.event(Event::Acknowledged { partition, index, term });
+                }
                 outbox.answers.push((requester, Reply::Done(proposal.reply)));
             } else {
                 outbox.answers.push((requester, lost()));

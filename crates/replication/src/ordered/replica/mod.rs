@@ -14,13 +14,14 @@
 mod apply;
 mod digests;
 mod members;
-mod payload;
+pub(crate) mod payload;
 mod placed;
 mod read;
 mod snapshot;
 pub(crate) mod split;
 mod tokens;
 mod transfer;
+mod unstable;
 mod write;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -29,7 +30,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use data::{Pending, Table};
 
-use crate::contract::{Call, Event, Output, Reply, Role};
+use crate::configuration::{Ask, Group, Wish};
+use crate::contract::{Call, Event, Lost, Output, Reply, Role};
 use crate::ordered::pace::Pace;
 use crate::ordered::raft::{self, Effects, Raft};
 use crate::placement::{PartitionPlacement, Split};
@@ -91,6 +93,8 @@ pub(crate) struct Replica {
     apply_waits: BTreeMap<u64, Vec<Waiting>>,
     next_sweep: Time,
 
+    /// Applied, and not held by every member in sync: a primary's that may have to be taken back.
+    unstable: VecDeque<unstable::Unstable>,
     log_bytes: u64,
     taking: Option<snapshot::Taking>,
     next_snapshot: u64,
@@ -132,6 +136,7 @@ impl Replica {
         options: Options,
         recovered: Recovered,
         placement: Option<&PartitionPlacement>,
+        group: Option<&Group>,
         now: Now,
     ) -> Replica {
         let partition = recovered.partition;
@@ -145,19 +150,27 @@ impl Replica {
         let applied_term = start.initial.snapshot.term;
         let mut raft =
             Raft::new(options.node, partition, options.raft.clone(), start.initial, seed, now.time);
+        let mut slots = placement.map(|placement| (placement.first_slot, placement.last_slot));
+        let mut table = start.table;
+        if let Some(group) = group {
+            raft.appoint(group, now.time);
+            let (first, last) = (group.configuration.first_slot, group.configuration.last_slot);
+            slots = Some((first, last));
+            table.set_slots(first, last);
+        }
         let preferred = placement.and_then(|placement| placement.replicas.first().copied());
-        match preferred == Some(options.node) {
+        match preferred == Some(options.node) && group.is_none() {
             true if fresh => raft.campaign(now.time),
             true => raft.campaign_early(now.time),
             false => {}
         }
         Replica {
             partition,
-            slots: placement.map(|placement| (placement.first_slot, placement.last_slot)),
+            slots,
             placed: None,
             report_at: Time::default(),
             raft,
-            table: start.table,
+            table,
             applied,
             applied_term,
             exact_at,
@@ -173,6 +186,7 @@ impl Replica {
             next_ticket: 0,
             apply_waits: BTreeMap::new(),
             next_sweep: Time::NEVER,
+            unstable: VecDeque::new(),
             log_bytes: 0,
             taking: None,
             next_snapshot: start.next_snapshot,
@@ -255,6 +269,27 @@ impl Replica {
         self.report_at = Time::default();
     }
 
+    /// What the catalogue says of the group, whose leaders it appoints.
+    pub fn set_group(&mut self, group: &Group, now: Now) {
+        let configuration = &group.configuration;
+        self.preferred = configuration.replicas.first().copied();
+        self.slots = Some((configuration.first_slot, configuration.last_slot));
+        self.table.set_slots(configuration.first_slot, configuration.last_slot);
+        self.raft.appoint(group, now.time);
+    }
+
+    /// The latest version of the group's configuration that is known here.
+    pub fn version_known(&self) -> u64 {
+        self.raft.version_known()
+    }
+
+    fn ask_catalogue(&self, wishes: &mut Vec<Wish>, outbox: &mut Outbox) {
+        let Some(group) = self.raft.group() else { return };
+        let (partition, version, from) =
+            (self.partition, group.configuration.version, self.options.node);
+        outbox.asks.extend(wishes.drain(..).map(|wish| Ask { partition, version, from, wish }));
+    }
+
     fn empty_table(&self) -> Table {
         self.slots.map_or_else(Table::new, |(first, last)| Table::with_slots(first, last))
     }
@@ -268,6 +303,7 @@ impl Replica {
     pub fn is_serving(&self) -> bool {
         self.raft.is_leader()
             && !self.raft.is_transferring()
+            && !self.raft.is_suspended()
             && self.applied_term == self.raft.term()
             && self.applied >= self.exact_at
     }
@@ -368,6 +404,9 @@ impl Replica {
     /// Returns whether requests went on that may have led to proposals.
     fn take_effects(&mut self, effects: &mut Effects, now: Now, outbox: &mut Outbox) -> bool {
         let partition = self.partition;
+        if let Some(stable) = effects.rolled_back.take() {
+            self.roll_back_to(stable, outbox);
+        }
         if effects.role_changed {
             self.role_changed(now, outbox);
         }
@@ -375,7 +414,19 @@ impl Replica {
         for (to, message) in effects.send.drain(..) {
             outbox.send_consensus(partition, to, message);
         }
+        if !effects.lost.is_empty() {
+            let lost = effects.lost.drain(..).map(|(entry, acknowledged)| Lost {
+                index: entry.index,
+                term: entry.term,
+                acknowledged,
+                found_ms: now.wall_ms,
+                payload: entry.payload,
+            });
+            let lost = lost.collect();
+            outbox.lost(partition, lost);
+        }
         outbox.persist(partition, &mut effects.persist, effects.persist_token.take());
+        self.ask_catalogue(&mut effects.asks, outbox);
         for (to, message) in effects.send_after_persist.drain(..) {
             outbox.send_gated(partition, to, message);
         }
@@ -410,6 +461,7 @@ impl Replica {
         more |= self.extent.layout() > layout_before;
         // Once more without an entry: a state from elsewhere may have gone past what they waited for.
         more |= self.wake_applied(now, outbox);
+        self.keep_stable(outbox);
         if self.change.is_some() {
             self.members_applied(now);
         }
@@ -524,7 +576,15 @@ impl Replica {
             digest_mismatches: self.digests.mismatches,
             tokens: self.tokens.len() as u64,
             quiet: self.raft.is_quiet(),
+            group: self.raft.group().cloned(),
+            stable: self.raft.stable(),
+            lag: self.raft.lag(),
         }
+    }
+
+    /// The last entry that is applied.
+    pub fn applied(&self) -> u64 {
+        self.applied
     }
 
     /// The applied state.

@@ -123,7 +123,7 @@ impl Replica {
             return;
         }
         let exact_at = *taking.exact_at.get_or_insert(self.applied.max(self.exact_at));
-        if self.raft.durable_index() < exact_at || self.applied < exact_at {
+        if self.raft.durable_index() < exact_at || self.raft.stable() < exact_at || self.applied < exact_at {
             return;
         }
         taking.finishing = true;
@@ -145,7 +145,7 @@ impl Replica {
         {
             return false;
         }
-        let Some(meta) = self.raft.meta_at(self.applied) else { return false };
+        let Some(meta) = self.raft.meta_at(self.applied.min(self.raft.stable())) else { return false };
         let id = self.next_snapshot_id();
         self.log_bytes = 0;
         self.wants_snapshot = false;
@@ -204,7 +204,7 @@ impl Replica {
     /// Lets the log go up to the newest durable snapshot, but not what a transfer under way needs, nor what a
     /// follower that answers is about to be sent.
     pub(super) fn compact(&mut self) {
-        let mut index = self.compactable.min(self.needed_for_split());
+        let mut index = self.compactable.min(self.needed_for_split()).min(self.raft.stable());
         for transfer in self.transfers.values() {
             index = index.min(transfer.index());
         }
@@ -310,6 +310,7 @@ impl Replica {
         self.exact_at = tail.meta.exact_at;
         self.last_stamp_ms = self.last_stamp_ms.max(tail.last_stamp_ms);
         self.tokens = tail.tokens;
+        self.unstable.clear();
         self.digests.reset();
         self.log_bytes = 0;
         self.compactable = index;

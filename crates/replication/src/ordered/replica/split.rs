@@ -21,7 +21,7 @@
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use data::Table;
-use data::route::{Gather, Route};
+use data::route::{Gather, Home, Homes, Route};
 
 use super::Replica;
 use super::payload::{Division, Payload};
@@ -106,15 +106,15 @@ pub(crate) enum Belongs {
     Apart,
 }
 
-/// Where `call` belongs, by a map from slots to groups.
-pub(crate) fn where_belongs(call: &Call, group_of: &dyn Fn(u16) -> u32) -> Belongs {
-    let together = |slots: &mut dyn Iterator<Item = u16>| {
-        let mut groups = slots.map(group_of);
+/// Where `call` belongs.
+pub(crate) fn where_belongs(call: &Call, homes: &dyn Homes) -> Belongs {
+    let together = |all: &mut dyn Iterator<Item = Home>| {
+        let mut groups = all.map(|home| homes.group_of(home));
         let Some(first) = groups.next() else { return Belongs::Anywhere };
         if groups.all(|group| group == first) { Belongs::To(first) } else { Belongs::Apart }
     };
-    let one = |command, arguments: &[Bytes]| match data::route(command, arguments, group_of, 0) {
-        Ok(Route::Slot(slot)) => Belongs::To(group_of(slot)),
+    let one = |command, arguments: &[Bytes]| match data::route(command, arguments, homes, 0) {
+        Ok(Route::Home(home)) => Belongs::To(homes.group_of(home)),
         Ok(Route::Scatter { .. }) => Belongs::Apart,
         Ok(Route::Every { gather: Gather::PickOne { .. } }) => Belongs::Anywhere,
         Ok(Route::Every { .. }) => Belongs::Apart,
@@ -124,7 +124,7 @@ pub(crate) fn where_belongs(call: &Call, group_of: &dyn Fn(u16) -> u32) -> Belon
     match call {
         Call::Admin(_) => Belongs::Anywhere,
         Call::Command { command, arguments, .. } => one(command, arguments),
-        Call::Fingerprint { keys } => together(&mut keys.iter().map(|key| data::slot::key_slot(key))),
+        Call::Fingerprint { keys } => together(&mut keys.iter().map(|key| homes.home_of(key))),
         Call::Transaction { commands, .. } => {
             let mut parts = commands.iter().map(|(command, arguments)| one(command, arguments));
             // They are in one slot; `EXEC` of something else was refused before.

@@ -25,6 +25,14 @@ impl Tokens {
         self.replies.get(token)
     }
 
+    /// Forgets the one that was inserted last, if it is this one: the write is taken back.
+    pub fn remove(&mut self, token: &[u8]) {
+        self.replies.remove(token);
+        if let Some(place) = self.ages.iter().rposition(|(_, known)| known == token) {
+            self.ages.remove(place);
+        }
+    }
+
     /// How many are remembered.
     pub fn len(&self) -> usize {
         self.ages.len()

@@ -48,6 +48,8 @@ pub(crate) struct Transfer {
 #[derive(Debug)]
 pub(crate) struct Incoming {
     meta: SnapshotMeta,
+    /// Whose it is: what another primary sent may have been taken back since.
+    term: u64,
     table: Table,
     /// The position wanted next; `None`: only the tail is missing.
     next: Option<Position>,
@@ -97,7 +99,7 @@ impl Replica {
         if !self.raft.is_leader() {
             return;
         }
-        let Some(meta) = self.raft.meta_at(self.applied) else { return };
+        let Some(meta) = self.raft.meta_at(self.applied.min(self.raft.stable())) else { return };
         let transfer = Transfer {
             meta,
             accepted: false,
@@ -145,6 +147,10 @@ impl Replica {
             let Some(from) = transfer.cursor else {
                 // All slices are there: the tail is made now, so that it covers the state of the last slice.
                 if !transfer.unacknowledged.is_empty() {
+                    return;
+                }
+                // Nor may it hold what could be taken back.
+                if self.raft.stable() < self.applied {
                     return;
                 }
                 transfer.tail_sent = true;
@@ -293,6 +299,14 @@ impl Replica {
             // Among it may be a split, and what that gives birth to must not be passed over. The leader offers again.
             return;
         }
+        let appointed = self.raft.is_appointed();
+        let of_another = |incoming: &mut Incoming| {
+            appointed && incoming.term != chunk.term && incoming.finishing.is_none()
+        };
+        if let Some(former) = self.incoming.take_if(of_another) {
+            let (partition, snapshot) = (self.partition, former.file);
+            outbox.outputs.push(Output::Snapshot(SnapshotWrite::Abort { partition, snapshot }));
+        }
         let is_offer = chunk.from == 0 && chunk.next == Some(0);
         let same = self.incoming.as_ref().is_some_and(|incoming| incoming.meta.index == chunk.meta.index);
         match (&self.incoming, is_offer) {
@@ -301,14 +315,14 @@ impl Replica {
                 return self.acknowledge(from, incoming.meta.index, Some(next), outbox);
             }
             (None, true) => return self.acknowledge(from, chunk.meta.index, Some(0), outbox),
-            (_, false) if !same && chunk.from == 0 => self.begin_incoming(chunk.meta.clone(), outbox),
+            (_, false) if !same && chunk.from == 0 => self.begin_incoming(chunk.meta.clone(), chunk.term, outbox),
             (_, false) if !same => return self.acknowledge(from, chunk.meta.index, Some(0), outbox),
             _ => {}
         }
         self.take_chunk(from, chunk, outbox);
     }
 
-    fn begin_incoming(&mut self, meta: SnapshotMeta, outbox: &mut Outbox) {
+    fn begin_incoming(&mut self, meta: SnapshotMeta, term: u64, outbox: &mut Outbox) {
         self.abort_snapshot(outbox);
         if let Some(former) = self.incoming.take() {
             let (partition, snapshot) = (self.partition, former.file);
@@ -318,6 +332,7 @@ impl Replica {
         let table = self.empty_table();
         self.incoming = Some(Incoming {
             meta,
+            term,
             table,
             next: Some(0),
             file,

@@ -148,6 +148,18 @@ impl Replica {
             }
             Err(ProposeRefused::NotLeader(leader)) => outbox.elsewhere.push((self.partition, work, leader)),
             Err(ProposeRefused::DiskFull) => refuse_full(work, outbox),
+            Err(ProposeRefused::NotInSync { have, need }) => {
+                let text = format!(
+                    "NOREPLICAS {have} replicas are in sync, the primary among them, and the keyspace asks for {need}; nothing was written"
+                );
+                outbox.answers.push((work.requester, Reply::Refused(text)));
+            }
+            Err(ProposeRefused::Lagging { bytes }) => {
+                let text = format!(
+                    "NOREPLICAS the replicas in sync are {bytes} bytes behind, and the catalogue cannot be reached to do without them; nothing was written"
+                );
+                outbox.answers.push((work.requester, Reply::Refused(text)));
+            }
             // Leadership is on its way to another node: the request follows it.
             Err(_) => outbox.elsewhere.push((self.partition, work, None)),
         }

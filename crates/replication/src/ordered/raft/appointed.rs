@@ -1,0 +1,646 @@
+//! Appointed leaders: the log of the `primary-replica` strategy (PacificA, Lin et al., MSR-TR-2008-25).
+//!
+//! Log, replication, repair, snapshots and reads are those of the consensus. What differs, and why, is all here:
+//!
+//! | | elected | appointed |
+//! |---|---|---|
+//! | who leads | whom a majority votes for | whom the catalogue appoints, in a term that it gives |
+//! | voters | the membership in the log | the members in sync, as the catalogue says; all others are learners |
+//! | committed | a majority holds it | as many hold it as the keyspace's acknowledgement asks for |
+//! | lease, rounds | a majority has answered | every member in sync has answered |
+//!
+//! *Stable* is what every member in sync holds. Only that is applied by anyone but the primary, trimmed, put into snapshots
+//! or remembered as committed: whoever is in sync may become primary, so it survives every failover. A primary may be ahead
+//! of it (`async`, `semi-sync`): if it is deposed, it goes back to what is stable ([`Effects::rolled_back`](super::Effects)),
+//! and entries after that which its successor does not have are given out before they are dropped
+//! ([`Effects::lost`](super::Effects)).
+//!
+//! An appointed primary asks for votes before it leads, as a candidate does (`Vote`). A vote says two things: the voter takes
+//! nothing of an earlier term any more, and does not hold more than the primary. Of the former members in sync so many have
+//! to say so that one of them holds each acknowledged write ([`Configuration::consult`]); the rest are waited for as long
+//! as a sign of life takes. If one is ahead, that one is to be appointed instead. Promises to a former primary are kept as
+//! in elections, and a primary's lease needs those of all members in sync, so whichever of them is appointed waits it out.
+//!
+//! A primary leads in a term once: after a restart it may have forgotten entries that it had sent, so it asks for another.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use super::{Effects, Entry, EntryKind, Membership, Message, ProposeRefused, Raft, Role};
+use crate::NodeId;
+use crate::configuration::{Acknowledgement, Configuration, Group, Wish};
+use crate::time::Time;
+
+/// What is not yet stable may take so many times the bytes that a member may lag before writes are refused: members are
+/// taken out of sync long before, unless the catalogue cannot be reached.
+const REFUSE_AT_LAGS: u64 = 4;
+
+/// What a replica of an appointed group knows beside its log.
+#[derive(Debug)]
+pub(super) struct Appointed {
+    group: Group,
+    /// The latest version of the configuration that this replica ever knew, and that is written.
+    version_known: u64,
+    version_written: u64,
+    /// Every member in sync holds everything up to here.
+    stable: u64,
+    /// It may have led in this term already, or in an earlier one.
+    led: u64,
+    /// The candidate waits until then for members that need not answer.
+    patient_until: Time,
+    /// Who answered the candidate that it holds more: its last entry's term and index.
+    ahead: BTreeMap<NodeId, (u64, u64)>,
+    /// To be in sync, as soon as the catalogue says so: they count already.
+    admitting: BTreeSet<NodeId>,
+    /// When what is wished for may be asked for again.
+    ask_at: Time,
+    asks: Vec<Wish>,
+    /// Appended and not stable, at the primary: index, when, bytes.
+    unstable: VecDeque<(u64, Time, u64)>,
+    unstable_bytes: u64,
+    /// A member in sync has not been heard of for so long that nothing can be acknowledged.
+    suspended: bool,
+    rolled_back: Option<u64>,
+    /// What this replica had acknowledged to clients as primary, up to here.
+    acknowledged: u64,
+    /// The terms in which it led in this life.
+    led_terms: BTreeSet<u64>,
+    lost: Vec<(Entry, Option<bool>)>,
+}
+
+/// How far the members of a group are behind its primary.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lag {
+    /// Entries that are not stable.
+    pub entries: u64,
+    /// Their payloads' bytes.
+    pub bytes: u64,
+    /// Since when the oldest of them has been there.
+    pub since: Option<Time>,
+}
+
+impl Raft {
+    /// From now on leaders are appointed, and `group` says what the catalogue has decided so far.
+    pub fn appoint(&mut self, group: &Group, now: Time) {
+        let Some(appointed) = &mut self.appointed else {
+            let stable = self.commit;
+            self.appointed = Some(Box::new(Appointed {
+                group: group.clone(),
+                version_known: self.version_at_start.max(group.configuration.version),
+                version_written: self.version_at_start,
+                stable,
+                led: self.ballot.term,
+                patient_until: Time(0),
+                ahead: BTreeMap::new(),
+                admitting: BTreeSet::new(),
+                ask_at: Time(0),
+                asks: Vec::new(),
+                unstable: VecDeque::new(),
+                unstable_bytes: 0,
+                suspended: false,
+                rolled_back: None,
+                acknowledged: 0,
+                led_terms: BTreeSet::new(),
+                lost: Vec::new(),
+            }));
+            // It is in sync or it is not: that is not for its log to say.
+            self.newcomer = false;
+            return self.configured(now);
+        };
+        let known = appointed.group.configuration.version;
+        if group.configuration.version < known {
+            return;
+        }
+        let same = group.configuration.version == known;
+        appointed.group = group.clone();
+        appointed.version_known = appointed.version_known.max(group.configuration.version);
+        if !same {
+            appointed.admitting.clear();
+            appointed.ask_at = Time(0);
+            self.configured(now);
+        }
+    }
+
+    /// The configuration is another one.
+    fn configured(&mut self, now: Time) {
+        let Some(appointed) = &self.appointed else { return };
+        let Configuration { term, primary, .. } = appointed.group.configuration;
+        let membership = membership_of(&appointed.group.configuration);
+        let led = appointed.led;
+        if *self.memberships.current() != membership {
+            self.memberships.set(membership);
+            self.outbox.role_changed = true;
+        }
+        if term > self.term() && primary == self.id && term > led {
+            self.begin_candidacy(term, now);
+        } else if term > self.term() {
+            self.catch_up_term(term, now);
+        }
+        if term == self.term() {
+            if primary != self.id && self.leader.is_none() {
+                self.set_leader(Some(primary));
+            }
+            if self.is_leader() {
+                self.follow_membership(now);
+            }
+        }
+        if !self.is_leader() {
+            self.election_deadline = self.election_deadline.min(now + self.options.election_timeout * 2);
+        }
+    }
+
+    /// Appointed in a term that has not begun: asks whether anyone holds more.
+    fn begin_candidacy(&mut self, term: u64, now: Time) {
+        self.become_follower(now);
+        self.set_ballot(term, Some(self.id));
+        self.set_role(Role::Candidate);
+        self.set_leader(None);
+        self.quiet = false;
+        self.granted.clear();
+        let patience = self.options.election_timeout;
+        let Some(appointed) = &mut self.appointed else { return };
+        appointed.ahead.clear();
+        appointed.patient_until = now.max(self.promise_until) + patience;
+        self.canvass(now);
+    }
+
+    /// Asks those who have not answered.
+    fn canvass(&mut self, now: Time) {
+        self.election_deadline = now + self.options.heartbeat_interval;
+        let Some(appointed) = &self.appointed else { return };
+        let configuration = &appointed.group.configuration;
+        let ask = Message::Vote {
+            term: self.ballot.term,
+            last_index: self.log.last_index(),
+            last_term: self.log.last_term(),
+            transfer: configuration.handed_over,
+        };
+        let asked: BTreeSet<NodeId> =
+            configuration.witnesses.iter().chain(&configuration.in_sync).copied().collect();
+        for node in asked {
+            if node != self.id && !self.granted.contains(&node) {
+                self.outbox.send_after_persist.push((node, ask.clone()));
+            }
+        }
+    }
+
+    /// May the candidate lead? If another holds more, that one is to be appointed.
+    pub(super) fn weigh_candidacy(&mut self, now: Time) {
+        let Some(appointed) = &self.appointed else { return };
+        if self.role != Role::Candidate || self.persistence.durable() != self.ballot {
+            return;
+        }
+        let configuration = &appointed.group.configuration;
+        if configuration.primary != self.id || configuration.term != self.term() || self.disk_full {
+            return;
+        }
+        if !configuration.handed_over && now < self.promise_until {
+            return;
+        }
+        let granted = |node: &NodeId| *node == self.id || self.granted.contains(node);
+        let answered = |node: &NodeId| granted(node) || appointed.ahead.contains_key(node);
+        let asked = || configuration.witnesses.iter().chain(&configuration.in_sync);
+        if !asked().all(answered) && now < appointed.patient_until {
+            return;
+        }
+        let best = appointed.ahead.iter().max_by_key(|&(node, last)| (*last, std::cmp::Reverse(*node)));
+        if let Some((&best, _)) = best.filter(|_| !self.has_bug_lagging_promoted()) {
+            return self.ask(Wish::Appoint(best), now);
+        }
+        let enough = configuration.witnesses.iter().filter(|node| granted(node)).count();
+        if enough >= configuration.consult as usize || self.has_bug_lagging_promoted() {
+            self.become_leader(now);
+            if let Some(appointed) = &mut self.appointed {
+                appointed.led = self.ballot.term;
+                appointed.led_terms.insert(self.ballot.term);
+            }
+        }
+    }
+
+    /// The catalogue has appointed the sender, who wants to know whether this replica holds more.
+    pub(super) fn on_canvass(
+        &mut self,
+        from: NodeId,
+        term: u64,
+        last_index: u64,
+        last_term: u64,
+        handed_over: bool,
+        now: Time,
+    ) {
+        if term < self.term() {
+            return self.send(from, Message::Stale { term: self.term() });
+        }
+        if !handed_over && now < self.promise_until && !self.is_leader() {
+            return;
+        }
+        self.catch_up_term(term, now);
+        if self.ballot.vote.is_some_and(|voted| voted != from) || self.is_leader() {
+            return;
+        }
+        self.ballot.vote = Some(from);
+        self.arm_election_timer(now);
+        self.quiet = false;
+        let answer = match self.log.is_up_to_date(last_index, last_term) {
+            true => Message::VoteGranted { term },
+            false => Message::Ahead {
+                term,
+                last_index: self.log.last_index(),
+                last_term: self.log.last_term(),
+            },
+        };
+        self.send_after_persist(from, answer);
+    }
+
+    /// The sender holds more than this candidate.
+    pub(super) fn on_ahead(&mut self, from: NodeId, term: u64, last_index: u64, last_term: u64, now: Time) {
+        let is_candidate = self.role == Role::Candidate && term == self.term();
+        if let Some(appointed) = self.appointed.as_mut().filter(|_| is_candidate) {
+            appointed.ahead.insert(from, (last_term, last_index));
+            self.weigh_candidacy(now);
+        }
+    }
+
+    /// What is due at a replica that does not lead.
+    pub(super) fn on_appointed_timeout(&mut self, now: Time) {
+        if self.role == Role::Candidate {
+            self.canvass(now);
+            return self.weigh_candidacy(now);
+        }
+        self.arm_election_timer(now);
+        let Some(appointed) = &self.appointed else { return };
+        let configuration = &appointed.group.configuration;
+        if configuration.primary == self.id {
+            if configuration.term == self.term() && appointed.led >= configuration.term {
+                self.ask(Wish::Renew, now);
+            }
+            return;
+        }
+        let primary = configuration.primary;
+        let takes_part = configuration.replicas.contains(&self.id);
+        let may_follow_it = configuration.in_sync.contains(&self.id);
+        self.set_leader(None);
+        if may_follow_it {
+            self.ask(Wish::Suspect, now);
+        }
+        if takes_part {
+            self.send(primary, Message::Wake { term: self.term() });
+        }
+    }
+
+    fn ask(&mut self, wish: Wish, now: Time) {
+        let again_at = now + self.options.heartbeat_interval * 3;
+        let Some(appointed) = &mut self.appointed else { return };
+        if now < appointed.ask_at && !appointed.asks.is_empty() {
+            return;
+        }
+        if now >= appointed.ask_at || wish == Wish::Suspect {
+            appointed.ask_at = again_at;
+            appointed.asks.push(wish);
+        }
+    }
+
+    /// At each heartbeat of the primary: who is in sync, and who not any more?
+    pub(super) fn look_after_members(&mut self, now: Time) {
+        let timeout = self.options.election_timeout;
+        let Some(appointed) = &mut self.appointed else { return };
+        let Some(leading) = &mut self.leading else { return };
+        let group = &appointed.group;
+        let configuration = &group.configuration;
+        let heard = |node: &NodeId| {
+            leading.progress.get(node).is_some_and(|progress| now < progress.heard_at + timeout)
+        };
+        let others: Vec<NodeId> =
+            configuration.in_sync.iter().copied().filter(|&node| node != self.id).collect();
+        appointed.suspended = leading.progress.iter().any(|(node, progress)| {
+            let counts = others.contains(node) || appointed.admitting.contains(node);
+            counts && now >= progress.heard_at + timeout * 2
+        });
+        if leading.lease_given_up && leading.transfer.is_none() {
+            return self.ask(Wish::Renew, now);
+        }
+        if leading.transfer.is_some() || now < appointed.ask_at {
+            return;
+        }
+        if configuration.term != self.ballot.term {
+            return;
+        }
+        if self.commit >= leading.first_index
+            && appointed.stable >= leading.first_index
+            && (!configuration.witnesses.is_empty()
+                || configuration.guaranteed != group.policy.acknowledgement)
+        {
+            return self.ask(Wish::Confirm, now);
+        }
+        // Those who lag hold what is not stable back, and those who are silent everything.
+        let policy = group.policy;
+        let too_old = appointed.unstable.front().is_some_and(|(_, since, _)| {
+            now >= *since + Duration::from_millis(policy.max_lag_ms.max(1))
+        });
+        let too_much = appointed.unstable_bytes > policy.max_lag_bytes;
+        let next_stable = appointed.stable + 1;
+        let lags = |node: &NodeId| {
+            let behind = leading.progress.get(node).is_none_or(|progress| progress.match_index < next_stable);
+            behind && (too_old || too_much)
+        };
+        let gone = |node: &NodeId| !heard(node) || lags(node);
+        // Where the group moves, those go last that are not to hold it any more.
+        let all_there = configuration.replicas.iter().all(|node| configuration.in_sync.contains(node));
+        let unwanted = |node: &NodeId| all_there && !configuration.replicas.contains(node);
+        let leaving: Vec<NodeId> =
+            others.iter().copied().filter(|node| gone(node) || unwanted(node)).collect();
+        let held = |node: &NodeId| leading.progress.get(node).map_or(0, |progress| progress.match_index);
+        if !leaving.is_empty() {
+            // What was acknowledged has to be held by as many of those who stay as it was promised to.
+            let mut left: Vec<u64> =
+                others.iter().filter(|node| !leaving.contains(node)).map(held).collect();
+            left.sort_unstable_by(|a, b| b.cmp(a));
+            let copies = configuration.guaranteed.copies(left.len()).min(left.len());
+            let safe = copies == 0 || left[copies - 1] >= self.commit;
+            if safe {
+                return self.ask(Wish::Remove(leaving), now);
+            }
+            return;
+        }
+        let ready = |node: &&NodeId| {
+            let caught_up = |progress: &super::progress::Progress| {
+                progress.is_replicating()
+                    && progress.match_index >= appointed.stable
+                    && progress.acked_round > leading.woken_after_round
+            };
+            !configuration.in_sync.contains(node)
+                && **node != self.id
+                && heard(node)
+                && leading.progress.get(node).is_some_and(caught_up)
+        };
+        // One that counts already is asked for until the catalogue has decided.
+        let next = appointed.admitting.first().or_else(|| configuration.replicas.iter().find(ready)).copied();
+        if let Some(node) = next {
+            appointed.admitting.insert(node);
+            leading.rounds.forget_confirmed();
+            self.confirm_rounds();
+            self.ask(Wish::Admit(node), now);
+        }
+    }
+
+    /// The successor holds everything, and this primary has given up its lease.
+    pub(super) fn ask_for_successor(&mut self, to: NodeId, now: Time) {
+        if let Some(appointed) = &mut self.appointed {
+            appointed.ask_at = Time(0);
+        }
+        self.ask(Wish::Appoint(to), now);
+    }
+
+    /// Who has to hold an entry for it to be stable, and to answer for a lease: those in sync, and those about to be.
+    fn counted(&self) -> impl Iterator<Item = NodeId> {
+        let appointed = self.appointed.as_ref();
+        let in_sync = appointed.map_or(&[][..], |appointed| &appointed.group.configuration.in_sync);
+        let in_sync = if self.has_bug_stale_in_sync() { &[][..] } else { in_sync };
+        in_sync.iter().chain(appointed.into_iter().flat_map(|appointed| &appointed.admitting)).copied()
+    }
+
+    /// The largest value that everyone who counts has reached.
+    pub(super) fn reached_by_all(&self, value_of: impl Fn(NodeId) -> u64) -> u64 {
+        self.counted().map(value_of).min().unwrap_or(u64::MAX)
+    }
+
+    /// Is there a configuration that is not written yet?
+    pub(super) fn has_news(&self) -> bool {
+        self.appointed.as_ref().is_some_and(|appointed| appointed.version_known > appointed.version_written)
+    }
+
+    /// The version to be written; from now on it is.
+    pub(super) fn write_version(&mut self) -> u64 {
+        let Some(appointed) = &mut self.appointed else { return 0 };
+        appointed.version_written = appointed.version_known;
+        appointed.version_known
+    }
+
+    /// The latest version of the group's configuration that this replica ever knew.
+    pub fn version_known(&self) -> u64 {
+        self.appointed.as_ref().map_or(0, |appointed| appointed.version_known)
+    }
+
+    /// Is it an appointed group's?
+    pub fn is_appointed(&self) -> bool {
+        self.appointed.is_some()
+    }
+
+    /// What is stable and what may be acknowledged, at the primary.
+    pub(super) fn advance_appointed(&mut self, now: Time) {
+        let Some(leading) = &self.leading else { return };
+        let Some(appointed) = &self.appointed else { return };
+        let configuration = &appointed.group.configuration;
+        let own = self.own_match();
+        let held = |node: NodeId| {
+            if node == self.id { own } else { leading.progress.get(&node).map_or(0, |p| p.match_index) }
+        };
+        let stable = self.reached_by_all(held).min(own);
+        let others = configuration.in_sync.iter().copied().filter(|&node| node != self.id);
+        let mut copies: Vec<u64> = others.map(held).collect();
+        copies.sort_unstable_by(|a, b| b.cmp(a));
+        // A policy that asks for less than what is guaranteed holds once the catalogue says so.
+        let wanted = match appointed.group.policy.acknowledgement {
+            policy if policy.rank() < configuration.guaranteed.rank() => configuration.guaranteed,
+            policy => policy,
+        };
+        let least = match wanted {
+            Acknowledgement::Async => 0,
+            _ => appointed.group.policy.min_in_sync.saturating_sub(1) as usize,
+        };
+        let wanted = wanted.copies(copies.len()).max(least);
+        let enough = match wanted {
+            0 => own,
+            _ => copies.get(wanted - 1).map_or(0, |held| (*held).min(own)),
+        };
+        // With others in sync the primary alone cannot know that it is the primary, but for its lease.
+        let alone = wanted == 0 && !copies.is_empty();
+        let may_acknowledge = !alone || now < self.bare_lease_until() || self.has_bug_missing_fence();
+        let commit = if may_acknowledge { enough.max(stable) } else { stable };
+        let commit = if self.has_bug_ack_before_ship() { self.log.durable().max(commit) } else { commit };
+        let counts = |index: u64| self.log.term_at(index) == Some(self.term());
+        let (counts_commit, counts_stable) = (counts(commit), counts(stable));
+        if counts_commit && commit > self.commit {
+            self.commit_up_to(commit);
+        }
+        if counts_stable {
+            self.set_stable(stable.min(self.commit));
+        }
+        if let Some(appointed) = &mut self.appointed {
+            appointed.acknowledged = appointed.acknowledged.max(self.commit);
+        }
+    }
+
+    fn set_stable(&mut self, index: u64) {
+        let Some(appointed) = &mut self.appointed else { return };
+        if index <= appointed.stable {
+            return;
+        }
+        appointed.stable = index;
+        while let Some((_, _, bytes)) = appointed.unstable.pop_front_if(|(at, _, _)| *at <= index) {
+            appointed.unstable_bytes -= bytes;
+        }
+        let applied = self.applied_by_table.min(index);
+        self.log.set_applied(applied.max(self.log.applied()));
+    }
+
+    /// An entry was appended by the primary.
+    pub(super) fn note_unstable(&mut self, index: u64, bytes: usize, now: Time) {
+        if let Some(appointed) = &mut self.appointed {
+            appointed.unstable.push_back((index, now, bytes as u64));
+            appointed.unstable_bytes += bytes as u64;
+        }
+    }
+
+    /// Everything up to here survives every failover, as far as known here.
+    pub fn stable(&self) -> u64 {
+        self.appointed.as_ref().map_or(self.commit, |appointed| appointed.stable)
+    }
+
+    /// A follower's part of that: what its primary says is stable.
+    pub(super) fn follow_stable(&mut self) {
+        if self.leading.is_none() {
+            let commit = self.commit;
+            self.set_stable(commit);
+        }
+    }
+
+    /// This replica leads no more: what it had committed alone is not committed any more.
+    pub(super) fn roll_back(&mut self) {
+        let Some(appointed) = &mut self.appointed else { return };
+        appointed.unstable.clear();
+        appointed.unstable_bytes = 0;
+        appointed.admitting.clear();
+        appointed.suspended = false;
+        appointed.led = appointed.led.max(self.ballot.term);
+        let stable = appointed.stable;
+        if self.commit > stable {
+            self.commit = stable;
+            appointed.rolled_back = Some(stable);
+            if self.handed_out > stable {
+                self.handed_out = stable;
+                self.applied_by_table = self.applied_by_table.min(stable);
+            }
+        }
+    }
+
+    /// Entries from `from` on are about to be dropped.
+    pub(super) fn note_lost(&mut self, from: u64) {
+        if self.has_bug_suffix_not_saved() {
+            return;
+        }
+        let Some(appointed) = &mut self.appointed else { return };
+        for index in from..=self.log.last_index() {
+            let Some(entry) = self.log.get(index) else { continue };
+            if entry.kind == EntryKind::Normal {
+                let is_own = appointed.led_terms.contains(&entry.term);
+                let acknowledged = is_own.then_some(index <= appointed.acknowledged);
+                appointed.lost.push((entry.clone(), acknowledged));
+            }
+        }
+        appointed.acknowledged = appointed.acknowledged.min(from.saturating_sub(1));
+    }
+
+    pub(super) fn give_out_appointed(&mut self, effects: &mut Effects) {
+        if let Some(appointed) = &mut self.appointed {
+            effects.asks.append(&mut appointed.asks);
+            effects.lost.append(&mut appointed.lost);
+            effects.rolled_back = appointed.rolled_back.take();
+        }
+    }
+
+    /// May the primary take writes?
+    pub(super) fn may_acknowledge(&self) -> Result<(), ProposeRefused> {
+        let Some(appointed) = &self.appointed else { return Ok(()) };
+        let policy = &appointed.group.policy;
+        let have = appointed.group.configuration.in_sync.len() as u32;
+        let need = match policy.acknowledgement {
+            Acknowledgement::SemiSync(copies) => policy.min_in_sync.max(copies + 1),
+            _ => policy.min_in_sync,
+        };
+        if have < need {
+            return Err(ProposeRefused::NotInSync { have, need });
+        }
+        if appointed.unstable_bytes > policy.max_lag_bytes.saturating_mul(REFUSE_AT_LAGS) {
+            return Err(ProposeRefused::Lagging { bytes: appointed.unstable_bytes });
+        }
+        Ok(())
+    }
+
+    /// Is it certain that nothing can be acknowledged now?
+    pub fn is_suspended(&self) -> bool {
+        self.appointed.as_ref().is_some_and(|appointed| appointed.suspended)
+    }
+
+    /// Is everyone in sync, and known to be, so that the group may rest?
+    pub(super) fn is_whole(&self) -> bool {
+        self.appointed.as_ref().is_none_or(|appointed| {
+            let configuration = &appointed.group.configuration;
+            configuration.in_sync.len() == configuration.replicas.len()
+                && configuration.witnesses.is_empty()
+                && configuration.guaranteed == appointed.group.policy.acknowledgement
+                && appointed.unstable.is_empty()
+        })
+    }
+
+    /// How far the members in sync are behind this primary.
+    pub fn lag(&self) -> Lag {
+        let Some(appointed) = &self.appointed else { return Lag::default() };
+        Lag {
+            entries: appointed.unstable.len() as u64,
+            bytes: appointed.unstable_bytes,
+            since: appointed.unstable.front().map(|(_, since, _)| *since),
+        }
+    }
+
+    /// What is known of the group.
+    pub fn group(&self) -> Option<&Group> {
+        self.appointed.as_ref().map(|appointed| &appointed.group)
+    }
+
+    fn has_bug_lagging_promoted(&self) -> bool {
+        #[cfg(any(test, feature = "planted-bugs"))]
+        return self.has_bug(super::Bug::LaggingReplicaPromoted);
+        #[cfg(not(any(test, feature = "planted-bugs")))]
+        false
+    }
+
+    fn has_bug_stale_in_sync(&self) -> bool {
+        #[cfg(any(test, feature = "planted-bugs"))]
+        return self.has_bug(super::Bug::StaleInSyncSet);
+        #[cfg(not(any(test, feature = "planted-bugs")))]
+        false
+    }
+
+    fn has_bug_missing_fence(&self) -> bool {
+        #[cfg(any(test, feature = "planted-bugs"))]
+        return self.has_bug(super::Bug::MissingFence);
+        #[cfg(not(any(test, feature = "planted-bugs")))]
+        false
+    }
+
+    fn has_bug_ack_before_ship(&self) -> bool {
+        #[cfg(any(test, feature = "planted-bugs"))]
+        return self.has_bug(super::Bug::AcknowledgedBeforeShipped);
+        #[cfg(not(any(test, feature = "planted-bugs")))]
+        false
+    }
+
+    fn has_bug_suffix_not_saved(&self) -> bool {
+        #[cfg(any(test, feature = "planted-bugs"))]
+        return self.has_bug(super::Bug::SuffixNotSaved);
+        #[cfg(not(any(test, feature = "planted-bugs")))]
+        false
+    }
+}
+
+/// Those in sync count as voters, all others get the log.
+fn membership_of(configuration: &Configuration) -> Membership {
+    let mut learners: Vec<NodeId> = configuration
+        .replicas
+        .iter()
+        .copied()
+        .filter(|replica| !configuration.in_sync.contains(replica))
+        .collect();
+    learners.sort_unstable();
+    Membership { voters: configuration.in_sync.clone(), outgoing: Vec::new(), learners }
+}

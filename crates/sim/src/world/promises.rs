@@ -1,0 +1,90 @@
+//! What a `primary-replica` keyspace promises about writes that were acknowledged, by its mode.
+
+use std::collections::BTreeSet;
+
+use replication::PartitionId;
+use replication::configuration::Acknowledgement;
+
+use super::World;
+use crate::oracle::Violation;
+
+impl World {
+    /// A client is told that a write is done.
+    pub(super) fn on_acknowledged(
+        &mut self,
+        node: usize,
+        partition: PartitionId,
+        index: u64,
+        term: u64,
+    ) -> Result<(), Violation> {
+        if partition.keyspace() == 0 {
+            return Ok(());
+        }
+        self.counters.add("primary.acknowledged");
+        self.acknowledged.insert((partition, index, term));
+        let latest = self.leaders.latest_term(partition);
+        // With copies to wait for, the last of them may have been given before the successor asked.
+        if self.scenario.acknowledgement == Some(Acknowledgement::Async) && latest > term {
+            let id = self.nodes[node].id.0;
+            return Err(Violation::new(
+                "fence",
+                format!(
+                    "node {id} acknowledges entry {index} of {:x} in term {term}, but there is a primary of term {latest}",
+                    partition.0
+                ),
+            ));
+        }
+        Ok(())
+    }
+
+    /// At the end: whatever was acknowledged is there, or (`async` only) it is listed as lost; and nothing that is there is
+    /// listed. Returns the keys of what is listed.
+    ///
+    /// # Errors
+    /// It is not so.
+    pub(super) fn check_promises(&mut self) -> Result<BTreeSet<String>, Violation> {
+        let mut listed = BTreeSet::new();
+        let mut keys = BTreeSet::new();
+        for process in self.nodes.iter().filter_map(|node| node.process.as_ref()) {
+            for (&partition, lost) in process.shard.lost() {
+                for lost in lost {
+                    listed.insert((partition, lost.index, lost.term));
+                    let written = replication::ordered::keys_written(&lost.payload);
+                    keys.extend(written.iter().map(|key| String::from_utf8_lossy(key).into_owned()));
+                }
+            }
+        }
+        if let Some((partition, index, term)) =
+            listed.iter().find(|(partition, index, term)| self.logs.term_at(*partition, *index) == Some(*term))
+        {
+            let text = format!("entry {index} of {:x} in term {term} is listed as lost, and is there", partition.0);
+            return Err(Violation::new("lost writes", text));
+        }
+        let may_be_lost = self.scenario.acknowledgement == Some(Acknowledgement::Async);
+        for &(partition, index, term) in &self.acknowledged {
+            if self.logs.term_at(partition, index) == Some(term) {
+                self.counters.add("check.acknowledged_kept");
+                continue;
+            }
+            let is_listed = listed.contains(&(partition, index, term));
+            if may_be_lost && is_listed {
+                self.counters.add("check.acknowledged_listed");
+                continue;
+            }
+            let listed = if is_listed { "is listed as lost" } else { "is nowhere" };
+            let text =
+                format!("entry {index} of {:x} in term {term} was acknowledged and {listed}", partition.0);
+            return Err(Violation::new("acknowledged writes", text));
+        }
+        match may_be_lost {
+            true => Ok(keys.into_iter().map(|key| tag_of(&key)).collect()),
+            // Nothing that was acknowledged is among them, so clients cannot have seen them.
+            false => Ok(BTreeSet::new()),
+        }
+    }
+}
+
+/// Keys that are written together are judged by their tag.
+fn tag_of(key: &str) -> String {
+    key.strip_prefix('{').and_then(|rest| rest.split_once('}')).map_or(key, |(tag, _)| tag).to_owned()
+}
