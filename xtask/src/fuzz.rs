@@ -269,7 +269,7 @@ fn messages() -> Vec<Message> {
         outgoing: vec![NodeId(3)],
         learners: vec![NodeId(4)],
     };
-    let meta = SnapshotMeta { index: 7, term: 2, membership, exact_at: 9 };
+    let meta = SnapshotMeta { index: 7, term: 2, membership, exact_at: 9, terms: Vec::new() };
     let slice = Bytes::from(vec![5; 300]);
     vec![
         Message::Raft { partition, message: append },

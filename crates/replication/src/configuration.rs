@@ -97,6 +97,9 @@ pub struct Configuration {
     pub witnesses: Vec<NodeId>,
     /// How many of the witnesses must not be ahead of the primary, itself among them.
     pub consult: u32,
+    /// Former primaries whose log may hold what no other has: they get the log, whether they are to hold a copy or not, until
+    /// they are found to have given that up (and listed it).
+    pub settling: Vec<NodeId>,
     /// What writes were acknowledged by at the least since the last primary was confirmed.
     pub guaranteed: Acknowledgement,
 }
@@ -117,6 +120,7 @@ impl Configuration {
             handed_over: true,
             witnesses: Vec::new(),
             consult: 0,
+            settling: Vec::new(),
             guaranteed,
         }
     }
@@ -124,7 +128,9 @@ impl Configuration {
     /// Does the node hold a copy, or is it to, or may it have to tell what it holds?
     pub fn places(&self, node: NodeId) -> bool {
         self.primary == node
-            || [&self.replicas, &self.in_sync, &self.witnesses].iter().any(|nodes| nodes.contains(&node))
+            || [&self.replicas, &self.in_sync, &self.witnesses, &self.settling]
+                .iter()
+                .any(|nodes| nodes.contains(&node))
     }
 
     /// Another primary. Those who may know of more than it does are its witnesses, unless there are such already: a primary
@@ -145,6 +151,10 @@ impl Configuration {
             self.handed_over &= handed_over;
         }
         self.term += 1;
+        if self.primary != primary && !self.settling.contains(&self.primary) {
+            self.settling.push(self.primary);
+        }
+        self.settling.retain(|node| *node != primary);
         self.primary = primary;
         if !self.in_sync.contains(&primary) {
             self.in_sync.push(primary);
@@ -190,4 +200,6 @@ pub enum Wish {
     Renew,
     /// The primary holds everything that was acknowledged before its term, and has made it so.
     Confirm,
+    /// A former primary has nothing any more that the present one has not.
+    Settled(NodeId),
 }

@@ -189,6 +189,7 @@ pub fn encode(message: &Message, out: &mut BytesMut) {
                 Wish::Appoint(node) => (3, std::slice::from_ref(node)),
                 Wish::Renew => (4, &[]),
                 Wish::Confirm => (5, &[]),
+                Wish::Settled(node) => (6, std::slice::from_ref(node)),
             };
             out.put_u8(kind);
             consensus::put_nodes(out, nodes);
@@ -267,6 +268,7 @@ pub fn decode(bytes: Bytes) -> Result<Message, Malformed> {
                 (3, [node]) => Wish::Appoint(*node),
                 (4, []) => Wish::Renew,
                 (5, []) => Wish::Confirm,
+                (6, [node]) => Wish::Settled(*node),
                 _ => return Err(Malformed("a wish that is not known")),
             },
         }),

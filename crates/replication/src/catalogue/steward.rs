@@ -100,8 +100,11 @@ fn answer(ask: &Ask, record: &Configuration, situation: &Situation<'_>) -> Optio
             });
             next.guaranteed = policy?;
         }
+        Wish::Settled(node) if is_primary => next.settling.retain(|other| other != node),
         _ => return None,
     }
+    // Who was removed from the cluster will never say what it holds.
+    next.settling.retain(|node| situation.catalogue.members.contains_key(node));
     (next != *record).then_some(next)
 }
 
@@ -136,9 +139,14 @@ fn next_homes(catalogue: &Catalogue) -> Option<Change> {
         let Policy::PrimaryReplica { number, options } = keyspace.policy else { continue };
         for (partition, configuration) in catalogue.groups_of(number) {
             let replicas = catalogue.home_of_group(configuration.first_slot, options.replicas);
-            if replicas != configuration.replicas && !replicas.is_empty() {
+            let mut settling = configuration.settling.clone();
+            settling.retain(|node| catalogue.members.contains_key(node));
+            if (replicas != configuration.replicas && !replicas.is_empty())
+                || settling != configuration.settling
+            {
                 let version = configuration.version + 1;
-                moved.push((partition, Configuration { version, replicas, ..configuration.clone() }));
+                let next = Configuration { version, replicas, settling, ..configuration.clone() };
+                moved.push((partition, next));
             }
         }
     }

@@ -154,6 +154,21 @@ impl Shard {
             replica.follow_splits(&self.placement);
             replica.limit_copies(self.placement.move_bytes_per_second);
         }
+        if governed {
+            self.suspect_strangers(now);
+        }
+    }
+
+    /// Nobody listens for signs of life of a node that is no member any more: a quiet group would follow it for ever.
+    fn suspect_strangers(&mut self, now: Now) {
+        let placement = self.placement.clone();
+        for (&partition, replica) in &mut self.replicas {
+            let gone = replica.leader().filter(|leader| !placement.members.contains(leader));
+            if let Some(gone) = gone {
+                self.touched.insert(partition);
+                replica.suspect(gone, now);
+            }
+        }
     }
 
     fn open_and_give_up(&mut self, now: Now) {

@@ -183,7 +183,7 @@ pub(super) fn snapshot_meta(reader: &mut Reader) -> Result<SnapshotMeta, Malform
     let term = reader.number()?;
     let membership =
         Membership { voters: nodes(reader)?, outgoing: nodes(reader)?, learners: nodes(reader)? };
-    Ok(SnapshotMeta { index, term, membership, exact_at: reader.number()? })
+    Ok(SnapshotMeta { index, term, membership, exact_at: reader.number()?, terms: Vec::new() })
 }
 
 pub(super) fn nodes(reader: &mut Reader) -> Result<Vec<NodeId>, Malformed> {

@@ -109,6 +109,7 @@ fn meta() -> impl Strategy<Value = SnapshotMeta> {
             term,
             membership: Membership { voters, outgoing, learners },
             exact_at,
+            terms: Vec::new(),
         },
     )
 }
@@ -203,6 +204,7 @@ fn fixtures() -> Vec<(Message, &'static str)> {
             learners: vec![NodeId(u64::MAX)],
         },
         exact_at: 200,
+        terms: Vec::new(),
     };
     vec![
         (raft(M::PreVote { term: 3, last_index: 12, last_term: 2 }), "0101ac0201030c02"),

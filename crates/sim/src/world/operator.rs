@@ -127,7 +127,8 @@ impl Operator {
             let mut replicas = group.replicas.clone();
             replicas.sort_unstable();
             let planned = catalogue.partition_of_group(group).map(|record| record.wanted());
-            let is_whole = replicas == group.in_sync && group.witnesses.is_empty();
+            let is_whole =
+                replicas == group.in_sync && group.witnesses.is_empty() && group.settling.is_empty();
             if !is_whole || planned != Some(&group.replicas[..]) {
                 return Some(format!("group {:x} is to be on {planned:?}: {group:?}", partition.0));
             }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use replication::PartitionId;
 use replication::configuration::Acknowledgement;
+use replication::contract::Role;
 
 use super::World;
 use crate::oracle::Violation;
@@ -24,7 +25,16 @@ impl World {
         self.acknowledged.insert((partition, index, term));
         let latest = self.leaders.latest_term(partition);
         // With copies to wait for, the last of them may have been given before the successor asked.
-        if self.scenario.acknowledgement == Some(Acknowledgement::Async) && latest > term {
+        // A deposed primary answers, too, when it learns that its successor has the write.
+        let leads = |process: &crate::node::Process| {
+            let statuses = process.shard.status();
+            let found = statuses.iter().find(|status| status.partition == partition);
+            found.is_some_and(|status| status.role == Role::Leader && status.term == term)
+        };
+        if self.scenario.acknowledgement == Some(Acknowledgement::Async)
+            && latest > term
+            && self.nodes[node].process.as_ref().is_some_and(leads)
+        {
             let id = self.nodes[node].id.0;
             return Err(Violation::new(
                 "fence",

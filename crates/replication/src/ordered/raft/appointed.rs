@@ -26,7 +26,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use super::{Effects, Entry, EntryKind, Membership, Message, ProposeRefused, Raft, Role};
+use super::{Effects, Entry, EntryKind, Membership, Message, ProposeRefused, Raft, Role, SnapshotMeta};
 use crate::NodeId;
 use crate::configuration::{Acknowledgement, Configuration, Group, Wish};
 use crate::time::Time;
@@ -89,7 +89,8 @@ impl Raft {
                 version_known: self.version_at_start.max(group.configuration.version),
                 version_written: self.version_at_start,
                 stable,
-                led: self.ballot.term,
+                // It votes for itself, durably, before it leads.
+                led: self.ballot.term - u64::from(self.ballot.vote != Some(self.id) && self.ballot.term > 0),
                 patient_until: Time(0),
                 ahead: BTreeMap::new(),
                 admitting: BTreeSet::new(),
@@ -105,6 +106,7 @@ impl Raft {
             }));
             // It is in sync or it is not: that is not for its log to say.
             self.newcomer = false;
+            self.log.keep_terms();
             return self.configured(now);
         };
         let known = appointed.group.configuration.version;
@@ -131,7 +133,9 @@ impl Raft {
             self.memberships.set(membership);
             self.outbox.role_changed = true;
         }
-        if term > self.term() && primary == self.id && term > led {
+        // Others may have told it of the term before the catalogue did.
+        let is_fresh = term > self.term() || (term == self.term() && self.ballot.vote.is_none());
+        if is_fresh && primary == self.id && term > led {
             self.begin_candidacy(term, now);
         } else if term > self.term() {
             self.catch_up_term(term, now);
@@ -152,7 +156,8 @@ impl Raft {
     /// Appointed in a term that has not begun: asks whether anyone holds more.
     fn begin_candidacy(&mut self, term: u64, now: Time) {
         self.become_follower(now);
-        self.set_ballot(term, Some(self.id));
+        self.ballot = super::Ballot { term, vote: Some(self.id) };
+        self.outbox.role_changed = true;
         self.set_role(Role::Candidate);
         self.set_leader(None);
         self.quiet = false;
@@ -276,7 +281,7 @@ impl Raft {
             return;
         }
         let primary = configuration.primary;
-        let takes_part = configuration.replicas.contains(&self.id);
+        let takes_part = configuration.places(self.id);
         let may_follow_it = configuration.in_sync.contains(&self.id);
         self.set_leader(None);
         if may_follow_it {
@@ -330,6 +335,13 @@ impl Raft {
                 || configuration.guaranteed != group.policy.acknowledgement)
         {
             return self.ask(Wish::Confirm, now);
+        }
+        let first_index = leading.first_index;
+        let has_settled = |node: &&NodeId| {
+            leading.progress.get(node).is_some_and(|progress| progress.match_index >= first_index)
+        };
+        if let Some(&settled) = configuration.settling.iter().find(has_settled) {
+            return self.ask(Wish::Settled(settled), now);
         }
         // Those who lag hold what is not stable back, and those who are silent everything.
         let policy = group.policy;
@@ -453,7 +465,7 @@ impl Raft {
             _ => copies.get(wanted - 1).map_or(0, |held| (*held).min(own)),
         };
         // With others in sync the primary alone cannot know that it is the primary, but for its lease.
-        let alone = wanted == 0 && !copies.is_empty();
+        let alone = wanted == 0 && !(copies.is_empty() && appointed.admitting.is_empty());
         let may_acknowledge = !alone || now < self.bare_lease_until() || self.has_bug_missing_fence();
         let commit = if may_acknowledge { enough.max(stable) } else { stable };
         let commit = if self.has_bug_ack_before_ship() { self.log.durable().max(commit) } else { commit };
@@ -525,13 +537,28 @@ impl Raft {
 
     /// Entries from `from` on are about to be dropped.
     pub(super) fn note_lost(&mut self, from: u64) {
+        self.keep_lost(from, &|_| true);
+    }
+
+    /// All entries go, in favour of a state. What stands in the log that it comes from is not lost: two entries of the same
+    /// index and term are the same.
+    pub(super) fn note_replaced(&mut self, meta: &SnapshotMeta) {
+        let term_there = |index: u64| {
+            let after = meta.terms.partition_point(|(first, _)| *first <= index);
+            after.checked_sub(1).map(|place| meta.terms[place].1)
+        };
+        let is_lost = |entry: &Entry| entry.index > meta.index || term_there(entry.index) != Some(entry.term);
+        self.keep_lost(self.commit + 1, &is_lost);
+    }
+
+    fn keep_lost(&mut self, from: u64, is_lost: &dyn Fn(&Entry) -> bool) {
         if self.has_bug_suffix_not_saved() {
             return;
         }
         let Some(appointed) = &mut self.appointed else { return };
         for index in from..=self.log.last_index() {
             let Some(entry) = self.log.get(index) else { continue };
-            if entry.kind == EntryKind::Normal {
+            if entry.kind == EntryKind::Normal && is_lost(entry) {
                 let is_own = appointed.led_terms.contains(&entry.term);
                 let acknowledged = is_own.then_some(index <= appointed.acknowledged);
                 appointed.lost.push((entry.clone(), acknowledged));
@@ -577,6 +604,7 @@ impl Raft {
             let configuration = &appointed.group.configuration;
             configuration.in_sync.len() == configuration.replicas.len()
                 && configuration.witnesses.is_empty()
+                && configuration.settling.is_empty()
                 && configuration.guaranteed == appointed.group.policy.acknowledgement
                 && appointed.unstable.is_empty()
         })
@@ -638,9 +666,11 @@ fn membership_of(configuration: &Configuration) -> Membership {
     let mut learners: Vec<NodeId> = configuration
         .replicas
         .iter()
+        .chain(&configuration.settling)
         .copied()
         .filter(|replica| !configuration.in_sync.contains(replica))
         .collect();
     learners.sort_unstable();
+    learners.dedup();
     Membership { voters: configuration.in_sync.clone(), outgoing: Vec::new(), learners }
 }

@@ -284,7 +284,7 @@ impl Raft {
         self.set_leader(None);
     }
 
-    pub(super) fn set_ballot(&mut self, term: u64, vote: Option<NodeId>) {
+    fn set_ballot(&mut self, term: u64, vote: Option<NodeId>) {
         assert!(term > self.term(), "terms only rise");
         self.ballot = Ballot { term, vote };
         self.outbox.role_changed = true;

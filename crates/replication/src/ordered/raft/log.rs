@@ -27,6 +27,9 @@ struct Run {
     term: u64,
 }
 
+/// So many terms are remembered at the most.
+const MOST_TERMS: usize = 1024;
+
 /// Where entries can be had.
 #[derive(Debug, PartialEq)]
 pub(super) enum Found {
@@ -54,6 +57,8 @@ pub(super) struct Log {
     durable: u64,
     /// Entries read back from disk for followers, consecutive.
     read_back: Vec<Entry>,
+    /// Terms of entries that can be read nowhere any more are remembered, too.
+    keeps_terms: bool,
 }
 
 impl Log {
@@ -78,6 +83,7 @@ impl Log {
             written: last,
             durable: last,
             read_back: Vec::new(),
+            keeps_terms: false,
         }
     }
 
@@ -114,6 +120,27 @@ impl Log {
 
     pub fn applied(&self) -> u64 {
         self.applied
+    }
+
+    /// From now on terms are remembered for good (the last [`MOST_TERMS`] of them).
+    pub fn keep_terms(&mut self) {
+        self.keeps_terms = true;
+    }
+
+    /// Terms of entries before the first one, from a snapshot.
+    pub fn know_terms(&mut self, terms: &[(u64, u64)]) {
+        let Some(first) = self.runs.front().copied() else { return };
+        for &(index, term) in terms.iter().rev() {
+            if index < first.first {
+                self.runs.push_front(Run { first: index, term });
+            }
+        }
+    }
+
+    /// Where terms began, up to the entry at `index`.
+    pub fn terms_up_to(&self, index: u64) -> Vec<(u64, u64)> {
+        let runs = self.runs.iter().take_while(|run| run.first <= index);
+        runs.map(|run| (run.first, run.term)).collect()
     }
 
     /// The term of the entry at `index`, if it is known.
@@ -169,8 +196,11 @@ impl Log {
     }
 
     /// Starts over after `index` of `term`: a durable snapshot holds everything up to there.
-    pub fn reset(&mut self, index: u64, term: u64) {
+    pub fn reset(&mut self, index: u64, term: u64, terms: &[(u64, u64)]) {
+        let keeps_terms = self.keeps_terms;
         *self = Log::new(index, term, Vec::new(), self.tail_limit);
+        self.keeps_terms = keeps_terms;
+        self.know_terms(terms);
     }
 
     /// The entry at `index`, if it is in memory.
@@ -237,6 +267,12 @@ impl Log {
 
     /// Drops terms of entries that can be read nowhere any more.
     fn forget_terms(&mut self) {
+        if self.keeps_terms {
+            while self.runs.len() > MOST_TERMS {
+                self.runs.pop_front();
+            }
+            return;
+        }
         let keep_from = self.start.min(self.memory_first - 1);
         while self.runs.get(1).is_some_and(|run| run.first <= keep_from) {
             self.runs.pop_front();

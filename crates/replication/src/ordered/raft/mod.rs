@@ -84,6 +84,8 @@ pub struct Raft {
     disk_full: bool,
     /// What clients propose is neither sent nor written for now.
     gathering: bool,
+    /// Something is to be done with the group for which it has to stay awake.
+    busy: bool,
     /// How fast new members are sent old entries; and did one have to wait for that?
     copies: Pace,
     copies_wait: bool,
@@ -136,7 +138,8 @@ impl Raft {
         let is_new = hard_state == HardState::default() && entries.is_empty();
         let (entries, reset) = repair::entries_after(&snapshot, entries);
         let memberships = Memberships::new(&snapshot, &entries);
-        let log = Log::new(snapshot.index, snapshot.term, entries, options.memory_tail_bytes);
+        let mut log = Log::new(snapshot.index, snapshot.term, entries, options.memory_tail_bytes);
+        log.know_terms(&snapshot.terms);
         let term = hard_state.term.max(log.last_term());
         let vote = hard_state.vote.filter(|_| term == hard_state.term);
         let commit = hard_state.commit.max(snapshot.exact_at).min(log.last_index()).max(snapshot.index);
@@ -157,6 +160,7 @@ impl Raft {
             quiet: false,
             disk_full: false,
             gathering: false,
+            busy: false,
             copies: Pace::default(),
             copies_wait: false,
             newcomer: hard_state.newcomer,
@@ -237,7 +241,8 @@ impl Raft {
             true => self.memberships.first().clone(),
             false => membership,
         };
-        Some(SnapshotMeta { index, term, membership, exact_at: index })
+        let terms = if self.is_appointed() { self.log.terms_up_to(index) } else { Vec::new() };
+        Some(SnapshotMeta { index, term, membership, exact_at: index, terms })
     }
 
     /// From the next [`Raft::finish`] on, does a leader keep what is proposed to itself? What has been gathered goes out,
@@ -245,6 +250,11 @@ impl Raft {
     /// stands before them.
     pub fn gather(&mut self, gathering: bool) {
         self.gathering = gathering;
+    }
+
+    /// Is something to be done with the group, so that its leader must not fall quiet?
+    pub fn keep_awake(&mut self, busy: bool) {
+        self.busy = busy;
     }
 
     /// How many entries a leader has sent that are not committed, and how many it has gathered.

@@ -52,6 +52,7 @@ impl Raft {
             && leading.transfer.is_none()
             && !self.memberships.current().is_joint()
             && !self.reads.any()
+            && !self.busy
             && self.is_whole()
             && leading.progress.values().all(knows_all);
         self.quiet = idle;

@@ -253,8 +253,8 @@ impl Raft {
             self.log.set_applied(meta.index);
             return true;
         }
-        self.note_lost(self.commit + 1);
-        self.log.reset(meta.index, meta.term);
+        self.note_replaced(meta);
+        self.log.reset(meta.index, meta.term, &meta.terms);
         self.persistence.reset(meta.index);
         if !self.is_appointed() {
             self.memberships = super::Memberships::new(meta, &[]);

@@ -122,6 +122,11 @@ pub struct SnapshotMeta {
     pub membership: Membership,
     /// The state is exact once entries up to this one have been applied (known to be committed).
     pub exact_at: u64,
+    /// Where terms began in the log before, as `(first index, term)`: by that a replica whose leaders are appointed knows which
+    /// of its entries are not in the log that the snapshot stands for. Empty where leaders are elected. Not on the wire
+    /// but with the end of a snapshot.
+    #[serde(skip)]
+    pub terms: Vec<(u64, u64)>,
 }
 
 /// What must survive a restart beside the log.

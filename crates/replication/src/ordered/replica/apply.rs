@@ -21,8 +21,10 @@ impl Replica {
         assert_eq!(entry.index, self.applied + 1, "entries are applied in order, each once");
         self.log_bytes += entry.payload.len() as u64 + ENTRY_OVERHEAD_BYTES;
         let payload = (entry.kind == EntryKind::Normal).then(|| self.decode(&entry));
-        self.note_unstable(&entry, payload.as_ref());
-        if self.unstable.is_empty() {
+        if !self.unstable.is_empty() {
+            self.keep_stable(outbox);
+        }
+        if !self.note_unstable(&entry, payload.as_ref()) {
             self.announce(entry.index, entry.term, self.hash_of(&entry), outbox);
         }
         if let Some(payload) = payload {

@@ -378,6 +378,8 @@ impl Replica {
         }
         self.follow_placement(now, outbox);
         self.take_split_on(now);
+        let moves = self.placed.as_ref().is_some_and(|placed| !placed.moving_to.is_empty());
+        self.raft.keep_awake(moves || self.change.is_some() || self.split_wanted.is_some());
         self.compare_when_quiet(outbox);
         self.take_snapshot(outbox);
         self.announce_lease(now, outbox);

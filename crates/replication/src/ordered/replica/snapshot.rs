@@ -27,6 +27,8 @@ const SLICES_AHEAD: u64 = 2;
 const VERSION: u8 = 1;
 /// The version of snapshots of partitions that were split or came about by a split: the [`Extent`] stands first.
 const VERSION_EXTENT: u8 = 2;
+/// The version of snapshots of groups whose leaders are appointed: the [`Extent`], and where terms began.
+const VERSION_TERMS: u8 = 3;
 
 /// A snapshot on its way to the disk.
 #[derive(Debug)]
@@ -62,9 +64,18 @@ pub(super) struct Tail {
 impl Tail {
     /// The bytes for the snapshot file or the last chunk.
     pub fn encode(meta: &SnapshotMeta, extent: &Extent, last_stamp_ms: u64, tokens: &Tokens) -> Bytes {
+        let meta_terms = &meta.terms;
         let meta = postcard::to_allocvec(meta).unwrap_or_default();
         let mut out = BytesMut::with_capacity(32 + meta.len());
-        if *extent == Extent::default() {
+        if !meta_terms.is_empty() {
+            out.put_u8(VERSION_TERMS);
+            extent.encode(&mut out);
+            out.put_u32_le(meta_terms.len() as u32);
+            for &(first, term) in meta_terms {
+                out.put_u64_le(first);
+                out.put_u64_le(term);
+            }
+        } else if *extent == Extent::default() {
             out.put_u8(VERSION);
         } else {
             out.put_u8(VERSION_EXTENT);
@@ -79,9 +90,17 @@ impl Tail {
 
     /// What is in `bytes`, or `None`.
     pub fn decode(mut bytes: Bytes) -> Option<Tail> {
+        let mut terms = Vec::new();
         let extent = match bytes.try_get_u8().ok()? {
             VERSION => Extent::default(),
             VERSION_EXTENT => Extent::decode(&mut bytes)?,
+            VERSION_TERMS => {
+                let extent = Extent::decode(&mut bytes)?;
+                for _ in 0..bytes.try_get_u32_le().ok()? {
+                    terms.push((bytes.try_get_u64_le().ok()?, bytes.try_get_u64_le().ok()?));
+                }
+                extent
+            }
             _ => return None,
         };
         let last_stamp_ms = bytes.try_get_u64_le().ok()?;
@@ -90,6 +109,7 @@ impl Tail {
             return None;
         }
         let meta = postcard::from_bytes(&bytes.split_to(length)).ok()?;
+        let meta = SnapshotMeta { terms, ..meta };
         let tokens = Tokens::decode(&mut bytes)?;
         Some(Tail { meta, extent, last_stamp_ms, tokens })
     }
@@ -339,6 +359,7 @@ mod tests {
             term: 7,
             membership: sorted_voters(vec![NodeId(2), NodeId(1)]),
             exact_at: 301,
+            terms: Vec::new(),
         }
     }
 
@@ -376,6 +397,6 @@ mod tests {
         for length in 0..whole.len() {
             assert!(Tail::decode(whole.slice(..length)).is_none(), "{length} bytes of it");
         }
-        assert!(Tail::decode(Bytes::from_static(b"\x03")).is_none(), "a version that is not known");
+        assert!(Tail::decode(Bytes::from_static(b"\x04")).is_none(), "a version that is not known");
     }
 }

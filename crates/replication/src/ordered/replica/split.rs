@@ -280,6 +280,7 @@ impl Replica {
             term: FIRST_OF_CHILD,
             membership: voters,
             exact_at: FIRST_OF_CHILD,
+            terms: Vec::new(),
         };
         let extent = Extent { slots: Some((first_slot, last)), layout, ..Extent::default() };
         let order = self.placed.as_ref().map_or(&[][..], |placed| &placed.replicas);

@@ -24,10 +24,10 @@ pub(crate) struct Unstable {
 }
 
 impl Replica {
-    /// An entry is about to be applied: if it is not stable it is remembered how to take it back.
-    pub(super) fn note_unstable(&mut self, entry: &Entry, payload: Option<&Payload>) {
+    /// An entry is about to be applied: if it is not stable it is remembered how to take it back. Returns whether that is so.
+    pub(super) fn note_unstable(&mut self, entry: &Entry, payload: Option<&Payload>) -> bool {
         if !self.raft.is_appointed() || entry.index <= self.raft.stable() {
-            return;
+            return false;
         }
         let inverse = payload.and_then(|payload| payload.mutation.as_ref()).and_then(|mutation| {
             self.table.inverse_of(mutation).expect("what stands in the log is a mutation")
@@ -40,6 +40,7 @@ impl Replica {
             inverse,
             token: payload.and_then(|payload| payload.token.as_ref()).map(|(token, _)| token.clone()),
         });
+        true
     }
 
     /// What is stable stays.
