@@ -134,22 +134,20 @@ fn elements_of(reply: Value) -> Vec<Value> {
 ///
 /// # Errors
 /// `CROSSSLOT`, or a syntax error that hides the keys.
-pub fn route(
-    command: &Command,
-    arguments: &[Bytes],
-    homes: &dyn Homes,
-    seed: u64,
-) -> Result<Route, Value> {
+pub fn route(command: &Command, arguments: &[Bytes], homes: &dyn Homes, seed: u64) -> Result<Route, Value> {
     if command.kind == Kind::Server {
         return Ok(Route::Server);
     }
     match command.spread {
         Spread::Everywhere(join) => Ok(Route::Every { gather: gather(join, Vec::new(), seed) }),
         Spread::Cursor => {
-            let cursor = arguments.get(1).map_or(Ok((Home::default(), 0)), |cursor| scan::parse_cursor(cursor))?;
+            let cursor =
+                arguments.get(1).map_or(Ok((Home::default(), 0)), |cursor| scan::parse_cursor(cursor))?;
             Ok(Route::Home(cursor.0))
         }
-        Spread::OneSlot => one_home(command, arguments, homes).map(|home| Route::Home(home.unwrap_or_default())),
+        Spread::OneSlot => {
+            one_home(command, arguments, homes).map(|home| Route::Home(home.unwrap_or_default()))
+        }
         Spread::Parts(join) => scatter(command, arguments, homes, join, seed),
     }
 }

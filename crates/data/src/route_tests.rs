@@ -59,7 +59,7 @@ fn keys_of_one_group_stay_together() {
     let Ok(Route::Scatter { parts, gather }) = routed("MSET foo 1 hello 2 a 3 b 4") else {
         panic!("scattered")
     };
-    let parts: Vec<_> = parts.iter().map(|part| (part.group, part.slot, words_of(part))).collect();
+    let parts: Vec<_> = parts.iter().map(|part| (part.group, part.home.slot, words_of(part))).collect();
     assert_eq!(
         parts,
         [

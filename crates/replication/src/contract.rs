@@ -152,11 +152,9 @@ pub enum Write {
     Trim { partition: PartitionId, index: u64 },
     /// The partition is no longer held here: forget everything about it.
     Forget { partition: PartitionId },
-    /// Entries that a deposed primary had and its successor has not. They are kept apart, durably before anything that
-    /// follows.
+    /// All entries of the partition that primaries had and their successors have not, as far as this node has to keep them:
+    /// in the place of those that it kept before, durably before any record of the same batch.
     Lost { partition: PartitionId, entries: Vec<Lost> },
-    /// What was kept so of the partition is not needed any more.
-    LostSettled { partition: PartitionId },
 }
 
 /// A write that was in the log of a primary and is not in that of its successor.

@@ -167,7 +167,8 @@ impl ClusterView {
         nodes.sort_by_key(|node| node.id);
         let partitions = placement.partitions.iter().map(|_| None).collect();
         let groups = BTreeMap::new();
-        let state = ClusterState { myself, nodes, placement, catalogue: None, partitions, groups, version: 1 };
+        let state =
+            ClusterState { myself, nodes, placement, catalogue: None, partitions, groups, version: 1 };
         ClusterView { state: Mutex::new(Arc::new(state)) }
     }
 

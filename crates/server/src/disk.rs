@@ -306,7 +306,7 @@ fn size(write: &Write) -> u64 {
         Write::Append { entry, .. } => entry.payload.len() as u64 + 32,
         Write::State { state, .. } => state.len() as u64 + 32,
         Write::Lost { entries, .. } => entries.iter().map(|lost| lost.payload.len() as u64 + 40).sum(),
-        Write::LostSettled { .. } | Write::Reset { .. } | Write::Trim { .. } | Write::Forget { .. } => 32,
+        Write::Reset { .. } | Write::Trim { .. } | Write::Forget { .. } => 32,
     }
 }
 

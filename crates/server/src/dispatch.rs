@@ -231,9 +231,9 @@ impl Dispatch {
     }
 
     fn queue(&mut self, command: &'static Command, arguments: Vec<Bytes>) {
-        let reply =
-            {
-            let (limit, placement) = (self.worker.node.context.config.limits.request_bytes, self.worker.placement());
+        let reply = {
+            let (limit, placement) =
+                (self.worker.node.context.config.limits.request_bytes, self.worker.placement());
             self.transaction.queue(command, arguments, limit, &*placement)
         };
         self.show_queue();

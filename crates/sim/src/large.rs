@@ -249,10 +249,7 @@ impl Large {
                         Write::Reset { partition, .. } | Write::Forget { partition } => {
                             node.log.remove(&partition);
                         }
-                        Write::State { .. }
-                        | Write::Trim { .. }
-                        | Write::Lost { .. }
-                        | Write::LostSettled { .. } => {}
+                        Write::State { .. } | Write::Trim { .. } | Write::Lost { .. } => {}
                     }
                 }
                 self.give(id, SYNC, Input::Persisted { number: batch.number });

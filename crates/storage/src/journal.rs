@@ -21,8 +21,8 @@ use replication::shard::Recovered;
 
 use crate::disk::Disk;
 use crate::error::{AppendError, Damage, Failure, OpenError, ReadError};
-use crate::lost;
 use crate::log::{self, Entry, Log, PartitionLog, Record};
+use crate::lost;
 use crate::snapshot::{self, Finished, SnapshotError, Snapshots};
 
 pub use crate::log::Options;
@@ -122,7 +122,7 @@ impl<D: Disk> Journal<D> {
                         }
                     })?;
                 }
-                Write::LostSettled { partition } | Write::Forget { partition } => {
+                Write::Forget { partition } => {
                     lost::remove(&self.disk, partition.0).map_err(AppendError::Failed)?;
                 }
                 _ => {}
@@ -324,7 +324,7 @@ fn record(write: Write) -> Option<Record> {
         Write::Reset { partition, index } => Record::Reset { partition: partition.0, position: index },
         Write::Trim { partition, index } => Record::Trim { partition: partition.0, position: index },
         Write::Forget { partition } => Record::Forget { partition: partition.0 },
-        Write::Lost { .. } | Write::LostSettled { .. } => return None,
+        Write::Lost { .. } => return None,
     })
 }
 

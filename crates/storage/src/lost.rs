@@ -1,5 +1,4 @@
-//! Files of writes that a deposed primary had and its successor has not: `lost-<partition>-<term>-<index>`, after the first
-//! of them.
+//! Files of writes that primaries had and their successors have not: `lost-<partition>`, one for each partition that has some.
 //!
 //! **What it promises.** Once [`write`] has returned, the entries are durable. A file is written under another name, synced
 //! and renamed, so one that is there is whole; what is not as it was written is reported with its name.
@@ -29,8 +28,8 @@ pub(crate) fn is_lost_file(name: &str) -> bool {
 
 fn partition_of(name: &str) -> Option<u32> {
     let name = name.strip_suffix(UNFINISHED).unwrap_or(name);
-    let (partition, _) = name.strip_prefix(PREFIX)?.split_once('-')?;
-    u32::from_str_radix(partition, 16).ok()
+    let digits = name.strip_prefix(PREFIX)?;
+    if digits.len() == 8 { u32::from_str_radix(digits, 16).ok() } else { None }
 }
 
 fn encode(entries: &[Lost]) -> Bytes {
@@ -84,13 +83,15 @@ fn decode(mut bytes: Bytes) -> Option<Vec<Lost>> {
     Some(entries)
 }
 
-/// Makes them durable.
+/// These are the partition's from now on, durably, in the place of those that were kept.
 ///
 /// # Errors
 /// [`io::ErrorKind::StorageFull`]: nothing was kept. Otherwise the process has to stop.
 pub(crate) fn write<D: Disk>(disk: &D, partition: u32, entries: &[Lost]) -> Result<(), Failure> {
-    let Some(first) = entries.first() else { return Ok(()) };
-    let name = format!("{PREFIX}{partition:08x}-{:016x}-{:016x}", first.term, first.index);
+    if entries.is_empty() {
+        return remove(disk, partition);
+    }
+    let name = format!("{PREFIX}{partition:08x}");
     let unfinished = format!("{name}{UNFINISHED}");
     let bytes = encode(entries);
     let file = disk.open(&unfinished, true).map_err(Failure::of("create", &unfinished))?;
@@ -151,7 +152,13 @@ mod tests {
     use crate::MemoryDisk;
 
     fn lost(index: u64, acknowledged: Option<bool>) -> Lost {
-        Lost { index, term: 3, acknowledged, found_ms: 1 << 40, payload: Bytes::from(vec![7; index as usize]) }
+        Lost {
+            index,
+            term: 3,
+            acknowledged,
+            found_ms: 1 << 40,
+            payload: Bytes::from(vec![7; index as usize]),
+        }
     }
 
     #[test]
@@ -159,12 +166,13 @@ mod tests {
         let disk = MemoryDisk::new();
         let entries = vec![lost(5, Some(true)), lost(6, Some(false)), lost(7, None)];
         write(&disk, 9, &entries).unwrap();
-        write(&disk, 9, &[lost(20, None)]).unwrap();
         write(&disk, 10, &[lost(1, None)]).unwrap();
         disk.crash(1);
         let found = read_all(&disk).unwrap();
-        assert_eq!(found, [(9, entries), (9, vec![lost(20, None)]), (10, vec![lost(1, None)])]);
-        remove(&disk, 9).unwrap();
+        assert_eq!(found, [(9, entries), (10, vec![lost(1, None)])]);
+        write(&disk, 9, &[lost(20, None)]).unwrap();
+        assert_eq!(read_all(&disk).unwrap()[0], (9, vec![lost(20, None)]), "in the place of those before");
+        write(&disk, 9, &[]).unwrap();
         assert_eq!(read_all(&disk).unwrap(), [(10, vec![lost(1, None)])]);
     }
 
@@ -185,8 +193,15 @@ mod tests {
     /// Bytes that are on disks by now.
     #[test]
     fn version_1_is_still_read() {
-        let bytes = b"CLOST\x01\x1a\0\0\0\x3b\x1b\x60\xbb\x05\0\0\0\0\0\0\0\x03\0\0\0\0\0\0\0\x09\0\0\0\0\0\0\0\x01p";
-        let entry = Lost { index: 5, term: 3, acknowledged: Some(true), found_ms: 9, payload: Bytes::from_static(b"p") };
+        let bytes =
+            b"CLOST\x01\x1a\0\0\0\x3b\x1b\x60\xbb\x05\0\0\0\0\0\0\0\x03\0\0\0\0\0\0\0\x09\0\0\0\0\0\0\0\x01p";
+        let entry = Lost {
+            index: 5,
+            term: 3,
+            acknowledged: Some(true),
+            found_ms: 9,
+            payload: Bytes::from_static(b"p"),
+        };
         assert_eq!(&encode(&[entry.clone()])[..], &bytes[..]);
         assert_eq!(decode(Bytes::from_static(bytes)), Some(vec![entry]));
     }

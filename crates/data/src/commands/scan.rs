@@ -39,7 +39,8 @@ pub(crate) fn parse_cursor(argument: &[u8]) -> Result<(Home, Position), Value> {
     let cursor: u64 = digits.and_then(|text| text.parse().ok()).ok_or(errors::INVALID_CURSOR)?;
     if cursor >= OWN {
         let own = (cursor - OWN) >> 1;
-        let keyspace = u16::try_from(own >> (OWN_HASH_BITS + SLOT_BITS)).map_err(|_| errors::INVALID_CURSOR)?;
+        let keyspace =
+            u16::try_from(own >> (OWN_HASH_BITS + SLOT_BITS)).map_err(|_| errors::INVALID_CURSOR)?;
         if keyspace == 0 || cursor & 1 == 1 {
             return Err(errors::INVALID_CURSOR);
         }

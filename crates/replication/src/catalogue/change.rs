@@ -245,7 +245,8 @@ impl Change {
                     ));
                 }
                 let mut policy = policy.clone();
-                if let (Policy::PrimaryReplica { number, options }, former) = (&mut policy, &keyspace.policy) {
+                if let (Policy::PrimaryReplica { number, options }, former) = (&mut policy, &keyspace.policy)
+                {
                     *number = former.number();
                     let (number, options) = (*number, *options);
                     keyspace.policy = policy;
@@ -514,7 +515,9 @@ fn make_groups(
 ) -> Result<u16, Refusal> {
     check_options(catalogue, options)?;
     if catalogue.keyspaces_numbered >= MOST_NUMBERED {
-        return refuse(format!("{MOST_NUMBERED} keyspaces with groups of their own were made, which are the most"));
+        return refuse(format!(
+            "{MOST_NUMBERED} keyspaces with groups of their own were made, which are the most"
+        ));
     }
     catalogue.keyspaces_numbered += 1;
     touched.insert(Record::KeyspacesNumbered);

@@ -126,8 +126,7 @@ impl Record {
         let partitions = (0..catalogue.partitions.len() as u32).map(Record::Partition);
         let single = [Record::Epoch, Record::Settings, Record::Voters];
         let groups = catalogue.groups.keys().map(|number| Record::Group(*number));
-        let rare =
-            [Record::PartitionsWanted, Record::Split, Record::Parents, Record::KeyspacesNumbered];
+        let rare = [Record::PartitionsWanted, Record::Split, Record::Parents, Record::KeyspacesNumbered];
         let rare = rare.into_iter().filter(|record| record.value(catalogue).is_some());
         single
             .into_iter()

@@ -58,7 +58,7 @@ fn run(catalogue: &mut Catalogue, silent: &BTreeSet<NodeId>) -> usize {
                 Report { partition: PartitionId(partition), index, voters }
             })
             .collect();
-        let situation = Situation { catalogue, silent_for: &silent_for, reports: &reports };
+        let situation = Situation { catalogue, silent_for: &silent_for, reports: &reports, asks: &[] };
         let Some(change) = next_change(&situation) else {
             assert_eq!(catalogue.moves(), 0);
             return moved;

@@ -18,9 +18,9 @@ use super::splits;
 use super::strategy::Strategy;
 use super::{Recovered, Shard};
 use crate::catalogue::{self, CATALOGUE, Catalogue, Change, Report, Situation};
+use crate::configuration::{Ask, Configuration};
 #[cfg(any(test, feature = "planted-bugs"))]
 use crate::contract::Call;
-use crate::configuration::{Ask, Configuration};
 use crate::contract::{Event, Output, SnapshotWrite, Write};
 #[cfg(any(test, feature = "planted-bugs"))]
 use crate::ordered::raft;

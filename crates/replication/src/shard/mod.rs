@@ -11,6 +11,7 @@ pub(crate) mod call;
 mod forward;
 mod gather;
 mod governed;
+mod lost;
 pub(crate) mod outbox;
 mod peers;
 mod splits;
@@ -25,7 +26,7 @@ use data::Table;
 
 use crate::catalogue::{CATALOGUE, Catalogue};
 use crate::configuration::Group;
-use crate::contract::{Event, Input, Lost, Output, Reply, Request};
+use crate::contract::{Input, Lost, Output, Reply, Request};
 use crate::ordered::raft;
 use crate::ordered::replica::split::child_in;
 use crate::time::{Now, Time};
@@ -35,6 +36,7 @@ use crate::{NodeId, PartitionId, Placement};
 use self::forward::Forwards;
 use self::gather::Gather;
 use self::governed::{Governed, is_placed, nodes_of, place_of};
+use self::lost::LostWrites;
 use self::outbox::{Gate, Outbox, Requester, Work};
 use self::peers::{Heard, Peers};
 use self::splits::Nursery;
@@ -166,7 +168,7 @@ pub struct Shard {
     nursery: Nursery,
     disk_full: bool,
     /// Writes of deposed primaries that their successors have not.
-    lost: BTreeMap<PartitionId, Vec<Lost>>,
+    lost: BTreeMap<PartitionId, LostWrites>,
 }
 
 /// A look at one partition, for `INFO`, `CLUSTER` and `ctl status`.
@@ -228,7 +230,8 @@ impl Shard {
             recovered.into_iter().map(|found| (found.partition, found)).collect();
         let mut lost = BTreeMap::new();
         for found in recovered.values_mut().filter(|found| !found.lost.is_empty()) {
-            lost.insert(found.partition, std::mem::take(&mut found.lost));
+            let writes = std::mem::take(&mut found.lost);
+            lost.insert(found.partition, LostWrites { writes, checked: 0 });
         }
         let mut replicas = BTreeMap::new();
         let nursery = Nursery::recover(&mut recovered);
@@ -586,12 +589,7 @@ impl Shard {
             self.finish_replicas(gathering, now);
         }
         self.tell_reports(now);
-        for (partition, found) in std::mem::take(&mut self.outbox.losses) {
-            self.outbox.event(Event::Lost { partition, entries: found.len() as u64 });
-            let known = self.lost.entry(partition).or_default();
-            known.retain(|old| !found.iter().any(|new| (new.index, new.term) == (old.index, old.term)));
-            known.extend(found);
-        }
+        self.keep_lost();
         self.settle(now, outputs);
         self.gate.flush(&mut self.outbox, outputs);
         self.note_given_up();
@@ -642,8 +640,8 @@ impl Shard {
     }
 
     /// Writes of deposed primaries that their successors have not, and that this node has kept, by group.
-    pub fn lost(&self) -> &BTreeMap<PartitionId, Vec<Lost>> {
-        &self.lost
+    pub fn lost(&self) -> impl Iterator<Item = (PartitionId, &[Lost])> {
+        self.lost.iter().map(|(partition, lost)| (*partition, &lost.writes[..]))
     }
 
     /// The state of each partition.

@@ -90,9 +90,8 @@ impl Outbox {
         self.tokens.extend(token.map(|token| (partition, token)));
     }
 
-    /// Entries that a deposed primary drops: they become durable elsewhere before the records that follow.
+    /// Entries that a deposed primary drops: they become durable elsewhere before that.
     pub fn lost(&mut self, partition: PartitionId, entries: Vec<Lost>) {
-        self.writes.push(Write::Lost { partition, entries: entries.clone() });
         self.losses.push((partition, entries));
     }
 

@@ -179,6 +179,7 @@ fn copy_of(found: &Recovered) -> Recovered {
         newest_snapshot: found.newest_snapshot,
         log_start: found.log_start,
         entries: found.entries.clone(),
+        lost: Vec::new(),
     }
 }
 

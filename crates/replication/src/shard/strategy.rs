@@ -189,6 +189,14 @@ impl Strategy {
         each!(self, replica => replica.membership())
     }
 
+    pub fn stable(&self) -> u64 {
+        each!(self, replica => replica.stable())
+    }
+
+    pub fn term_at(&self, index: u64) -> Option<u64> {
+        each!(self, replica => replica.term_at(index))
+    }
+
     pub fn applied(&self) -> u64 {
         each!(self, replica => replica.applied())
     }

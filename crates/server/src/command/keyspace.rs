@@ -1,8 +1,8 @@
 //! `KEYSPACE`: how the keys of a prefix are replicated.
 
 use bytes::Bytes;
-use replication::configuration::{Acknowledgement, PrimaryReplica};
 use replication::catalogue::{Catalogue, Change, Keyspace, Policy, StrategyKind};
+use replication::configuration::{Acknowledgement, PrimaryReplica};
 use resp::Value;
 
 use super::node::{from_catalogue, no_catalogue};
@@ -176,7 +176,9 @@ fn primary_replica(mut rest: &[Bytes], known: Option<PrimaryReplica>) -> Result<
         rest = &rest[taken..];
     }
     if is_new && !has_ack {
-        return Err(error("ERR when is a write acknowledged? ACK async, ACK semi-sync <replicas> or ACK sync"));
+        return Err(error(
+            "ERR when is a write acknowledged? ACK async, ACK semi-sync <replicas> or ACK sync",
+        ));
     }
     Ok(options)
 }
@@ -267,10 +269,8 @@ pub(super) fn keyspaces(catalogue: &Catalogue) -> Value {
 
 fn entry(prefix: &Bytes, keyspace: &Keyspace, catalogue: &Catalogue) -> Value {
     let copies = catalogue.settings.replication_factor;
-    let mut fields = vec![
-        ("prefix", Value::Bulk(prefix.clone())),
-        ("strategy", bulk(keyspace.policy.strategy().name())),
-    ];
+    let mut fields =
+        vec![("prefix", Value::Bulk(prefix.clone())), ("strategy", bulk(keyspace.policy.strategy().name()))];
     match &keyspace.policy {
         Policy::Raft => fields.extend([
             ("replicas", integer(copies)),

@@ -358,10 +358,8 @@ fn routed(
             Slot::waiting(parts, Some(gather), writes, Vec::new())
         }
         Ok(Route::Every { gather }) => {
-            let parts = placement
-                .all()
-                .map(|partition| Part { partition, call: call(arguments.clone()) })
-                .collect();
+            let parts =
+                placement.all().map(|partition| Part { partition, call: call(arguments.clone()) }).collect();
             Slot::waiting(parts, Some(gather), writes, Vec::new())
         }
     }
@@ -400,10 +398,7 @@ fn transaction(
         [] => Slot::answered(Value::Array(Vec::new())),
         [home] => {
             let writes = commands.iter().any(|(command, _)| !command.is_read());
-            let part = Part {
-                partition: placement.at(home),
-                call: Call::Transaction { commands, watches },
-            };
+            let part = Part { partition: placement.at(home), call: Call::Transaction { commands, watches } };
             Slot::waiting(vec![part], None, writes, Vec::new())
         }
         _ => Slot::answered(Value::error("CROSSSLOT Keys in request don't hash to the same slot")),

@@ -173,11 +173,12 @@ impl Scenario {
                 if random.chance(300) {
                     scenario.make_restless(random);
                 }
+                // A primary may be left as the only one in sync, and nothing survives the loss of its disk; what is lost at
+                // once is lost only while all copies are there, see `World::rebuild`.
+                scenario.faults.retain(|planned| !matches!(planned.fault, Fault::LyingSync | Fault::BitRot));
                 if mode == Acknowledgement::Async {
                     // What only the primary held goes with its disk, and nothing can list it.
-                    let loses_disk =
-                        |fault| matches!(fault, Fault::Rebuild | Fault::LyingSync | Fault::BitRot);
-                    scenario.faults.retain(|planned| !loses_disk(planned.fault));
+                    scenario.faults.retain(|planned| planned.fault != Fault::Rebuild);
                 }
             }
             Focus::Splits => {

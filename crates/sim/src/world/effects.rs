@@ -98,7 +98,9 @@ impl World {
                 self.digests.on_loaded(id, partition, self.logs.highest(partition));
             }
             Told::Lost { entries, .. } => self.counters.add_many("primary.lost_entries", entries),
-            Told::Acknowledged { partition, index, term } => self.on_acknowledged(node, partition, index, term)?,
+            Told::Acknowledged { partition, index, term } => {
+                self.on_acknowledged(node, partition, index, term)?
+            }
             Told::GivenUp { partition } => {
                 self.counters.add("catalogue.given_up");
                 self.note_move();
@@ -187,7 +189,7 @@ impl World {
                     process.last_written.insert(*partition, *index);
                 }
                 Write::Trim { .. } => self.counters.add("log.trimmed"),
-                Write::State { .. } | Write::Forget { .. } | Write::Lost { .. } | Write::LostSettled { .. } => {}
+                Write::State { .. } | Write::Forget { .. } | Write::Lost { .. } => {}
             }
         }
     }

@@ -5,7 +5,7 @@ use replication::contract::{Admin, Call, Input};
 use replication::{NodeId, PartitionId};
 
 use super::{Event, World};
-use crate::clock::{MILLISECOND, TrueTime};
+use crate::clock::{MILLISECOND, SECOND, TrueTime};
 use crate::network::{Effect, Link, links_between};
 use crate::oracle::Violation;
 use crate::random::Random;
@@ -201,7 +201,8 @@ impl World {
     /// The node that is aimed at, else one that leads some partition, if one does; else any.
     fn some_leader(&mut self) -> usize {
         let partition = self.random.below(u64::from(self.scenario.partitions)) as u16;
-        let partition = PartitionId::of_keyspace(u16::from(self.scenario.acknowledgement.is_some()), partition);
+        let partition =
+            PartitionId::of_keyspace(u16::from(self.scenario.acknowledgement.is_some()), partition);
         let leader = self.leaders.latest(partition).and_then(|id| self.index_of.get(&id).copied());
         self.aim.or(leader).unwrap_or_else(|| self.some_node())
     }
@@ -388,6 +389,8 @@ impl World {
             self.members.get(partition).is_none_or(|(committed, _)| committed < proposed)
         };
         self.nodes.iter().all(whole)
+            // What was asked for may be decided when it is too late.
+            && (self.scenario.acknowledgement.is_none() || self.at > self.doubted_at + 4 * SECOND)
             && !self.proposed_members.iter().any(under_way)
             && self.operator.unsettled(&self.members).is_none()
     }

@@ -132,6 +132,8 @@ pub struct World {
     leaders: Leaders,
     /// What clients were told to be done, by group, index and term.
     acknowledged: BTreeSet<(PartitionId, u64, u64)>,
+    /// When a replica of a group last asked for another to be taken out of sync.
+    doubted_at: TrueTime,
     logs: Logs,
     leases: Leases,
     digests: Digests,
@@ -195,6 +197,7 @@ impl World {
             alarm: None,
             leaders: Leaders::default(),
             acknowledged: BTreeSet::new(),
+            doubted_at: 0,
             logs: Logs::default(),
             leases: Leases::default(),
             digests: Digests::default(),

@@ -1,6 +1,7 @@
 //! What happens at nodes: messages come in, batches are stepped, disks complete, processes start and die.
 
 use bytes::{Bytes, BytesMut};
+use replication::configuration::{Ask, Wish};
 use replication::contract::{Batch, Input, Output, SnapshotWrite};
 use replication::{NodeId, wire};
 
@@ -209,7 +210,12 @@ impl World {
                 return Ok(());
             }
             match output {
-                Output::Send { to, message } => self.send(node, to, &message),
+                Output::Send { to, message } => {
+                    if let wire::Message::Ask(Ask { wish: Wish::Remove(_) | Wish::Suspect, .. }) = &message {
+                        self.doubted_at = self.at;
+                    }
+                    self.send(node, to, &message);
+                }
                 Output::Persist(batch) => self.on_persist(node, life, batch),
                 Output::Fetch { partition, from, to, max_bytes } => {
                     self.counters.add("raft.fetch");

@@ -25,11 +25,14 @@ impl World {
         self.acknowledged.insert((partition, index, term));
         let latest = self.leaders.latest_term(partition);
         // With copies to wait for, the last of them may have been given before the successor asked.
-        // A deposed primary answers, too, when it learns that its successor has the write.
+        // A deposed primary answers, too, when it learns that its successor has the write; and what every member in sync held
+        // before any of them turned to the successor survives, however late its acknowledgements come.
         let leads = |process: &crate::node::Process| {
             let statuses = process.shard.status();
             let found = statuses.iter().find(|status| status.partition == partition);
-            found.is_some_and(|status| status.role == Role::Leader && status.term == term)
+            found.is_some_and(|status| {
+                status.role == Role::Leader && status.term == term && index > status.stable
+            })
         };
         if self.scenario.acknowledgement == Some(Acknowledgement::Async)
             && latest > term
@@ -56,7 +59,7 @@ impl World {
         let mut listed = BTreeSet::new();
         let mut keys = BTreeSet::new();
         for process in self.nodes.iter().filter_map(|node| node.process.as_ref()) {
-            for (&partition, lost) in process.shard.lost() {
+            for (partition, lost) in process.shard.lost() {
                 for lost in lost {
                     listed.insert((partition, lost.index, lost.term));
                     let written = replication::ordered::keys_written(&lost.payload);
@@ -64,10 +67,12 @@ impl World {
                 }
             }
         }
-        if let Some((partition, index, term)) =
-            listed.iter().find(|(partition, index, term)| self.logs.term_at(*partition, *index) == Some(*term))
+        if let Some((partition, index, term)) = listed
+            .iter()
+            .find(|(partition, index, term)| self.logs.term_at(*partition, *index) == Some(*term))
         {
-            let text = format!("entry {index} of {:x} in term {term} is listed as lost, and is there", partition.0);
+            let text =
+                format!("entry {index} of {:x} in term {term} is listed as lost, and is there", partition.0);
             return Err(Violation::new("lost writes", text));
         }
         let may_be_lost = self.scenario.acknowledgement == Some(Acknowledgement::Async);

@@ -58,6 +58,7 @@ fn apply(model: &mut Model, write: &Write) {
             known.entries.retain(|entry| entry.index > *index);
             known.start = known.start.max(*index);
         }
+        Write::Lost { .. } => {}
         Write::Forget { partition } => {
             model.remove(&of(partition));
         }

@@ -247,11 +247,9 @@ impl Raft {
         self.quiet = false;
         let answer = match self.log.is_up_to_date(last_index, last_term) {
             true => Message::VoteGranted { term },
-            false => Message::Ahead {
-                term,
-                last_index: self.log.last_index(),
-                last_term: self.log.last_term(),
-            },
+            false => {
+                Message::Ahead { term, last_index: self.log.last_index(), last_term: self.log.last_term() }
+            }
         };
         self.send_after_persist(from, answer);
     }
@@ -345,9 +343,10 @@ impl Raft {
         }
         // Those who lag hold what is not stable back, and those who are silent everything.
         let policy = group.policy;
-        let too_old = appointed.unstable.front().is_some_and(|(_, since, _)| {
-            now >= *since + Duration::from_millis(policy.max_lag_ms.max(1))
-        });
+        let too_old = appointed
+            .unstable
+            .front()
+            .is_some_and(|(_, since, _)| now >= *since + Duration::from_millis(policy.max_lag_ms.max(1)));
         let too_much = appointed.unstable_bytes > policy.max_lag_bytes;
         let next_stable = appointed.stable + 1;
         let lags = |node: &NodeId| {
@@ -363,8 +362,7 @@ impl Raft {
         let held = |node: &NodeId| leading.progress.get(node).map_or(0, |progress| progress.match_index);
         if !leaving.is_empty() {
             // What was acknowledged has to be held by as many of those who stay as it was promised to.
-            let mut left: Vec<u64> =
-                others.iter().filter(|node| !leaving.contains(node)).map(held).collect();
+            let mut left: Vec<u64> = others.iter().filter(|node| !leaving.contains(node)).map(held).collect();
             left.sort_unstable_by(|a, b| b.cmp(a));
             let copies = configuration.guaranteed.copies(left.len()).min(left.len());
             let safe = copies == 0 || left[copies - 1] >= self.commit;
@@ -459,15 +457,26 @@ impl Raft {
             Acknowledgement::Async => 0,
             _ => appointed.group.policy.min_in_sync.saturating_sub(1) as usize,
         };
-        let wanted = wanted.copies(copies.len()).max(least);
-        let enough = match wanted {
+        let held_by = |wanted: usize| match wanted {
             0 => own,
             _ => copies.get(wanted - 1).map_or(0, |held| (*held).min(own)),
         };
+        let enough = match wanted {
+            // All, and with them whoever may be in sync by now without this primary knowing it.
+            Acknowledgement::Sync => stable.min(held_by(least)),
+            Acknowledgement::SemiSync(wanted) => held_by(least.max(wanted as usize)),
+            Acknowledgement::Async => held_by(0),
+        };
         // With others in sync the primary alone cannot know that it is the primary, but for its lease.
-        let alone = wanted == 0 && !(copies.is_empty() && appointed.admitting.is_empty());
+        let alone =
+            wanted == Acknowledgement::Async && !(copies.is_empty() && appointed.admitting.is_empty());
         let may_acknowledge = !alone || now < self.bare_lease_until() || self.has_bug_missing_fence();
-        let commit = if may_acknowledge { enough.max(stable) } else { stable };
+        // What is stable survives without a lease; but it may be too few who hold it for what the keyspace asks.
+        let commit = match wanted {
+            Acknowledgement::Async if may_acknowledge => enough.max(stable),
+            Acknowledgement::Async => stable,
+            _ => enough,
+        };
         let commit = if self.has_bug_ack_before_ship() { self.log.durable().max(commit) } else { commit };
         let counts = |index: u64| self.log.term_at(index) == Some(self.term());
         let (counts_commit, counts_stable) = (counts(commit), counts(stable));

@@ -90,7 +90,12 @@ impl Raft {
         let commit = if self.has_bug(super::Bug::CommitIndexAhead) { self.log.last_index() } else { commit };
         let stale = commit >= self.commit_written + COMMIT_HINT_ENTRIES && self.log.has_unwritten();
         let admitted = self.newcomer_written != self.newcomer;
-        if self.persistence.written() != self.ballot || self.outbox.trim.is_some() || stale || admitted || self.has_news() {
+        if self.persistence.written() != self.ballot
+            || self.outbox.trim.is_some()
+            || stale
+            || admitted
+            || self.has_news()
+        {
             self.newcomer_written = self.newcomer;
             self.commit_written = commit;
             let ballot = self.ballot;

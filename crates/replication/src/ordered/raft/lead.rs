@@ -271,7 +271,9 @@ impl Raft {
         if round > progress.append_round {
             // It was asked after the last append and may not have got that one, or its answer was lost.
             progress.waiting = false;
-            progress.ping |= progress.is_replicating() && progress.match_index + 1 < progress.next_index;
+            // Nor may it have been told since when it is a member, which it has to acknowledge.
+            let lacks = progress.match_index + 1 < progress.next_index || progress.admitted > 0;
+            progress.ping |= progress.is_replicating() && lacks;
         }
         if progress.departs_at.is_some() && progress.commit_known >= change_index {
             leading.progress.remove(&from);

@@ -34,9 +34,9 @@ mod transfer;
 mod types;
 mod write;
 
+pub use appointed::Lag;
 #[cfg(any(test, feature = "planted-bugs"))]
 pub use bug::Bug;
-pub use appointed::Lag;
 pub use message::Message;
 pub use types::{
     Effects, Entry, EntryKind, HardState, Initial, Membership, Options, PersistToken, ProposeRefused,
@@ -214,6 +214,11 @@ impl Raft {
     /// Everything up to here is committed.
     pub fn commit(&self) -> u64 {
         self.commit
+    }
+
+    /// The term of the entry at `index`, if it is known.
+    pub fn term_at(&self, index: u64) -> Option<u64> {
+        self.log.term_at(index)
     }
 
     /// The last entry of the log, durable or not.

@@ -285,8 +285,7 @@ impl Replica {
 
     fn ask_catalogue(&self, wishes: &mut Vec<Wish>, outbox: &mut Outbox) {
         let Some(group) = self.raft.group() else { return };
-        let (partition, version, from) =
-            (self.partition, group.configuration.version, self.options.node);
+        let (partition, version, from) = (self.partition, group.configuration.version, self.options.node);
         outbox.asks.extend(wishes.drain(..).map(|wish| Ask { partition, version, from, wish }));
     }
 
@@ -582,6 +581,16 @@ impl Replica {
             stable: self.raft.stable(),
             lag: self.raft.lag(),
         }
+    }
+
+    /// Everything up to here survives whatever happens, as far as known here.
+    pub fn stable(&self) -> u64 {
+        self.raft.stable()
+    }
+
+    /// The term of an entry of the log here.
+    pub fn term_at(&self, index: u64) -> Option<u64> {
+        self.raft.term_at(index)
     }
 
     /// The last entry that is applied.

@@ -315,7 +315,9 @@ impl Replica {
                 return self.acknowledge(from, incoming.meta.index, Some(next), outbox);
             }
             (None, true) => return self.acknowledge(from, chunk.meta.index, Some(0), outbox),
-            (_, false) if !same && chunk.from == 0 => self.begin_incoming(chunk.meta.clone(), chunk.term, outbox),
+            (_, false) if !same && chunk.from == 0 => {
+                self.begin_incoming(chunk.meta.clone(), chunk.term, outbox)
+            }
             (_, false) if !same => return self.acknowledge(from, chunk.meta.index, Some(0), outbox),
             _ => {}
         }

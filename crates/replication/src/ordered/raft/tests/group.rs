@@ -255,7 +255,7 @@ impl Replica {
             Write::State { state, .. } => self.state = HardState::decode(&state).expect("a state"),
             Write::Reset { .. } => self.log.clear(),
             Write::Trim { index, .. } => self.log = self.log.split_off(&(index + 1)),
-            Write::Forget { .. } => unreachable!("the core never forgets"),
+            Write::Forget { .. } | Write::Lost { .. } => unreachable!("the core never says so"),
         }
     }
 }

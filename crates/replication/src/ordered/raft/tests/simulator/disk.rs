@@ -67,7 +67,7 @@ impl Disk {
                 assert!(index <= self.snapshot.meta.index, "trimmed beyond the durable snapshot");
                 self.log = self.log.split_off(&(index + 1));
             }
-            Write::Forget { .. } => unreachable!("the core never forgets"),
+            Write::Forget { .. } | Write::Lost { .. } => unreachable!("the core never says so"),
         }
     }
 
