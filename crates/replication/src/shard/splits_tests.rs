@@ -109,6 +109,7 @@ impl Node {
         | Write::State { partition, .. }
         | Write::Reset { partition, .. }
         | Write::Trim { partition, .. }
+        | Write::Lost { partition, .. }
         | Write::Forget { partition }) = write;
         let found = self.disk.entry(partition).or_insert_with(|| Recovered::nothing(partition));
         match write {
@@ -119,7 +120,7 @@ impl Node {
                 found.log_start = index;
                 found.entries.retain(|entry| entry.index > index);
             }
-            Write::Forget { .. } => {}
+            Write::Forget { .. } | Write::Lost { .. } => {}
         }
     }
 

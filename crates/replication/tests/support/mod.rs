@@ -397,7 +397,15 @@ impl Disk {
             (meta.clone(), table)
         });
         let newest_snapshot = found.map_or(0, |(id, ..)| *id);
-        vec![Recovered { partition: PARTITION, state, snapshot, newest_snapshot, log_start, entries }]
+        vec![Recovered {
+            partition: PARTITION,
+            state,
+            snapshot,
+            newest_snapshot,
+            log_start,
+            entries,
+            lost: Vec::new(),
+        }]
     }
 
     fn snapshot(&mut self, write: SnapshotWrite) -> Option<Input> {

@@ -62,6 +62,9 @@ pub(crate) fn status(partition: u32, leader: Option<u64>) -> PartitionStatus {
         digest_mismatches: 0,
         tokens: 2,
         quiet: false,
+        group: None,
+        stable: 0,
+        lag: Default::default(),
     }
 }
 

@@ -300,7 +300,7 @@ impl World {
                     assert!(!(had && had_more), "{id} drops entries that follow the one at {index}");
                     node.memberships = BTreeMap::from([(*index, meta.membership)]);
                 }
-                Write::State { .. } | Write::Trim { .. } | Write::Forget { .. } => {}
+                Write::State { .. } | Write::Trim { .. } | Write::Forget { .. } | Write::Lost { .. } => {}
             }
         }
         let (_, in_force) = node.memberships.last_key_value().expect("the first is always there");
