@@ -90,6 +90,8 @@ pub struct Configuration {
     pub in_sync: Vec<NodeId>,
     /// All who are to hold a copy; the first is preferred as primary.
     pub replicas: Vec<NodeId>,
+    /// An operator wants that one as primary, rather than the first of `replicas`.
+    pub pinned: Option<NodeId>,
     /// The former primary gave up its lease before this one was appointed, or is the same: no promise stands in the way.
     pub handed_over: bool,
     /// While the appointed primary has not yet shown that it holds all that was acknowledged before: those among whom that
@@ -117,12 +119,19 @@ impl Configuration {
             primary: replicas.first().copied().unwrap_or_default(),
             in_sync,
             replicas,
+            pinned: None,
             handed_over: true,
             witnesses: Vec::new(),
             consult: 0,
             settling: Vec::new(),
             guaranteed,
         }
+    }
+
+    /// Who is to be primary, if it can be.
+    pub fn preferred(&self) -> Option<NodeId> {
+        let pinned = self.pinned.filter(|pinned| self.replicas.contains(pinned));
+        pinned.or(self.replicas.first().copied())
     }
 
     /// Does the node hold a copy, or is it to, or may it have to tell what it holds?

@@ -100,6 +100,11 @@ pub enum Call {
 pub enum Admin {
     /// Hand leadership to this node.
     Transfer { to: NodeId },
+    /// To that node, whether it leads or not: what of the group it keeps as lost. The reply is an array, see
+    /// [`crate::shard::lost`].
+    Lost { node: NodeId },
+    /// To that node: these lost writes, by index and term, need not be kept any longer. The reply is their number.
+    ForgetLost { node: NodeId, entries: Vec<(u64, u64)> },
 }
 
 /// The outcome of a request.
@@ -170,6 +175,8 @@ pub struct Lost {
     pub found_ms: u64,
     /// The entry's payload.
     pub payload: Bytes,
+    /// What its keys were before it, as `WATCH` sees them, in the log that goes on without it; `None`: not known.
+    pub before: Option<Vec<Watch>>,
 }
 
 /// Pieces of a snapshot file of one partition. A file without `Finish` never counts. `snapshot` is unique per partition;

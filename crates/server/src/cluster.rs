@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use data::slot::SLOTS;
 use replication::catalogue::Catalogue;
 use replication::shard::PartitionStatus;
-use replication::{NodeId, PartitionId, Placement};
+use replication::{NodeId, PartitionId, Placement, Time};
 
 use crate::config::Address;
 
@@ -46,6 +46,8 @@ pub struct ClusterState {
     pub partitions: Vec<Option<PartitionStatus>>,
     /// What this node's replicas say of groups of keyspaces of their own.
     pub groups: BTreeMap<PartitionId, PartitionStatus>,
+    /// When what replicas say was entered last.
+    pub told_at: Time,
     /// Rises when nodes, placement, members or leaders change (not with every applied entry).
     pub version: u64,
 }
@@ -167,8 +169,16 @@ impl ClusterView {
         nodes.sort_by_key(|node| node.id);
         let partitions = placement.partitions.iter().map(|_| None).collect();
         let groups = BTreeMap::new();
-        let state =
-            ClusterState { myself, nodes, placement, catalogue: None, partitions, groups, version: 1 };
+        let state = ClusterState {
+            myself,
+            nodes,
+            placement,
+            catalogue: None,
+            partitions,
+            groups,
+            told_at: Time::default(),
+            version: 1,
+        };
         ClusterView { state: Mutex::new(Arc::new(state)) }
     }
 
@@ -179,8 +189,9 @@ impl ClusterView {
 
     /// Enters what a worker's shard says of its partitions. To be called by each worker after roles changed and about
     /// every 100 ms.
-    pub fn set_status(&self, statuses: Vec<PartitionStatus>) {
+    pub fn set_status(&self, statuses: Vec<PartitionStatus>, now: Time) {
         self.change(|state| {
+            state.told_at = now;
             let mut changed = false;
             for status in statuses {
                 if status.partition.keyspace() != 0 {

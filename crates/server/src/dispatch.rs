@@ -379,6 +379,14 @@ impl Dispatch {
                     asker.pipeline.borrow_mut().complete(asker.place, asker.part, reply);
                 });
             }
+            Action::Lost { keyspace, key, verb } => {
+                let asker = self.take_place(Finish::Plain, 1, true, COMMAND_BYTES)(0);
+                let worker = self.worker.clone();
+                tokio::task::spawn_local(async move {
+                    let reply = crate::lost::run(&worker, keyspace, key, verb).await;
+                    asker.pipeline.borrow_mut().complete(asker.place, asker.part, reply);
+                });
+            }
             Action::KeysInSlot { slot, limit } => {
                 let asker = self.take_place(Finish::Plain, 1, false, COMMAND_BYTES);
                 self.worker.keys_in_slot(KeysInSlot { slot, limit }, asker(0));

@@ -466,7 +466,7 @@ impl Worker {
     fn publish(&self, state: &mut State, now: Time) {
         let due = state.roles_changed || now.since(state.published) >= PUBLISH_EVERY;
         if state.dirty && due {
-            self.node.context.cluster.set_status(state.shard.status());
+            self.node.context.cluster.set_status(state.shard.status(), now);
             state.published = now;
             state.dirty = false;
             state.roles_changed = false;
@@ -477,7 +477,8 @@ impl Worker {
     pub fn publish_now(&self) {
         let mut state = self.state.borrow_mut();
         if state.dirty {
-            self.node.context.cluster.set_status(state.shard.status());
+            let now = self.node.clock.now().time;
+            self.node.context.cluster.set_status(state.shard.status(), now);
             state.dirty = false;
             state.roles_changed = false;
         }

@@ -20,6 +20,7 @@ mod format;
 mod handshake;
 pub mod identity;
 mod inbox;
+pub mod lost;
 mod marker;
 mod node;
 mod peers;

@@ -5,12 +5,14 @@
 //!
 //! ```text
 //! magic "CLOST", version 1, then for each entry: length of what follows the checksum (4 bytes, little endian), CRC-32 of it,
-//! index, term, when it was found (8 bytes each), 0 not acknowledged / 1 acknowledged / 2 not known, payload
+//! index, term, when it was found (8 bytes each), 0 not acknowledged / 1 acknowledged / 2 not known, 0 if it is not known what its keys were, else 1
+//! and their number (4 bytes), length (4 bytes), key and fingerprint (16 bytes) of each; payload
 //! ```
 
 use std::io;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
+use data::Watch;
 use replication::contract::Lost;
 
 use crate::disk::{Disk, File, read_exact_at};
@@ -19,7 +21,7 @@ use crate::error::{Damage, Failure, OpenError};
 const PREFIX: &str = "lost-";
 const UNFINISHED: &str = ".tmp";
 const MAGIC: &[u8; 6] = b"CLOST\x01";
-const HEAD_BYTES: usize = 25;
+const HEAD_BYTES: usize = 26;
 
 /// Is a file of this name one of these, finished or not?
 pub(crate) fn is_lost_file(name: &str) -> bool {
@@ -44,12 +46,37 @@ fn encode(entries: &[Lost]) -> Bytes {
             Some(true) => 1,
             None => 2,
         });
+        body.put_u8(u8::from(lost.before.is_some()));
+        if let Some(before) = &lost.before {
+            body.put_u32_le(before.len() as u32);
+            for watch in before {
+                body.put_u32_le(watch.key.len() as u32);
+                body.put_slice(&watch.key);
+                body.put_u128_le(watch.fingerprint);
+            }
+        }
         body.put_slice(&lost.payload);
         out.put_u32_le(body.len() as u32);
         out.put_u32_le(crc32fast::hash(&body));
         out.put_slice(&body);
     }
     out.freeze()
+}
+
+fn decode_before(body: &mut Bytes) -> Option<Option<Vec<Watch>>> {
+    if body.try_get_u8().ok()? == 0 {
+        return Some(None);
+    }
+    let mut before = Vec::new();
+    for _ in 0..body.try_get_u32_le().ok()? {
+        let length = body.try_get_u32_le().ok()? as usize;
+        if length > body.len() {
+            return None;
+        }
+        let key = body.split_to(length);
+        before.push(Watch { key, fingerprint: body.try_get_u128_le().ok()? });
+    }
+    Some(Some(before))
 }
 
 /// The entries in the bytes of a file; `None`: they are not as they were written.
@@ -77,6 +104,7 @@ fn decode(mut bytes: Bytes) -> Option<Vec<Lost>> {
                 2 => None,
                 _ => return None,
             },
+            before: decode_before(&mut body)?,
             payload: body,
         });
     }
@@ -152,13 +180,10 @@ mod tests {
     use crate::MemoryDisk;
 
     fn lost(index: u64, acknowledged: Option<bool>) -> Lost {
-        Lost {
-            index,
-            term: 3,
-            acknowledged,
-            found_ms: 1 << 40,
-            payload: Bytes::from(vec![7; index as usize]),
-        }
+        let payload = Bytes::from(vec![7; index as usize]);
+        let watch = Watch { key: Bytes::from_static(b"key"), fingerprint: 1 << 100 };
+        let before = acknowledged.map(|_| vec![watch; index as usize % 3]);
+        Lost { index, term: 3, acknowledged, found_ms: 1 << 40, payload, before }
     }
 
     #[test]
@@ -181,7 +206,7 @@ mod tests {
         let whole = encode(&[lost(5, Some(true)), lost(30, None)]);
         assert_eq!(decode(whole.clone()), Some(vec![lost(5, Some(true)), lost(30, None)]));
         let cuts = (0..whole.len()).filter(|&length| decode(whole.slice(..length)).is_some());
-        let first = MAGIC.len() + 8 + HEAD_BYTES + 5;
+        let first = encode(&[lost(5, Some(true))]).len();
         assert_eq!(cuts.collect::<Vec<_>>(), [MAGIC.len(), first], "only whole entries");
         for place in 0..whole.len() {
             let mut bytes = whole.to_vec();
@@ -194,13 +219,14 @@ mod tests {
     #[test]
     fn version_1_is_still_read() {
         let bytes =
-            b"CLOST\x01\x1a\0\0\0\x3b\x1b\x60\xbb\x05\0\0\0\0\0\0\0\x03\0\0\0\0\0\0\0\x09\0\0\0\0\0\0\0\x01p";
+            b"CLOST\x01\x1b\0\0\0\x90\x81\x6b\x9c\x05\0\0\0\0\0\0\0\x03\0\0\0\0\0\0\0\x09\0\0\0\0\0\0\0\x01\0p";
         let entry = Lost {
             index: 5,
             term: 3,
             acknowledged: Some(true),
             found_ms: 9,
             payload: Bytes::from_static(b"p"),
+            before: None,
         };
         assert_eq!(&encode(&[entry.clone()])[..], &bytes[..]);
         assert_eq!(decode(Bytes::from_static(bytes)), Some(vec![entry]));

@@ -88,6 +88,13 @@ pub enum Change {
         /// How it is replicated from now on.
         policy: Policy,
     },
+    /// The groups of a keyspace are to have other primaries.
+    Failover {
+        /// What its keys begin with.
+        prefix: Bytes,
+        /// To whom.
+        target: Target,
+    },
     /// What was decided of groups; each is of the next version.
     Configure(Vec<(PartitionId, Configuration)>),
     /// The keyspace is gone; its keys belong to the one with the next shorter prefix.
@@ -95,6 +102,19 @@ pub enum Change {
         /// What its keys begin with.
         prefix: Bytes,
     },
+}
+
+/// Who is to be primary of the groups of a keyspace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// Of each group another of those in sync.
+    Another,
+    /// This node, as soon as it is in sync.
+    Node(NodeId),
+    /// The first in the order of preference, as if nothing had been said.
+    Back,
+    /// This node, whatever it lacks: what it has not is lost, and listed if whoever has it comes back.
+    Forced(NodeId),
 }
 
 /// Why a change makes no sense for the catalogue as it is.
@@ -229,6 +249,7 @@ impl Change {
                 touched.insert(Record::Settings);
                 enough(catalogue)
             }
+            Change::Failover { prefix, target } => failover(catalogue, touched, prefix, *target),
             Change::Configure(configurations) => {
                 for (partition, configuration) in configurations {
                     configure(catalogue, touched, *partition, configuration)?;
@@ -575,6 +596,54 @@ fn alter_groups(
         if options.acknowledgement.rank() < configuration.guaranteed.rank() {
             configuration.guaranteed = options.acknowledgement;
             configuration.version += 1;
+            touched.insert(Record::Group(*partition));
+        }
+    }
+    Ok(())
+}
+
+fn failover(
+    catalogue: &mut Catalogue,
+    touched: &mut BTreeSet<Record>,
+    prefix: &Bytes,
+    target: Target,
+) -> Result<(), Refusal> {
+    let Some(keyspace) = catalogue.keyspaces.get(prefix) else { return no_keyspace(prefix) };
+    let number = keyspace.policy.number();
+    if number == 0 {
+        return refuse(format!(
+            "a keyspace of {} has no primaries; CONSORT TRANSFER hands the leadership of a partition over",
+            keyspace.policy.strategy().name()
+        ));
+    }
+    let range = PartitionId::of_keyspace(number, 0)..=PartitionId::of_keyspace(number, u16::MAX);
+    for (partition, group) in catalogue.groups.range_mut(range) {
+        let before = group.clone();
+        match target {
+            Target::Back => group.pinned = None,
+            Target::Another => {
+                let others = group.replicas.iter().copied();
+                let mut others = others.filter(|node| *node != group.primary && group.in_sync.contains(node));
+                let Some(other) = others.next() else {
+                    return refuse(format!("group {:08x} has nobody else in sync", partition.0));
+                };
+                group.pinned = Some(other);
+            }
+            Target::Node(node) | Target::Forced(node) if !group.replicas.contains(&node) => {
+                return refuse(format!("node {:016x} holds no copy of group {:08x}", node.0, partition.0));
+            }
+            Target::Node(node) => group.pinned = Some(node),
+            Target::Forced(node) if node != group.primary => {
+                group.appoint(node, false);
+                group.in_sync = vec![node];
+                group.witnesses.clear();
+                group.consult = 0;
+                group.pinned = Some(node);
+            }
+            Target::Forced(_) => {}
+        }
+        if *group != before {
+            group.version += 1;
             touched.insert(Record::Group(*partition));
         }
     }

@@ -31,7 +31,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-pub use change::{Change, Refusal};
+pub use change::{Change, Refusal, Target};
 pub use keyspace::{Keyspace, Policy, StrategyKind};
 pub use record::{Record, Unreadable, epoch_of, load};
 pub use steward::{Situation, next_change};

@@ -9,19 +9,24 @@ pub use replica::split::FIRST_OF_CHILD;
 
 /// The keys that the entry with this payload writes, in order; none if it writes all of them, or is no write.
 pub fn keys_written(payload: &bytes::Bytes) -> Vec<bytes::Bytes> {
-    let mutation = replica::payload::Payload::decode(payload.clone()).and_then(|payload| payload.mutation);
     let mut keys: Vec<bytes::Bytes> = Vec::new();
-    for operation in mutation.iter().flat_map(data::Mutation::operations) {
+    operations_of(payload, |operation| {
         let key = match operation {
-            Ok(data::Operation::Set { key, .. })
-            | Ok(data::Operation::SetRange { key, .. })
-            | Ok(data::Operation::Delete { key })
-            | Ok(data::Operation::Expire { key, .. }) => key,
-            Ok(data::Operation::Flush) | Err(_) => continue,
+            data::Operation::Set { key, .. }
+            | data::Operation::SetRange { key, .. }
+            | data::Operation::Delete { key }
+            | data::Operation::Expire { key, .. } => key,
+            data::Operation::Flush => return,
         };
         if !keys.iter().any(|known| known == key) {
             keys.push(bytes::Bytes::copy_from_slice(key));
         }
-    }
+    });
     keys
+}
+
+/// Goes through what the entry with this payload does.
+pub(crate) fn operations_of<T>(payload: &bytes::Bytes, each: impl FnMut(data::Operation<'_>) -> T) -> Vec<T> {
+    let mutation = replica::payload::Payload::decode(payload.clone()).and_then(|payload| payload.mutation);
+    mutation.iter().flat_map(data::Mutation::operations).filter_map(Result::ok).map(each).collect()
 }

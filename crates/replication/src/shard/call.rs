@@ -12,6 +12,8 @@ const COMMAND_WITH_TOKEN: u8 = 1;
 const TRANSACTION: u8 = 2;
 const FINGERPRINT: u8 = 3;
 const TRANSFER: u8 = 4;
+const LOST: u8 = 5;
+const FORGET_LOST: u8 = 6;
 
 /// The bytes of a call.
 pub(crate) fn encode_call(call: &Call) -> Bytes {
@@ -46,6 +48,18 @@ pub(crate) fn encode_call(call: &Call) -> Bytes {
             out.put_u8(TRANSFER);
             out.put_u64_le(to.0);
         }
+        Call::Admin(Admin::Lost { node }) => {
+            out.put_u8(LOST);
+            out.put_u64_le(node.0);
+        }
+        Call::Admin(Admin::ForgetLost { node, entries }) => {
+            out.put_u8(FORGET_LOST);
+            out.put_u64_le(node.0);
+            for (index, term) in entries {
+                out.put_u64_le(*index);
+                out.put_u64_le(*term);
+            }
+        }
     }
     out.freeze()
 }
@@ -76,6 +90,15 @@ pub(crate) fn decode_call(mut bytes: Bytes) -> Option<Call> {
         }
         FINGERPRINT => Call::Fingerprint { keys: get_strings(&mut bytes)? },
         TRANSFER => Call::Admin(Admin::Transfer { to: get_node(&mut bytes)? }),
+        LOST => Call::Admin(Admin::Lost { node: get_node(&mut bytes)? }),
+        FORGET_LOST => {
+            let node = get_node(&mut bytes)?;
+            let mut entries = Vec::new();
+            while !bytes.is_empty() {
+                entries.push((bytes.try_get_u64_le().ok()?, bytes.try_get_u64_le().ok()?));
+            }
+            Call::Admin(Admin::ForgetLost { node, entries })
+        }
         _ => return None,
     };
     bytes.is_empty().then_some(call)

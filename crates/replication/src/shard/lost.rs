@@ -2,9 +2,21 @@
 //!
 //! A replica gives them out when it drops them. A successor that dies before it has made anything stable may itself be
 //! succeeded by one that has them after all: whatever turns up in the log again, stable, is not lost and not listed.
+//!
+//! The answer to [`Admin::Lost`] has one array for each write: index, term, 1 acknowledged / 0 not / null not known, when it was
+//! found (milliseconds), its keys, the commands that would do it again (an array of strings each), and what its keys were before:
+//! an array of key and fingerprint (16 bytes, little endian) in turn, or null if that is not known.
+
+use bytes::Bytes;
+use data::Operation;
+use resp::Value;
 
 use super::Shard;
-use crate::contract::{Event, Lost, Write};
+use super::outbox::Work;
+use crate::contract::{Admin, Call, Event, Lost, Reply, Write};
+use crate::ordered::{keys_written, operations_of};
+use crate::time::Now;
+use crate::{NodeId, PartitionId};
 
 /// Those of one group.
 #[derive(Debug, Default)]
@@ -47,5 +59,81 @@ impl Shard {
             self.outbox.persist(partition, &mut vec![Write::Lost { partition, entries }], None);
         }
         self.lost.retain(|_, lost| !lost.writes.is_empty());
+    }
+}
+
+impl Shard {
+    /// A request about lost writes is for one node, whatever part it plays in the group.
+    pub(super) fn lost_is_for(call: &Call) -> Option<NodeId> {
+        match call {
+            Call::Admin(Admin::Lost { node } | Admin::ForgetLost { node, .. }) => Some(*node),
+            _ => None,
+        }
+    }
+
+    /// Takes such a request.
+    pub(super) fn on_lost_request(&mut self, partition: PartitionId, work: Work, node: NodeId, now: Now) {
+        if node != self.options.node {
+            return self.forwards.forward(partition, work, node, &self.peers, now.time, &mut self.outbox);
+        }
+        let value = match &work.call {
+            Call::Admin(Admin::ForgetLost { entries, .. }) => {
+                let mut gone = 0;
+                if let Some(lost) = self.lost.get_mut(&partition) {
+                    let before = lost.writes.len();
+                    lost.writes.retain(|lost| !entries.contains(&(lost.index, lost.term)));
+                    gone = before - lost.writes.len();
+                    let entries = lost.writes.clone();
+                    self.outbox.persist(partition, &mut vec![Write::Lost { partition, entries }], None);
+                }
+                Value::Integer(gone as i64)
+            }
+            _ => {
+                let lost = self.lost.get(&partition).map_or(&[][..], |lost| &lost.writes);
+                Value::Array(lost.iter().map(described).collect())
+            }
+        };
+        self.outbox.answers.push((work.requester, Reply::Done(value)));
+    }
+}
+
+fn described(lost: &Lost) -> Value {
+    let strings = |strings: Vec<Bytes>| Value::Array(strings.into_iter().map(Value::Bulk).collect());
+    let before = lost.before.as_ref().map(|watches| {
+        let parts = watches
+            .iter()
+            .flat_map(|watch| [watch.key.clone(), Bytes::copy_from_slice(&watch.fingerprint.to_le_bytes())]);
+        strings(parts.collect())
+    });
+    Value::Array(vec![
+        Value::Integer(lost.index as i64),
+        Value::Integer(lost.term as i64),
+        lost.acknowledged.map_or(Value::Null, |acknowledged| Value::Integer(i64::from(acknowledged))),
+        Value::Integer(lost.found_ms as i64),
+        strings(keys_written(&lost.payload)),
+        Value::Array(operations_of(&lost.payload, |operation| strings(command_of(&operation)))),
+        before.unwrap_or(Value::Null),
+    ])
+}
+
+/// The command that does what the operation does.
+fn command_of(operation: &Operation<'_>) -> Vec<Bytes> {
+    let text = |text: &'static str| Bytes::from_static(text.as_bytes());
+    let number = |number: u64| Bytes::from(number.to_string());
+    let copy = Bytes::copy_from_slice;
+    match *operation {
+        Operation::Set { key, value, expire_at_ms: None } => vec![text("SET"), copy(key), copy(value)],
+        Operation::Set { key, value, expire_at_ms: Some(at_ms) } => {
+            vec![text("SET"), copy(key), copy(value), text("PXAT"), number(at_ms)]
+        }
+        Operation::SetRange { key, offset, bytes } => {
+            vec![text("SETRANGE"), copy(key), number(offset), copy(bytes)]
+        }
+        Operation::Delete { key } => vec![text("DEL"), copy(key)],
+        Operation::Expire { key, expire_at_ms: Some(at_ms) } => {
+            vec![text("PEXPIREAT"), copy(key), number(at_ms)]
+        }
+        Operation::Expire { key, expire_at_ms: None } => vec![text("PERSIST"), copy(key)],
+        Operation::Flush => vec![text("FLUSHALL")],
     }
 }

@@ -11,7 +11,7 @@ pub(crate) mod call;
 mod forward;
 mod gather;
 mod governed;
-mod lost;
+pub mod lost;
 pub(crate) mod outbox;
 mod peers;
 mod splits;
@@ -348,6 +348,9 @@ impl Shard {
 
     /// To the replica here, or to a node that has one.
     fn dispatch(&mut self, partition: PartitionId, work: Work, now: Now) {
+        if let Some(node) = Shard::lost_is_for(&work.call) {
+            return self.on_lost_request(partition, work, node, now);
+        }
         let leads = || self.replicas.get(&partition).is_some_and(Strategy::is_leader);
         // Mostly its connection has nothing elsewhere, which one look tells.
         if self.forwards.has_to_wait(partition, work.origin, None)
@@ -492,6 +495,9 @@ impl Shard {
             let reply = Reply::Refused(text.into());
             return forward::answer(node, incarnation, sequence, &reply, &mut self.outbox);
         };
+        if let Some(node) = Shard::lost_is_for(&work.call).filter(|node| *node == self.options.node) {
+            return self.on_lost_request(partition, work, node, now);
+        }
         if self.peers.was_sent_back(node, incarnation, sequence, partition, generation)
             || !self.is_member(partition)
         {

@@ -99,7 +99,10 @@ fn every_number_of_partitions_covers_every_slot() {
 #[test]
 fn the_known_leader_owns_its_slots_and_neighbours_merge() {
     let view = three_nodes(6);
-    view.set_status((0..6).map(|partition| status(partition, Some(2))).collect());
+    view.set_status(
+        (0..6).map(|partition| status(partition, Some(2))).collect(),
+        replication::Time::default(),
+    );
     let ranges = view.state().ranges();
     assert_covers_everything(&ranges);
     let all = SlotRange { first: 0, last: 16383, owner: NodeId(2), replicas: vec![NodeId(1), NodeId(3)] };
@@ -109,7 +112,7 @@ fn the_known_leader_owns_its_slots_and_neighbours_merge() {
 #[test]
 fn a_dead_leader_gives_way_to_a_member_that_lives() {
     let view = three_nodes(3);
-    view.set_status(vec![status(1, Some(2))]);
+    view.set_status(vec![status(1, Some(2))], replication::Time::default());
     assert_eq!(view.leader(PartitionId(1)), Some(NodeId(2)));
     view.set_alive(NodeId(2), false);
     assert_eq!(view.leader(PartitionId(1)), Some(NodeId(3)), "the next in preference");
@@ -122,13 +125,16 @@ fn a_dead_leader_gives_way_to_a_member_that_lives() {
 fn the_version_rises_with_what_clients_see_and_only_then() {
     let view = three_nodes(3);
     let version = || view.state().version;
-    view.set_status(vec![status(0, Some(1))]);
+    view.set_status(vec![status(0, Some(1))], replication::Time::default());
     let before = version();
-    view.set_status(vec![PartitionStatus { applied: 99, keys: 7, ..status(0, Some(1)) }]);
+    view.set_status(
+        vec![PartitionStatus { applied: 99, keys: 7, ..status(0, Some(1)) }],
+        replication::Time::default(),
+    );
     view.set_alive(NodeId(2), true);
     assert_eq!(version(), before, "progress is not news");
     assert_eq!(view.state().status(PartitionId(0)).map(|status| status.applied), Some(99));
-    view.set_status(vec![status(0, Some(3))]);
+    view.set_status(vec![status(0, Some(3))], replication::Time::default());
     assert_eq!(version(), before + 1);
     view.set_alive(NodeId(2), false);
     assert_eq!(version(), before + 2);

@@ -1,13 +1,14 @@
 //! `KEYSPACE`: how the keys of a prefix are replicated.
 
 use bytes::Bytes;
-use replication::catalogue::{Catalogue, Change, Keyspace, Policy, StrategyKind};
+use replication::catalogue::{Catalogue, Change, Keyspace, Policy, StrategyKind, Target};
 use replication::configuration::{Acknowledgement, PrimaryReplica};
 use resp::Value;
 
 use super::node::{from_catalogue, no_catalogue};
 use super::subcommand::{Container, Subcommand};
 use super::{Action, Call, bulk, error, integer, lossy};
+use crate::lost::Verb;
 
 pub(super) const KEYSPACE: Container = Container {
     name: "keyspace",
@@ -34,6 +35,13 @@ pub(super) const KEYSPACE: Container = Container {
             run: drop,
         },
         Subcommand {
+            name: "failover",
+            arity: -3,
+            usage: "FAILOVER <prefix> [TO <node> [FORCE] | BACK]",
+            about: "Hand the groups of a primary-replica keyspace over to other primaries. FORCE: whatever the node lacks.",
+            run: failover,
+        },
+        Subcommand {
             name: "info",
             arity: 3,
             usage: "INFO <prefix>",
@@ -48,6 +56,13 @@ pub(super) const KEYSPACE: Container = Container {
             run: list,
         },
         Subcommand {
+            name: "lost",
+            arity: -3,
+            usage: "LOST <prefix> [<key>] [REPLAY|DISCARD]",
+            about: "Return the writes that failovers lost, do them again where the keys have not changed since, or drop them.",
+            run: lost,
+        },
+        Subcommand {
             name: "of",
             arity: 3,
             usage: "OF <key>",
@@ -55,13 +70,7 @@ pub(super) const KEYSPACE: Container = Container {
             run: of,
         },
     ],
-    absent: &[
-        ("explain", "what a fault does to a keyspace is not computed yet"),
-        (
-            "lost",
-            "a raft keyspace loses nothing that was acknowledged; the other strategies are not built yet",
-        ),
-    ],
+    absent: &[("explain", "what a fault does to a keyspace is not computed yet")],
 };
 
 pub(super) fn keyspace(call: &mut Call<'_>) -> Action {
@@ -230,6 +239,53 @@ fn drop(call: &mut Call<'_>) -> Action {
         return error("ERR the two prefixes differ, nothing was dropped: name the keyspace twice").into();
     }
     Action::Change(Change::DropKeyspace { prefix: prefix(call) })
+}
+
+fn failover(call: &mut Call<'_>) -> Action {
+    let words: Vec<String> =
+        call.arguments[3..].iter().map(|word| lossy(word).to_ascii_lowercase()).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let node = |call: &Call<'_>| super::node::member_at(call, 4);
+    let target = match words[..] {
+        [] => Ok(Target::Another),
+        ["back"] => Ok(Target::Back),
+        ["to", _] => node(call).map(Target::Node),
+        ["to", _, "force"] => node(call).map(Target::Forced),
+        _ => Err(error("ERR syntax error: KEYSPACE FAILOVER <prefix> [TO <node> [FORCE] | BACK]")),
+    };
+    match target {
+        Ok(target) => Action::Change(Change::Failover { prefix: prefix(call), target }),
+        Err(error) => error.into(),
+    }
+}
+
+fn lost(call: &mut Call<'_>) -> Action {
+    let state = call.context.cluster.state();
+    let Some(catalogue) = &state.catalogue else { return no_catalogue().into() };
+    let prefix = prefix(call);
+    let Some(keyspace) = catalogue.keyspaces.get(&prefix) else { return unknown(&prefix).into() };
+    let number = keyspace.policy.number();
+    let rest = &call.arguments[3..];
+    let (key, verb) = match rest {
+        [] => (None, Verb::List),
+        [word] => match Verb::parse(word) {
+            Some(verb) => (None, verb),
+            None => (Some(word.clone()), Verb::List),
+        },
+        [key, word] => match Verb::parse(word) {
+            Some(verb) => (Some(key.clone()), verb),
+            None => return error(format!("ERR '{}' is neither REPLAY nor DISCARD", lossy(word))).into(),
+        },
+        _ => return error("ERR syntax error: KEYSPACE LOST <prefix> [<key>] [REPLAY|DISCARD]").into(),
+    };
+    if number == 0 {
+        // A raft keyspace loses nothing that was acknowledged.
+        return match verb {
+            Verb::List => Value::Array(Vec::new()).into(),
+            _ => integer(0).into(),
+        };
+    }
+    Action::Lost { keyspace: number, key, verb }
 }
 
 fn prefix(call: &Call<'_>) -> Bytes {

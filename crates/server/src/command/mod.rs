@@ -101,6 +101,15 @@ pub enum Action {
     },
     /// A change of the catalogue; `OK` once this node has read it.
     Change(Change),
+    /// `KEYSPACE LOST`: asks every node.
+    Lost {
+        /// Of the keyspace of this number.
+        keyspace: u16,
+        /// Only what wrote this key.
+        key: Option<bytes::Bytes>,
+        /// What to do with it.
+        verb: crate::lost::Verb,
+    },
     /// `CLUSTER COUNTKEYSINSLOT` (`limit` is `None`: answer the number) and `GETKEYSINSLOT` (answer up to so many keys),
     /// from this node's own replica; 0 or none if it has no replica of the slot.
     KeysInSlot {

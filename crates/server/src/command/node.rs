@@ -221,9 +221,14 @@ fn weight(call: &mut Call<'_>) -> Action {
 
 /// The member that the third argument names, by name or by id.
 fn member(call: &Call<'_>) -> Result<NodeId, Value> {
+    member_at(call, 2)
+}
+
+/// The member that an argument names.
+pub(super) fn member_at(call: &Call<'_>, place: usize) -> Result<NodeId, Value> {
     let state = call.context.cluster.state();
     let Some(catalogue) = &state.catalogue else { return Err(no_catalogue()) };
-    let asked = call.text(2);
+    let asked = call.text(place);
     if let Some((id, _)) = catalogue.member_named(&asked) {
         return Ok(id);
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use replication::catalogue::{Change, MemberState, Policy};
+use replication::configuration::{Acknowledgement, PrimaryReplica};
 use replication::contract::Admin;
 use replication::{NodeId, PartitionId};
 use resp::{Protocol, Value};
@@ -318,7 +319,7 @@ fn config_set_output_buffer_limit() {
 #[test]
 fn info_has_the_fields_that_clients_read() {
     let mut bench = Bench::new(&[]);
-    bench.context.cluster.set_status(vec![status(0, Some(1)), status(1, None)]);
+    bench.context.cluster.set_status(vec![status(0, Some(1)), status(1, None)], replication::Time::default());
     bench.context.stats.error("ERR x");
     let info = bench.text("INFO");
     let value = |name: &str| {
@@ -435,7 +436,7 @@ fn keyspaces_are_made_with_what_makes_sense() {
     assert_eq!(bench.act("KEYSPACE CREATE cart: STRATEGY Raft"), Action::Change(create));
     assert_eq!(
         bench.error("KEYSPACE CREATE cart: STRATEGY leaderless R 2"),
-        "ERR the strategy leaderless is not built yet; raft is"
+        "ERR the strategy leaderless is not built yet; raft and primary-replica are"
     );
     assert_eq!(
         bench.error("KEYSPACE CREATE cart: STRATEGY raft R 2"),
@@ -460,6 +461,40 @@ fn keyspaces_are_made_with_what_makes_sense() {
         bench.error("KEYSPACE ALTER cart: STRATEGY raft"),
         "ERR there is no keyspace of the prefix 'cart:'"
     );
+    let create = |options: PrimaryReplica| {
+        let policy = Policy::PrimaryReplica { number: 0, options };
+        Action::Change(Change::CreateKeyspace { prefix: bytes::Bytes::from_static(b"p:"), policy })
+    };
+    let of = PrimaryReplica::new;
+    for (words, options) in [
+        ("ACK async", of(Acknowledgement::Async)),
+        ("ack SEMI-SYNC 2", of(Acknowledgement::SemiSync(2))),
+        ("ACK sync MIN-IN-SYNC 2", PrimaryReplica { min_in_sync: 2, ..of(Acknowledgement::Sync) }),
+        (
+            "REPLICAS 2 ACK semi-sync 1 MAX-LAG-MS 500 MAX-LAG-BYTES 1000",
+            PrimaryReplica {
+                replicas: 2,
+                max_lag_ms: 500,
+                max_lag_bytes: 1000,
+                ..of(Acknowledgement::SemiSync(1))
+            },
+        ),
+    ] {
+        let command = format!("KEYSPACE CREATE p: STRATEGY primary-replica {words}");
+        assert_eq!(bench.act(&command), create(options), "{words}");
+    }
+    for (words, refusal) in [
+        ("", "ERR when is a write acknowledged?"),
+        ("ACK", "ERR ACK has no value"),
+        ("ACK often", "ERR ACK is one of async, "),
+        ("ACK semi-sync", "ERR ACK semi-sync takes the number of replicas"),
+        ("ACK semi-sync 0", "ERR ACK semi-sync takes the number of replicas"),
+        ("ACK sync MIN-IN-SYNC two", "ERR the value of MIN-IN-SYNC is not a number: 'two'"),
+        ("ACK sync R 2", "ERR R makes no sense for primary-replica"),
+    ] {
+        let text = bench.error(format!("KEYSPACE CREATE p: STRATEGY primary-replica {words}").trim());
+        assert!(text.starts_with(refusal), "{words}: {text}");
+    }
     assert_eq!(field(&bench.say("KEYSPACE OF anything"), "strategy"), &Value::bulk("raft"));
     let Value::Array(keyspaces) = bench.say("KEYSPACE LIST") else { panic!("a list") };
     assert_eq!(keyspaces.len(), 1);
@@ -468,7 +503,7 @@ fn keyspaces_are_made_with_what_makes_sense() {
 #[test]
 fn consort_status_is_a_map_of_nodes_partitions_and_counters() {
     let mut bench = Bench::new(&[]);
-    bench.context.cluster.set_status(vec![status(0, Some(1))]);
+    bench.context.cluster.set_status(vec![status(0, Some(1))], replication::Time::default());
     let reply = bench.say("CONSORT STATUS");
     let (Value::Array(nodes), Value::Array(partitions)) =
         (field(&reply, "nodes"), field(&reply, "partitions"))

@@ -21,6 +21,9 @@ impl Replica {
         assert_eq!(entry.index, self.applied + 1, "entries are applied in order, each once");
         self.log_bytes += entry.payload.len() as u64 + ENTRY_OVERHEAD_BYTES;
         let payload = (entry.kind == EntryKind::Normal).then(|| self.decode(&entry));
+        if !self.lost_here.is_empty() {
+            self.print_lost(now, outbox);
+        }
         if !self.unstable.is_empty() {
             self.keep_stable(outbox);
         }

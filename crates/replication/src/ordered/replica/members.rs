@@ -37,7 +37,7 @@ impl Replica {
                 };
                 outbox.answers.push((work.requester, reply));
             }
-            _ => unreachable!("not an order"),
+            _ => unreachable!("not an order to a leader"),
         }
     }
 

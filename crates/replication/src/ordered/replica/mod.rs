@@ -93,6 +93,8 @@ pub(crate) struct Replica {
     apply_waits: BTreeMap<u64, Vec<Waiting>>,
     next_sweep: Time,
 
+    /// Lost, and what their keys were before is not known yet.
+    lost_here: Vec<Lost>,
     /// Applied, and not held by every member in sync: a primary's that may have to be taken back.
     unstable: VecDeque<unstable::Unstable>,
     log_bytes: u64,
@@ -150,15 +152,16 @@ impl Replica {
         let applied_term = start.initial.snapshot.term;
         let mut raft =
             Raft::new(options.node, partition, options.raft.clone(), start.initial, seed, now.time);
+        let mut preferred = placement.and_then(|placement| placement.replicas.first().copied());
         let mut slots = placement.map(|placement| (placement.first_slot, placement.last_slot));
         let mut table = start.table;
         if let Some(group) = group {
             raft.appoint(group, now.time);
             let (first, last) = (group.configuration.first_slot, group.configuration.last_slot);
+            preferred = group.configuration.preferred();
             slots = Some((first, last));
             table.set_slots(first, last);
         }
-        let preferred = placement.and_then(|placement| placement.replicas.first().copied());
         match preferred == Some(options.node) && group.is_none() {
             true if fresh => raft.campaign(now.time),
             true => raft.campaign_early(now.time),
@@ -186,6 +189,7 @@ impl Replica {
             next_ticket: 0,
             apply_waits: BTreeMap::new(),
             next_sweep: Time::NEVER,
+            lost_here: Vec::new(),
             unstable: VecDeque::new(),
             log_bytes: 0,
             taking: None,
@@ -272,7 +276,12 @@ impl Replica {
     /// What the catalogue says of the group, whose leaders it appoints.
     pub fn set_group(&mut self, group: &Group, now: Now) {
         let configuration = &group.configuration;
-        self.preferred = configuration.replicas.first().copied();
+        let preferred = configuration.preferred();
+        if self.preferred != preferred {
+            self.preferred = preferred;
+            // What an operator wants, or a move, is not put off.
+            self.leading_since = Time::default();
+        }
         self.slots = Some((configuration.first_slot, configuration.last_slot));
         self.table.set_slots(configuration.first_slot, configuration.last_slot);
         self.raft.appoint(group, now.time);
@@ -422,9 +431,12 @@ impl Replica {
                 acknowledged,
                 found_ms: now.wall_ms,
                 payload: entry.payload,
+                before: None,
             });
-            let lost = lost.collect();
-            outbox.lost(partition, lost);
+            let lost: Vec<Lost> = lost.collect();
+            outbox.lost(partition, lost.clone());
+            self.lost_here = lost;
+            self.print_lost(now, outbox);
         }
         outbox.persist(partition, &mut effects.persist, effects.persist_token.take());
         self.ask_catalogue(&mut effects.asks, outbox);

@@ -3,13 +3,16 @@
 //! For each entry that it applies beyond what is stable it keeps what takes that back. If it is deposed it goes back to what is
 //! stable, last entry first; what the next primary has of those entries is then applied again like everything else.
 
-use data::Mutation;
+use bytes::Bytes;
+use data::{Mutation, View, Watch};
 
 use super::Replica;
 use super::payload::Payload;
 use crate::contract::Event;
+use crate::ordered::keys_written;
 use crate::ordered::raft::Entry;
 use crate::shard::outbox::Outbox;
+use crate::time::Now;
 
 /// An entry that is applied and not stable.
 #[derive(Debug)]
@@ -69,6 +72,25 @@ impl Replica {
         }
         self.digests.reset();
         self.keep_stable(outbox);
+    }
+
+    /// The state is that of right before the writes that were lost: tells what their keys are in it, so that nobody does them
+    /// again over what came since.
+    pub(super) fn print_lost(&mut self, now: Now, outbox: &mut Outbox) {
+        let first = self.lost_here.first().map_or(0, |lost| lost.index);
+        if self.applied + 1 != first || self.applied < self.exact_at {
+            if self.applied + 1 > first {
+                self.lost_here.clear();
+            }
+            return;
+        }
+        let view = View { table: &self.table, pending: None, now_ms: self.clock_ms(now) };
+        let mut lost = std::mem::take(&mut self.lost_here);
+        for lost in &mut lost {
+            let print = |key: Bytes| Watch { fingerprint: data::fingerprint(&key, &view), key };
+            lost.before = Some(keys_written(&lost.payload).into_iter().map(print).collect());
+        }
+        outbox.lost(self.partition, lost);
     }
 
     pub(super) fn hash_of(&self, entry: &Entry) -> u64 {

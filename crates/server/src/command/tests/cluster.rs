@@ -101,7 +101,7 @@ fn slots_shards_and_nodes_agree_and_cover_everything() {
     for leaders in leaders {
         if let Some(leaders) = leaders {
             let statuses = leaders.iter().enumerate().map(|(at, leader)| status(at as u32, Some(*leader)));
-            bench.context.cluster.set_status(statuses.collect());
+            bench.context.cluster.set_status(statuses.collect(), replication::Time::default());
         }
         let (by_slots, by_shards, by_nodes) = three_views(&mut bench);
         for slot in 0..16384 {
@@ -141,10 +141,10 @@ fn texts_are_made_once_for_each_version() {
     let bench = Bench::new(&[]);
     let texts = |bench: &Bench| bench.context.texts.of(&bench.context.cluster);
     let first = texts(&bench);
-    bench.context.cluster.set_status(vec![status(0, Some(1))]);
+    bench.context.cluster.set_status(vec![status(0, Some(1))], replication::Time::default());
     let second = texts(&bench);
     assert!(!std::sync::Arc::ptr_eq(&first, &second));
-    bench.context.cluster.set_status(vec![status(0, Some(1))]);
+    bench.context.cluster.set_status(vec![status(0, Some(1))], replication::Time::default());
     assert!(std::sync::Arc::ptr_eq(&second, &texts(&bench)));
 }
 
@@ -155,13 +155,16 @@ fn cluster_info_counts_slots_without_a_leader() {
         let prefix = format!("{name}:");
         text.split("\r\n").find_map(|line| line.strip_prefix(&prefix)).map(str::to_string).expect("is there")
     };
-    bench.context.cluster.set_status((0..6).map(|partition| status(partition, Some(1))).collect());
+    bench.context.cluster.set_status(
+        (0..6).map(|partition| status(partition, Some(1))).collect(),
+        replication::Time::default(),
+    );
     let text = bench.text("CLUSTER INFO");
     assert_eq!(value(&text, "cluster_state"), "ok");
     assert_eq!(value(&text, "cluster_slots_assigned"), "16384");
     assert_eq!(value(&text, "cluster_known_nodes"), "3");
     assert_eq!(value(&text, "cluster_size"), "1");
-    bench.context.cluster.set_status(vec![status(0, None)]);
+    bench.context.cluster.set_status(vec![status(0, None)], replication::Time::default());
     let text = bench.text("CLUSTER INFO");
     assert_eq!(value(&text, "cluster_state"), "fail");
     assert_eq!(value(&text, "cluster_slots_fail"), "2730");
