@@ -35,6 +35,15 @@ impl Acknowledgement {
         }
     }
 
+    /// The one of that [rank](Acknowledgement::rank).
+    pub fn of_rank(rank: u32) -> Acknowledgement {
+        match rank {
+            0 => Acknowledgement::Async,
+            u32::MAX => Acknowledgement::Sync,
+            copies => Acknowledgement::SemiSync(copies),
+        }
+    }
+
     /// How strict it is: of two, the one that asks for more.
     pub fn rank(self) -> u32 {
         match self {

@@ -23,6 +23,7 @@ use data::{Command, Watch};
 use resp::Value;
 
 use crate::catalogue::{Catalogue, Change};
+use crate::configuration::Acknowledgement;
 use crate::ordered::raft::Entry;
 use crate::time::Time;
 use crate::wire::Message;
@@ -89,6 +90,8 @@ pub enum Call {
     Command { command: &'static Command, arguments: Vec<Bytes>, token: Option<Bytes> },
     /// `MULTI ... EXEC`.
     Transaction { commands: Vec<(&'static Command, Vec<Bytes>)>, watches: Vec<Watch> },
+    /// A write to a group of a keyspace of its own that is to be acknowledged by more than the keyspace asks for.
+    Demanding { demand: Acknowledgement, call: Box<Call> },
     /// `WATCH`: the reply is an array of bulk strings, 16 bytes (little endian) a key.
     Fingerprint { keys: Vec<Bytes> },
     /// An operator's order to this partition's leader.
@@ -100,6 +103,9 @@ pub enum Call {
 pub enum Admin {
     /// Hand leadership to this node.
     Transfer { to: NodeId },
+    /// `WAIT`: to how many members in sync, beside the primary, is everything durable that stands in the log now? Answered
+    /// once it is to so many, or after that time; 0 if the primary is of another term: what was written in that one may be lost.
+    Wait { term: u64, copies: u32, milliseconds: u32 },
     /// To that node, whether it leads or not: what of the group it keeps as lost. The reply is an array, see
     /// [`crate::shard::lost`].
     Lost { node: NodeId },

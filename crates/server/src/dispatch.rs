@@ -3,13 +3,14 @@
 //! Everything here is synchronous; replies come back through the [pipeline](crate::pipeline). Commands that need the
 //! replies of all those before them (`WATCH`, `WAIT`) hold the line: nothing more is taken until those have come.
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use bytes::Bytes;
 use data::command::Kind;
 use data::slot::SLOTS;
 use data::{Command, Home, Homes, Route};
-use replication::contract::{Call, Reply};
+use replication::contract::{Admin, Call, Reply};
 use replication::{PartitionId, Placement};
 use resp::{Protocol, Value};
 
@@ -41,8 +42,58 @@ enum Hold {
     /// The fingerprints of `WATCH` have come.
     Watch(Watching),
     /// `WAIT` can be answered.
-    Wait(Manner),
+    Wait(Manner, Waits),
 }
+
+/// What a `WAIT` asks for.
+#[derive(Clone, Copy, Debug)]
+struct Waits {
+    copies: i64,
+    /// Milliseconds; 0: for ever.
+    timeout: i64,
+    /// It is `WAITAOF`.
+    of_disks: bool,
+}
+
+impl Waits {
+    fn reply(&self, copies: i64) -> Value {
+        match self.of_disks {
+            false => Value::Integer(copies),
+            true => Value::Array(vec![Value::Integer(1), Value::Integer(copies)]),
+        }
+    }
+}
+
+/// How many members in sync hold what was written to these groups in these terms: the least of all. Asks again until there are
+/// enough or time is up, since a request waits only for so long.
+async fn copies_of(worker: &Worker, groups: Vec<(PartitionId, u64)>, waits: Waits) -> i64 {
+    let begun = monotonic_ms();
+    loop {
+        let spent = monotonic_ms().saturating_sub(begun);
+        let left = match waits.timeout {
+            0 => WAIT_STEP_MS,
+            timeout => (timeout as u64).saturating_sub(spent).min(WAIT_STEP_MS),
+        };
+        let mut least = i64::MAX;
+        for &(group, term) in &groups {
+            let copies = waits.copies.min(i64::from(u32::MAX)) as u32;
+            let ask = Admin::Wait { term, copies, milliseconds: left as u32 };
+            let held = match worker.ask_and_wait(group, Call::Admin(ask), worker.deadline()).await {
+                Reply::Done(Value::Integer(held)) => held,
+                _ => 0,
+            };
+            least = least.min(held);
+        }
+        let spent = monotonic_ms().saturating_sub(begun);
+        if least >= waits.copies || (waits.timeout > 0 && spent >= waits.timeout as u64) {
+            return least;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+}
+
+/// A `WAIT` asks the primaries again so often.
+const WAIT_STEP_MS: u64 = 500;
 
 /// Runs the commands of one connection.
 #[derive(Debug)]
@@ -60,6 +111,10 @@ pub struct Dispatch {
     in_flight_limit: usize,
     /// How many partitions there were for what is under way.
     layout: u32,
+    /// The groups of keyspaces of their own that were written to, and the term in which this node last knew them.
+    written: BTreeMap<PartitionId, u64>,
+    /// Partitions were written to as well.
+    wrote_partitions: bool,
     /// For commands that ask for chance.
     seed: u64,
     /// The monotonic clock at the first command of this turn.
@@ -83,6 +138,8 @@ impl Dispatch {
             closing: false,
             in_flight_limit,
             layout,
+            written: BTreeMap::new(),
+            wrote_partitions: false,
             seed: random::number(),
             turn_ms: None,
             commands: 0,
@@ -161,10 +218,7 @@ impl Dispatch {
                 let watched = self.transaction.watches();
                 self.session.client.watched.store(watched, std::sync::atomic::Ordering::Relaxed);
             }
-            Some(Hold::Wait(manner)) => {
-                let reply = Value::Integer(self.known_replicas());
-                self.pipeline.borrow_mut().ready(manner, reply);
-            }
+            Some(Hold::Wait(manner, waits)) => self.begin_wait(manner, waits),
             None => {}
         }
     }
@@ -209,6 +263,7 @@ impl Dispatch {
                 self.reply(Value::OK);
             }
             "wait" if !self.transaction.is_open() => self.on_wait(&arguments),
+            "waitaof" if !self.transaction.is_open() => self.on_wait_aof(&arguments),
             "reset" | "quit" => self.run_here(command, &arguments),
             _ if self.transaction.is_open() => self.queue(command, arguments),
             "idempotent" => self.on_idempotent(arguments),
@@ -294,23 +349,63 @@ impl Dispatch {
         }
     }
 
-    /// `WAIT replicas timeout`. Every acknowledged write is on a majority; that is all that is known of it.
+    /// `WAIT replicas timeout`. A write to a partition is on a majority when it is acknowledged, and that is all that is known
+    /// of it; what was written to groups of `primary-replica` keyspaces is asked of their primaries.
     fn on_wait(&mut self, arguments: &[Bytes]) {
         let number =
             |bytes: &Bytes| std::str::from_utf8(bytes).ok().and_then(|text| text.parse::<i64>().ok());
-        let (Some(_), Some(timeout)) = (number(&arguments[1]), number(&arguments[2])) else {
+        let (Some(copies), Some(timeout)) = (number(&arguments[1]), number(&arguments[2])) else {
             return self.fail(Value::error("ERR value is not an integer or out of range"));
         };
         if timeout < 0 {
             return self.fail(Value::error("ERR timeout is negative"));
         }
-        let manner = self.manner();
-        if self.pipeline.borrow().in_flight() == 0 {
-            let reply = Value::Integer(self.known_replicas());
-            self.pipeline.borrow_mut().ready(manner, reply);
-        } else {
-            self.hold = Some(Hold::Wait(manner));
+        self.wait_for(Waits { copies: copies.max(0), timeout, of_disks: false });
+    }
+
+    /// `WAITAOF numlocal numreplicas timeout`. What is acknowledged is on the disk of the primary, and what counts as held by
+    /// others is on theirs.
+    fn on_wait_aof(&mut self, arguments: &[Bytes]) {
+        let number =
+            |bytes: &Bytes| std::str::from_utf8(bytes).ok().and_then(|text| text.parse::<i64>().ok());
+        let numbers = [number(&arguments[1]), number(&arguments[2]), number(&arguments[3])];
+        let [Some(local), Some(copies), Some(timeout)] = numbers else {
+            return self.fail(Value::error("ERR value is not an integer or out of range"));
+        };
+        if !(0..=1).contains(&local) || copies < 0 {
+            return self.fail(Value::error("ERR value is out of range"));
         }
+        if timeout < 0 {
+            return self.fail(Value::error("ERR timeout is negative"));
+        }
+        self.wait_for(Waits { copies, timeout, of_disks: true });
+    }
+
+    fn wait_for(&mut self, waits: Waits) {
+        let manner = self.manner();
+        self.hold = Some(Hold::Wait(manner, waits));
+        if self.pipeline.borrow().in_flight() == 0 {
+            self.let_go();
+        }
+    }
+
+    /// Everything before `WAIT` is answered: asks the primaries of what was written.
+    fn begin_wait(&mut self, manner: Manner, waits: Waits) {
+        let known = self.known_replicas();
+        let groups: Vec<(PartitionId, u64)> =
+            self.written.iter().map(|(group, term)| (*group, *term)).collect();
+        if groups.is_empty() {
+            let reply = waits.reply(known);
+            return self.pipeline.borrow_mut().ready(manner, reply);
+        }
+        let place = self.pipeline.borrow_mut().wait(manner, Finish::Plain, 1, false, COMMAND_BYTES);
+        let (worker, pipeline) = (self.worker.clone(), self.pipeline.clone());
+        // Somebody wrote to partitions, too, perhaps: of those no more is known than that.
+        let most = if self.wrote_partitions { known } else { i64::MAX };
+        tokio::task::spawn_local(async move {
+            let copies = copies_of(&worker, groups, waits).await.min(most);
+            pipeline.borrow_mut().complete(place, 0, Reply::Done(waits.reply(copies)));
+        });
     }
 
     /// Copies beside the leader's that are certain to hold an acknowledged write.
@@ -472,10 +567,39 @@ impl Dispatch {
         ordered
     }
 
+    /// Notes what is written, and what `CLIENT ACK` asks for.
+    fn demanding(&mut self, partition: PartitionId, call: Call, is_write: bool) -> Result<Call, Value> {
+        if !is_write || matches!(call, Call::Admin(_)) {
+            return Ok(call);
+        }
+        if partition.keyspace() == 0 {
+            self.wrote_partitions = true;
+            return match self.session.acknowledgement {
+                Some(demand) if demand.copies(usize::MAX) > self.known_replicas().max(0) as usize => {
+                    Err(Value::error(
+                        "NOREPLICAS a raft keyspace acknowledges a write that a majority holds, which is fewer than CLIENT ACK asks for; nothing was written",
+                    ))
+                }
+                _ => Ok(call),
+            };
+        }
+        if let Some(group) = self.worker.placement().groups.get(&partition) {
+            self.written.insert(partition, group.configuration.term);
+        }
+        Ok(match self.session.acknowledgement {
+            Some(demand) => Call::Demanding { demand, call: Box::new(call) },
+            None => call,
+        })
+    }
+
     fn ask_one(&mut self, partition: PartitionId, call: Call, finish: Finish, is_write: bool, bytes: usize) {
         if !self.worker.has_room(1) {
             return self.fail(BUSY);
         }
+        let call = match self.demanding(partition, call, is_write) {
+            Ok(call) => call,
+            Err(error) => return self.fail(error),
+        };
         let ordered = self.is_ordered(is_write);
         let asker = self.take_place(finish, 1, is_write, bytes)(0);
         self.worker.ask(partition, call, self.worker.deadline(), ordered, asker);
@@ -492,11 +616,18 @@ impl Dispatch {
         if !self.worker.has_room(calls.len()) {
             return self.fail(BUSY);
         }
+        let mut parts = Vec::with_capacity(calls.len());
+        for (partition, arguments) in calls {
+            let call = Call::Command { command, arguments, token: None };
+            match self.demanding(partition, call, is_write) {
+                Ok(call) => parts.push((partition, call)),
+                Err(error) => return self.fail(error),
+            }
+        }
         let ordered = self.is_ordered(is_write);
         let deadline = self.worker.deadline();
-        let asker = self.take_place(finish, calls.len(), is_write, bytes);
-        for (part, (partition, arguments)) in calls.into_iter().enumerate() {
-            let call = Call::Command { command, arguments, token: None };
+        let asker = self.take_place(finish, parts.len(), is_write, bytes);
+        for (part, (partition, call)) in parts.into_iter().enumerate() {
             self.worker.ask(partition, call, deadline, ordered, asker(part as u32));
         }
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use data::Command;
+use replication::configuration::Acknowledgement;
 use resp::Protocol;
 
 use crate::clients::{Client, Clients, Names};
@@ -38,6 +39,8 @@ pub struct Session {
     pub cluster_aware: bool,
     /// What becomes of replies.
     pub reply_mode: ReplyMode,
+    /// `CLIENT ACK`: writes are acknowledged by so much, if that is more than what their keyspace asks for.
+    pub acknowledgement: Option<Acknowledgement>,
     clients: Arc<Clients>,
 }
 
@@ -50,6 +53,7 @@ impl Session {
             readonly: false,
             cluster_aware: false,
             reply_mode: ReplyMode::On,
+            acknowledgement: None,
             clients,
         }
     }
@@ -93,6 +97,7 @@ impl Session {
         self.cluster_aware = false;
         self.authenticated = authenticated;
         self.reply_mode = ReplyMode::On;
+        self.acknowledgement = None;
         self.client.no_evict.store(false, Ordering::Relaxed);
         self.client.no_touch.store(false, Ordering::Relaxed);
         self.client.change_names(|names| *names = Names { name: String::new(), ..names.clone() });

@@ -151,6 +151,19 @@ pub(super) const ROWS: &[Command] = &[
             "Waits until the writes of this connection are on so many replicas.",
         )
         .arguments(&[A::new("numreplicas", ArgumentKind::Integer), A::new("timeout", ArgumentKind::Integer)]),
+    Command::server("waitaof", 4)
+        .flags("noscript", "connection")
+        .docs(
+            "generic",
+            "7.2.0",
+            "O(1)",
+            "Waits until the writes of this connection are on the disks of the primary and of so many replicas.",
+        )
+        .arguments(&[
+            A::new("numlocal", ArgumentKind::Integer),
+            A::new("numreplicas", ArgumentKind::Integer),
+            A::new("timeout", ArgumentKind::Integer),
+        ]),
     Command::read("object", -2, inspect::object)
         .docs("generic", "2.2.3", "O(1)", "Questions about how a key is held.")
         .subcommands(OBJECT),

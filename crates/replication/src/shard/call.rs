@@ -5,6 +5,7 @@ use data::{Command, Watch};
 use resp::{Limits, Protocol, Value, ValueDecoder};
 
 use crate::NodeId;
+use crate::configuration::Acknowledgement;
 use crate::contract::{Admin, Call};
 
 const COMMAND: u8 = 0;
@@ -14,6 +15,8 @@ const FINGERPRINT: u8 = 3;
 const TRANSFER: u8 = 4;
 const LOST: u8 = 5;
 const FORGET_LOST: u8 = 6;
+const DEMANDING: u8 = 7;
+const WAIT: u8 = 8;
 
 /// The bytes of a call.
 pub(crate) fn encode_call(call: &Call) -> Bytes {
@@ -47,6 +50,17 @@ pub(crate) fn encode_call(call: &Call) -> Bytes {
         Call::Admin(Admin::Transfer { to }) => {
             out.put_u8(TRANSFER);
             out.put_u64_le(to.0);
+        }
+        Call::Demanding { demand, call } => {
+            out.put_u8(DEMANDING);
+            out.put_u32_le(demand.rank());
+            out.put_slice(&encode_call(call));
+        }
+        Call::Admin(Admin::Wait { term, copies, milliseconds }) => {
+            out.put_u8(WAIT);
+            out.put_u64_le(*term);
+            out.put_u32_le(*copies);
+            out.put_u32_le(*milliseconds);
         }
         Call::Admin(Admin::Lost { node }) => {
             out.put_u8(LOST);
@@ -90,6 +104,19 @@ pub(crate) fn decode_call(mut bytes: Bytes) -> Option<Call> {
         }
         FINGERPRINT => Call::Fingerprint { keys: get_strings(&mut bytes)? },
         TRANSFER => Call::Admin(Admin::Transfer { to: get_node(&mut bytes)? }),
+        DEMANDING => {
+            let demand = Acknowledgement::of_rank(bytes.try_get_u32_le().ok()?);
+            return match decode_call(bytes)? {
+                // One demand is enough.
+                Call::Demanding { .. } => None,
+                call => Some(Call::Demanding { demand, call: Box::new(call) }),
+            };
+        }
+        WAIT => Call::Admin(Admin::Wait {
+            term: bytes.try_get_u64_le().ok()?,
+            copies: bytes.try_get_u32_le().ok()?,
+            milliseconds: bytes.try_get_u32_le().ok()?,
+        }),
         LOST => Call::Admin(Admin::Lost { node: get_node(&mut bytes)? }),
         FORGET_LOST => {
             let node = get_node(&mut bytes)?;

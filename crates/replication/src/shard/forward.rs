@@ -165,7 +165,11 @@ impl Forwards {
         let sequence = (self.next << 8) | u64::from(self.lane);
         self.next += 1;
         let deadline_ms = work.deadline.since(now).as_millis().min(u128::from(u32::MAX)) as u32;
-        let (call, layout) = (encode_call(&work.call), work.layout);
+        let call = match work.demand {
+            None => encode_call(&work.call),
+            Some(demand) => encode_call(&Call::Demanding { demand, call: Box::new(work.call.clone()) }),
+        };
+        let layout = work.layout;
         let stream = self.stream(partition);
         let current = stream.generation;
         let line = stream.lines.entry(work.origin).or_default();
@@ -316,7 +320,7 @@ fn is_read(call: &Call) -> bool {
     match call {
         Call::Command { command, .. } => command.is_read(),
         Call::Fingerprint { .. } => true,
-        Call::Transaction { .. } | Call::Admin(_) => false,
+        Call::Transaction { .. } | Call::Admin(_) | Call::Demanding { .. } => false,
     }
 }
 
@@ -330,8 +334,8 @@ pub(super) fn work_of_forward(
     now: Time,
 ) -> Option<Work> {
     let deadline = now + Duration::from_millis(u64::from(deadline_ms));
-    let call = decode_call(call)?;
-    Some(Work { requester, origin: 0, call, deadline, ordered: true, layout, arrival })
+    let (call, demand) = Work::demand_of(decode_call(call)?);
+    Some(Work { requester, origin: 0, call, demand, deadline, ordered: true, layout, arrival })
 }
 
 /// Sends an answer to the node that forwarded the request.
@@ -377,7 +381,16 @@ mod tests {
     fn write(origin: u64, arrival: u64) -> Work {
         let call = Call::Fingerprint { keys: Vec::new() };
         let requester = Requester::Local(RequestId(arrival));
-        Work { requester, origin, call, deadline: Time::NEVER, ordered: true, layout: 0, arrival }
+        Work {
+            requester,
+            origin,
+            call,
+            demand: None,
+            deadline: Time::NEVER,
+            ordered: true,
+            layout: 0,
+            arrival,
+        }
     }
 
     /// Request 1 of connection 7 is under way at `OLD`.

@@ -481,7 +481,8 @@ impl Shard {
             self.outbox.event(Event::Steered(Box::new(change)));
             let (deadline, arrival) = (now.time + CHANGE_TIMEOUT, self.next_arrival());
             let (requester, layout) = (Requester::Nobody, self.placement.layout());
-            let work = Work { requester, origin: 0, call, deadline, ordered: false, layout, arrival };
+            let work =
+                Work { requester, origin: 0, call, demand: None, deadline, ordered: false, layout, arrival };
             self.with(CATALOGUE, |replica, outbox| replica.handle(work, now, outbox));
         }
     }

@@ -337,7 +337,9 @@ impl Shard {
     fn on_request(&mut self, request: Request, now: Now) {
         let Request { id, origin, partition, layout, call, deadline, ordered } = request;
         let arrival = self.next_arrival();
-        let work = Work { requester: Requester::Local(id), origin, call, deadline, ordered, layout, arrival };
+        let requester = Requester::Local(id);
+        let (call, demand) = Work::demand_of(call);
+        let work = Work { requester, origin, call, demand, deadline, ordered, layout, arrival };
         self.dispatch(partition, work, now);
     }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::catalogue::Report;
-use crate::configuration::Ask;
+use crate::configuration::{Acknowledgement, Ask};
 use crate::contract::Call;
 use crate::contract::Lost;
 use crate::contract::{Batch, Event, Output, Reply, RequestId, Write};
@@ -31,6 +31,8 @@ pub(crate) struct Work {
     /// Whose it is: [`Request::origin`](crate::contract::Request::origin).
     pub origin: u64,
     pub call: Call,
+    /// It is to be acknowledged by so much, if that is more than what the keyspace asks for.
+    pub demand: Option<Acknowledgement>,
     pub deadline: Time,
     /// It has to take effect in the order of its connection's requests: at the leader.
     pub ordered: bool,
@@ -38,6 +40,16 @@ pub(crate) struct Work {
     pub layout: u32,
     /// Its number among the requests of this shard.
     pub arrival: u64,
+}
+
+impl Work {
+    /// What is asked for, and by how much it is to be acknowledged.
+    pub fn demand_of(call: Call) -> (Call, Option<Acknowledgement>) {
+        match call {
+            Call::Demanding { demand, call } => (*call, Some(demand)),
+            call => (call, None),
+        }
+    }
 }
 
 /// Everything that a batch leads to.

@@ -14,6 +14,13 @@ use crate::session::ReplyMode;
 pub(super) const CLIENT: Container = Container {
     name: "client",
     subcommands: &[
+        row(
+            "ack",
+            -3,
+            "ACK (ASYNC|SEMI-SYNC <replicas>|SYNC|DEFAULT)",
+            "Have writes of the connection acknowledged by more than their primary-replica keyspaces ask for.",
+            ack,
+        ),
         row("getname", 2, "GETNAME", "Return the name of the current connection.", getname),
         row(
             "getredir",
@@ -53,6 +60,27 @@ pub(super) const CLIENT: Container = Container {
         ("unpause", "CLIENT PAUSE is not there"),
     ],
 };
+
+/// More than this at the most is never asked for: a keyspace has at most as many copies.
+fn ack(call: &mut Call<'_>) -> Action {
+    let words = &call.arguments[2..];
+    if let [word] = words
+        && word.eq_ignore_ascii_case(b"default")
+    {
+        call.session.acknowledgement = None;
+        return Value::OK.into();
+    }
+    match super::keyspace::acknowledgement(words) {
+        Ok((_, taken)) if taken != words.len() => {
+            error("ERR syntax error: CLIENT ACK ASYNC|SEMI-SYNC <replicas>|SYNC|DEFAULT").into()
+        }
+        Ok((acknowledgement, _)) => {
+            call.session.acknowledgement = Some(acknowledgement);
+            Value::OK.into()
+        }
+        Err(error) => error.into(),
+    }
+}
 
 const fn row(
     name: &'static str,

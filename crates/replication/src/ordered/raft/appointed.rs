@@ -445,9 +445,7 @@ impl Raft {
             if node == self.id { own } else { leading.progress.get(&node).map_or(0, |p| p.match_index) }
         };
         let stable = self.reached_by_all(held).min(own);
-        let others = configuration.in_sync.iter().copied().filter(|&node| node != self.id);
-        let mut copies: Vec<u64> = others.map(held).collect();
-        copies.sort_unstable_by(|a, b| b.cmp(a));
+        let copies = self.held_by_others();
         // A policy that asks for less than what is guaranteed holds once the catalogue says so.
         let wanted = match appointed.group.policy.acknowledgement {
             policy if policy.rank() < configuration.guaranteed.rank() => configuration.guaranteed,
@@ -489,6 +487,33 @@ impl Raft {
         if let Some(appointed) = &mut self.appointed {
             appointed.acknowledged = appointed.acknowledged.max(self.commit);
         }
+    }
+
+    /// How far the log here is held as `acknowledgement` asks, at the primary; elsewhere 0.
+    pub fn held_by(&self, acknowledgement: Acknowledgement) -> u64 {
+        let held = self.held_by_others();
+        match acknowledgement {
+            Acknowledgement::Sync => self.stable(),
+            Acknowledgement::Async => self.commit,
+            Acknowledgement::SemiSync(copies) => {
+                held.get((copies as usize).saturating_sub(1)).copied().unwrap_or(0).min(self.commit)
+            }
+        }
+    }
+
+    /// How many members in sync, beside this primary, hold everything up to `index` durably.
+    pub fn copies_of(&self, index: u64) -> usize {
+        self.held_by_others().into_iter().filter(|held| *held >= index).count()
+    }
+
+    /// How far each of the others in sync holds the log, the most first; nothing where this replica does not lead.
+    fn held_by_others(&self) -> Vec<u64> {
+        let (Some(leading), Some(appointed)) = (&self.leading, &self.appointed) else { return Vec::new() };
+        let others = appointed.group.configuration.in_sync.iter().filter(|node| **node != self.id);
+        let held = |node: &NodeId| leading.progress.get(node).map_or(0, |progress| progress.match_index);
+        let mut held: Vec<u64> = others.map(held).collect();
+        held.sort_unstable_by(|a, b| b.cmp(a));
+        held
     }
 
     fn set_stable(&mut self, index: u64) {

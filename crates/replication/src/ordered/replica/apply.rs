@@ -81,11 +81,8 @@ impl Replica {
         while let Some(proposal) = self.proposals.pop_front_if(|proposal| proposal.index <= index) {
             let Some(requester) = proposal.requester else { continue };
             if proposal.index == index && proposal.term == term {
-                if self.options.announce_applied {
-                    let partition = self.partition;
-                    outbox.event(Event::Acknowledged { partition, index, term });
-                }
-                outbox.answers.push((requester, Reply::Done(proposal.reply)));
+                let (demand, to) = (proposal.demand, (requester, proposal.deadline));
+                self.answer_write((index, term), demand, to, proposal.reply, outbox);
             } else {
                 outbox.answers.push((requester, lost()));
             }

@@ -30,6 +30,10 @@ impl Replica {
             return outbox.elsewhere.push((self.partition, work, self.raft.leader()));
         }
         match &work.call {
+            Call::Admin(Admin::Wait { term, copies, milliseconds }) => {
+                let asked = (*term, *copies, *milliseconds);
+                self.wait_for_copies(work.requester, asked, now, outbox);
+            }
             Call::Admin(Admin::Transfer { to }) => {
                 let reply = match self.raft.transfer(*to, now.time) {
                     Ok(()) => Reply::Done(Value::OK),

@@ -12,6 +12,7 @@
 //! cannot have had an effect.
 
 mod apply;
+mod demand;
 mod digests;
 mod members;
 pub(crate) mod payload;
@@ -93,6 +94,9 @@ pub(crate) struct Replica {
     apply_waits: BTreeMap<u64, Vec<Waiting>>,
     next_sweep: Time,
 
+    /// Answers that wait for more copies, and `WAIT`s.
+    held_back: Vec<demand::HeldBack>,
+    waits: Vec<demand::Waits>,
     /// Lost, and what their keys were before is not known yet.
     lost_here: Vec<Lost>,
     /// Applied, and not held by every member in sync: a primary's that may have to be taken back.
@@ -189,6 +193,8 @@ impl Replica {
             next_ticket: 0,
             apply_waits: BTreeMap::new(),
             next_sweep: Time::NEVER,
+            held_back: Vec::new(),
+            waits: Vec::new(),
             lost_here: Vec::new(),
             unstable: VecDeque::new(),
             log_bytes: 0,
@@ -229,6 +235,7 @@ impl Replica {
             Call::Fingerprint { .. } => self.read(work, now, outbox),
             Call::Command { .. } | Call::Transaction { .. } => self.write(work, now, outbox),
             Call::Admin(_) => self.admin(work, now, outbox),
+            Call::Demanding { .. } => unreachable!("the shard takes demands apart"),
         }
     }
 
@@ -339,6 +346,7 @@ impl Replica {
     /// When [`Replica::wake`] is to be called.
     pub fn wake_at(&self, now: Now) -> Time {
         let mut at = self.raft.wake_at().min(self.next_sweep);
+        at = at.min(self.demands_wake_at());
         at = at.min(self.transfer_wake_at()).min(self.lead_elsewhere_at()).min(self.report_wake_at());
         if self.raft.has_more_to_apply() {
             at = now.time;
@@ -384,6 +392,7 @@ impl Replica {
                 break;
             }
         }
+        self.answer_demands(now, outbox);
         self.follow_placement(now, outbox);
         self.take_split_on(now);
         let moves = self.placed.as_ref().is_some_and(|placed| !placed.moving_to.is_empty());
@@ -504,6 +513,7 @@ impl Replica {
 
     /// Not the leader (any more): what has had no effect goes elsewhere, proposals wait for the log to tell.
     fn step_down(&mut self, leader: Option<NodeId>, outbox: &mut Outbox) {
+        self.give_up_demands(outbox);
         self.pending.clear();
         self.pending_tokens.clear();
         self.transfers.clear();

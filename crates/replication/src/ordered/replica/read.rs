@@ -105,7 +105,7 @@ impl Replica {
                 _ => self.proposals.back().map(|proposal| proposal.index),
             },
             Call::Fingerprint { keys } => keys.iter().filter_map(|key| self.pending.position_of(key)).max(),
-            Call::Transaction { .. } | Call::Admin(_) => None,
+            Call::Transaction { .. } | Call::Admin(_) | Call::Demanding { .. } => None,
         };
         position.unwrap_or(0)
     }
@@ -283,7 +283,7 @@ impl Replica {
                 let prints = prints.map(|print| Value::Bulk(Bytes::copy_from_slice(&print))).collect();
                 Answer { reply: Value::Array(prints), expired: Vec::new() }
             }
-            Call::Transaction { .. } | Call::Admin(_) => unreachable!("not a read"),
+            Call::Transaction { .. } | Call::Admin(_) | Call::Demanding { .. } => unreachable!("not a read"),
         }
     }
 }

@@ -7,6 +7,7 @@ use resp::Value;
 use super::payload::Payload;
 use super::read::Waiting;
 use super::{Replica, TOKEN_BYTES};
+use crate::configuration::Acknowledgement;
 use crate::contract::{Call, Reply};
 use crate::ordered::raft::ProposeRefused;
 use crate::shard::call::{decode_value, encode_value};
@@ -22,6 +23,8 @@ pub(crate) struct Proposal {
     pub requester: Option<Requester>,
     pub deadline: Time,
     pub reply: Value,
+    /// It is answered once it is held by so many.
+    pub demand: Option<Acknowledgement>,
 }
 
 impl Replica {
@@ -63,6 +66,9 @@ impl Replica {
         if self.disk_full {
             return refuse_full(work, outbox);
         }
+        if let Some(refusal) = work.demand.and_then(|demand| self.refuse_demand(demand)) {
+            return outbox.answers.push((work.requester, Reply::Refused(refusal)));
+        }
         let stamp = self.stamp(now);
         let prepared = self.prepare(&work.call, &stamp);
         let token = match &work.call {
@@ -88,7 +94,9 @@ impl Replica {
             Call::Transaction { commands, watches } => {
                 data::prepare_transaction(commands, watches, &view, stamp)
             }
-            Call::Fingerprint { .. } | Call::Admin(_) => unreachable!("not a write"),
+            Call::Fingerprint { .. } | Call::Admin(_) | Call::Demanding { .. } => {
+                unreachable!("not a write")
+            }
         }
     }
 
@@ -137,13 +145,14 @@ impl Replica {
                 }
                 // Replies that later entries are prepared against must not run behind the clock of this one.
                 self.last_stamp_ms = self.last_stamp_ms.max(time_ms);
-                let (requester, deadline) = (Some(work.requester), work.deadline);
+                let (requester, deadline, demand) = (Some(work.requester), work.deadline, work.demand);
                 self.proposals.push_back(Proposal {
                     index,
                     term: self.raft.term(),
                     requester,
                     deadline,
                     reply,
+                    demand,
                 });
             }
             Err(ProposeRefused::NotLeader(leader)) => outbox.elsewhere.push((self.partition, work, leader)),

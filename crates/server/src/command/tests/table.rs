@@ -8,7 +8,8 @@ use super::{Bench, field};
 use crate::command::{COMMANDS, CONTAINERS};
 
 /// Those of kind `Server` that the connection runs by itself, since they are about its transaction or its pipeline.
-const OF_THE_CONNECTION: [&str; 7] = ["discard", "exec", "idempotent", "multi", "unwatch", "wait", "watch"];
+const OF_THE_CONNECTION: [&str; 8] =
+    ["discard", "exec", "idempotent", "multi", "unwatch", "wait", "waitaof", "watch"];
 
 fn array(value: &Value) -> &[Value] {
     match value {
