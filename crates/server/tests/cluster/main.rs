@@ -9,6 +9,7 @@ mod damage;
 mod faults;
 mod limits;
 mod membership;
+mod primary;
 mod splits;
 mod start;
 mod support;
