@@ -15,7 +15,7 @@ use resp::Value;
 
 use super::children::Nursery;
 use super::load::{self, Order, Outcome, new_histogram};
-use super::systems::{Route, System};
+use super::systems::{Keyspace, Route, System};
 use super::wire::Operation;
 use super::wire::resp::Client;
 
@@ -36,7 +36,7 @@ const SLOTS: i64 = 16_384;
 pub fn measure(folder: &Path, program: &Path, move_speed: Option<&str>) -> Result<(), String> {
     println!("\nGrowing from three nodes to six: SET of 64 bytes, {CONNECTIONS} connections, {KEYS} keys");
     let nursery = Nursery::new(folder)?;
-    let mut system = System::consort(&nursery, "consort", program, Route::Any, KEYS)?;
+    let mut system = System::consort(&nursery, "consort", program, Route::Any, KEYS, Keyspace::Raft)?;
     super::fill(&system, Duration::from_secs(120))?;
     let first = system.addresses()[0];
     if let Some(speed) = move_speed {

@@ -10,7 +10,7 @@ use resp::Value;
 use super::children::Nursery;
 use super::keys::{Key, VALUE_BYTES, key_of_every_slot};
 use super::report::{Footprint, Report};
-use super::systems::{Peer, Route, System};
+use super::systems::{Keyspace, Peer, Route, System};
 use super::wire::resp::Client;
 
 const KEYS: u32 = 1_000_000;
@@ -30,7 +30,7 @@ pub fn measure(
     println!("\nMemory and restart");
     if let Some(program) = program {
         let nursery = Nursery::new(folder)?;
-        let system = System::consort(&nursery, "consort", program, Route::Leader, KEYS)?;
+        let system = System::consort(&nursery, "consort", program, Route::Leader, KEYS, Keyspace::Raft)?;
         report.footprints.push(footprint(&nursery, system)?);
     }
     if peers.contains(&Peer::Redis) {

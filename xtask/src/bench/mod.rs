@@ -29,7 +29,7 @@ use std::time::Duration;
 use children::Nursery;
 use load::Order;
 use report::{Load, Measurement, Report, Round};
-use systems::{Peer, Route, System};
+use systems::{Keyspace, Peer, Route, System};
 use wire::Operation;
 
 pub use children::keep;
@@ -56,6 +56,9 @@ pub struct Arguments {
     /// What the connections do
     #[arg(long, value_enum, value_delimiter = ',', default_value = "set,get")]
     operations: Vec<Operation>,
+    /// How Consort's keys are replicated; each is a cluster of its own
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "raft")]
+    keyspaces: Vec<Keyspace>,
     /// What to measure beside Consort
     #[arg(long, value_enum, value_delimiter = ',', default_value = "etcd,redis,redis-replicas,limit")]
     peers: Vec<Peer>,
@@ -134,10 +137,14 @@ fn build(root: &Path) -> Result<PathBuf, String> {
 fn start(nursery: &Nursery, program: Option<&Path>, arguments: &Arguments) -> Result<Vec<System>, String> {
     let mut systems = Vec::new();
     if let Some(program) = program {
-        systems.push(System::consort(nursery, "consort", program, arguments.route, KEYS)?);
+        for &keyspace in &arguments.keyspaces {
+            let (name, ..) = keyspace.described();
+            systems.push(System::consort(nursery, name, program, arguments.route, KEYS, keyspace)?);
+        }
     }
     if let Some(program) = &arguments.baseline {
-        systems.push(System::consort(nursery, "baseline", program, arguments.route, KEYS)?);
+        let keyspace = arguments.keyspaces.first().copied().unwrap_or(Keyspace::Raft);
+        systems.push(System::consort(nursery, "baseline", program, arguments.route, KEYS, keyspace)?);
     }
     for peer in &arguments.peers {
         systems.push(System::peer(nursery, *peer, arguments.route, KEYS)?);

@@ -59,7 +59,31 @@ pub fn start(
         targets: targets(&addresses, &owners, route, keys),
         peer: Some(loopback(peers[0])),
         etcd: false,
+        waits_for: 0,
     })
+}
+
+/// Puts all keys of the loads into a `primary-replica` keyspace, and waits until every group of it takes writes.
+pub fn make_keyspace(addresses: &[SocketAddr], options: &[&str]) -> Result<(), String> {
+    let mut client = Client::connect(addresses[0])?;
+    let mut command = vec!["KEYSPACE", "CREATE", "bench:", "STRATEGY", "primary-replica"];
+    command.extend_from_slice(options);
+    client.call(&command)?;
+    let begun = Instant::now();
+    loop {
+        let keys = (0..300).map(|number| format!("bench:probe{number}"));
+        let commands: Vec<Vec<String>> =
+            keys.map(|key| vec!["SET".to_owned(), key, "1".to_owned()]).collect();
+        if client.pipeline(&commands)?.iter().all(|reply| *reply == Value::OK) {
+            // The nodes that are meant to lead have taken over by then.
+            std::thread::sleep(Duration::from_secs(3));
+            return Ok(());
+        }
+        if begun.elapsed() > Duration::from_secs(30) {
+            return Err("the keyspace takes no writes".into());
+        }
+        std::thread::sleep(Duration::from_millis(200));
+    }
 }
 
 /// Starts a node that joins through the one at `peer`.

@@ -50,5 +50,6 @@ pub fn start(nursery: &Nursery, route: Route, keys: u32) -> Result<System, Strin
         targets: targets.collect(),
         peer: None,
         etcd: true,
+        waits_for: 0,
     })
 }

@@ -35,5 +35,6 @@ pub fn start(nursery: &Nursery, keys: u32) -> Result<System, String> {
         targets: vec![Target { address, keys: keys_of(keys, 1, |_| true) }],
         peer: None,
         etcd: false,
+        waits_for: 0,
     })
 }

@@ -29,6 +29,8 @@ pub enum Peer {
     Redis,
     /// The same Redis with two replicas, which follow without being waited for.
     RedisReplicas,
+    /// The same with two replicas, and after each write a `WAIT` for both.
+    RedisWait,
     /// What this machine allows at best: a bare server of our own that does nothing but make batches durable on a
     /// majority.
     Limit,
@@ -58,6 +60,35 @@ pub struct System {
     /// Where a new node may ask to be let in.
     peer: Option<SocketAddr>,
     etcd: bool,
+    /// After each write clients wait for so many replicas.
+    waits_for: usize,
+}
+
+/// How the keys of Consort are replicated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Keyspace {
+    /// Consensus.
+    Raft,
+    /// `primary-replica`, a write is acknowledged by the primary alone.
+    Async,
+    /// `primary-replica`, a write is acknowledged by the primary and one replica.
+    SemiSync,
+    /// `primary-replica`, a write is acknowledged by all three.
+    Sync,
+}
+
+impl Keyspace {
+    /// The name in tables, the promise, and the options of `KEYSPACE CREATE`.
+    pub fn described(self) -> (&'static str, &'static str, &'static [&'static str]) {
+        match self {
+            Keyspace::Raft => ("consort", "majority of 3 on disk, linearizable", &[]),
+            Keyspace::Async => ("consort-async", "one copy on disk, two follow", &["ACK", "async"]),
+            Keyspace::SemiSync => {
+                ("consort-semi", "two copies of 3 on disk, linearizable", &["ACK", "semi-sync", "1"])
+            }
+            Keyspace::Sync => ("consort-sync", "three copies on disk, linearizable", &["ACK", "sync"]),
+        }
+    }
 }
 
 /// A place for connections, and the keys that they use there.
@@ -77,8 +108,14 @@ impl System {
         program: &Path,
         route: Route,
         keys: u32,
+        keyspace: Keyspace,
     ) -> Result<Self, String> {
-        consort::start(nursery, name, program, route, keys)
+        let system = consort::start(nursery, name, program, route, keys)?;
+        let (_, promise, options) = keyspace.described();
+        if !options.is_empty() {
+            consort::make_keyspace(&system.addresses(), options)?;
+        }
+        Ok(System { promise, ..system })
     }
 
     /// Starts a peer and waits until it serves.
@@ -88,8 +125,13 @@ impl System {
     pub fn peer(nursery: &Nursery, peer: Peer, route: Route, keys: u32) -> Result<Self, String> {
         match peer {
             Peer::Etcd => etcd::start(nursery, route, keys),
-            Peer::Redis => redis::start(nursery, keys, 0),
-            Peer::RedisReplicas => redis::start(nursery, keys, 2),
+            Peer::Redis => redis::start(nursery, "redis", keys, 0),
+            Peer::RedisReplicas => redis::start(nursery, "redis-replicas", keys, 2),
+            Peer::RedisWait => {
+                let promise = "one copy on disk, two more told before the answer";
+                let system = redis::start(nursery, "redis-wait", keys, 2)?;
+                Ok(System { promise, waits_for: 2, ..system })
+            }
             Peer::Limit => limit::start(nursery, keys),
         }
     }
@@ -112,7 +154,7 @@ impl System {
     fn plan<'a>(&self, operation: Operation, target: &Target, keys: &'a [Key]) -> Plan<'a> {
         let wire: Box<dyn Wire> = match self.etcd {
             true => Box::new(Etcd::new(target.address, operation)),
-            false => Box::new(Resp::new(operation)),
+            false => Box::new(Resp::new(operation, self.waits_for)),
         };
         Plan { address: target.address, wire, keys }
     }

@@ -8,8 +8,7 @@ use super::super::wire::resp::Client;
 use super::{System, Target, loopback, start_all};
 
 /// Starts a primary with that many replicas.
-pub fn start(nursery: &Nursery, keys: u32, replicas: usize) -> Result<System, String> {
-    let name = if replicas == 0 { "redis" } else { "redis-replicas" };
+pub fn start(nursery: &Nursery, name: &'static str, keys: u32, replicas: usize) -> Result<System, String> {
     let ports = free_ports(replicas + 1)?;
     let mut commands = Vec::new();
     for port in &ports {
@@ -46,5 +45,6 @@ pub fn start(nursery: &Nursery, keys: u32, replicas: usize) -> Result<System, St
         targets: vec![Target { address: primary, keys: keys_of(keys, 1, |_| true) }],
         peer: None,
         etcd: false,
+        waits_for: 0,
     })
 }

@@ -13,13 +13,18 @@ use crate::bench::keys::{Key, VALUE_BYTES};
 /// A connection that speaks RESP2; replies come in the order of the requests.
 pub struct Resp {
     operation: Operation,
+    /// After each write so many replicas are waited for (`WAIT`).
+    waits_for: usize,
+    /// The reply to a `WAIT` comes next.
+    waiting: bool,
     decoder: ValueDecoder,
 }
 
 impl Resp {
     /// A new connection.
-    pub fn new(operation: Operation) -> Self {
-        Resp { operation, decoder: ValueDecoder::new(Limits::default()) }
+    pub fn new(operation: Operation, waits_for: usize) -> Self {
+        let waits_for = if operation == Operation::Set { waits_for } else { 0 };
+        Resp { operation, waits_for, waiting: false, decoder: ValueDecoder::new(Limits::default()) }
     }
 }
 
@@ -40,6 +45,10 @@ impl Wire for Resp {
             }
         }
         out.extend_from_slice(b"\r\n");
+        if self.waits_for > 0 {
+            let wait = format!("*3\r\n$4\r\nWAIT\r\n$1\r\n{}\r\n$1\r\n0\r\n", self.waits_for);
+            out.extend_from_slice(wait.as_bytes());
+        }
         Ok(())
     }
 
@@ -50,6 +59,18 @@ impl Wire for Resp {
         answers: &mut Vec<Answer>,
     ) -> Result<(), String> {
         while let Some(value) = self.decoder.decode(input).map_err(|error| error.to_string())? {
+            if self.waiting {
+                self.waiting = false;
+                answers.push(match value {
+                    Value::Integer(held) if held >= self.waits_for as i64 => Ok(()),
+                    other => Err(format!("WAIT said {other:?}")),
+                });
+                continue;
+            }
+            if self.waits_for > 0 && !value.is_error() {
+                self.waiting = true;
+                continue;
+            }
             answers.push(match value {
                 Value::Simple(_) => Ok(()),
                 Value::Bulk(bytes) if bytes.len() == VALUE_BYTES => Ok(()),
@@ -128,7 +149,7 @@ mod tests {
 
     #[test]
     fn replies_are_matched_in_order_and_errors_are_told() {
-        let (mut wire, mut out, mut answers) = (Resp::new(Operation::Get), Vec::new(), Vec::new());
+        let (mut wire, mut out, mut answers) = (Resp::new(Operation::Get, 0), Vec::new(), Vec::new());
         wire.request(&keys::key(1), b"", &mut out).unwrap();
         assert_eq!(out, b"*2\r\n$3\r\nGET\r\n$16\r\nbench:0000000001\r\n");
         let mut input = BytesMut::from(&b"+OK\r\n-MOVED 1 a:1\r\n$-1\r\n+O"[..]);
