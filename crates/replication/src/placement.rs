@@ -163,6 +163,11 @@ impl Placement {
         up_to.last().map_or(PartitionId::of_keyspace(home.keyspace, 0), |(partition, _)| partition)
     }
 
+    /// The number of the keyspace that keys with a prefix belong to which is none itself.
+    pub fn home_of_prefix(&self, prefix: &[u8]) -> u16 {
+        longest_prefix(&self.prefixes, prefix).map_or(0, |(_, number)| *number)
+    }
+
     /// The groups of a keyspace, in the order of their slots.
     pub fn groups_of(&self, keyspace: u16) -> impl Iterator<Item = (PartitionId, &Group)> {
         let range = PartitionId::of_keyspace(keyspace, 0)..=PartitionId::of_keyspace(keyspace, u16::MAX);

@@ -463,7 +463,10 @@ impl Dispatch {
                 let asker = self.take_place(Finish::Plain, 1, true, COMMAND_BYTES)(0);
                 let worker = self.worker.clone();
                 tokio::task::spawn_local(async move {
-                    let changed = worker.change(&|_| Ok(change.clone())).await;
+                    let changed = match crate::occupied::check(&worker, &change).await {
+                        Ok(()) => worker.change(&|_| Ok(change.clone())).await,
+                        Err(reason) => Err(reason),
+                    };
                     let reply = match changed {
                         Ok(_) => Reply::Done(Value::OK),
                         Err(reason) => match reason.strip_prefix("UNKNOWN ") {

@@ -23,6 +23,7 @@ mod inbox;
 pub mod lost;
 mod marker;
 mod node;
+mod occupied;
 mod peers;
 mod pipeline;
 mod random;

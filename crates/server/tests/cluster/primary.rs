@@ -163,6 +163,14 @@ fn a_failover_by_order_refuses_and_loses_nothing() {
 #[test]
 fn what_cannot_be_acknowledged_is_refused_before_it_takes_effect() {
     let mut cluster = Cluster::start(3, "");
+    let mut client = cluster.client(1);
+    assert_eq!(client.call("SET a:[*]old 1"), Value::OK);
+    let occupied = client.call("KEYSPACE CREATE a:[*] STRATEGY primary-replica ACK sync");
+    assert!(error_of(&occupied).contains("such as 'a:[*]old'"), "{occupied:?}");
+    assert_eq!(client.call("SET a:xold 1"), Value::OK);
+    assert_eq!(client.call("DEL a:[*]old"), Value::Integer(1));
+    assert_eq!(client.call("KEYSPACE CREATE a:[*] STRATEGY primary-replica ACK sync"), Value::OK);
+    assert_eq!(client.call("DEL a:xold"), Value::Integer(1));
     create(&cluster, "a:", "ACK async");
     create(&cluster, "m:", "ACK sync MIN-IN-SYNC 2");
     let mut client = cluster.client(0);
@@ -206,7 +214,8 @@ fn what_cannot_be_acknowledged_is_refused_before_it_takes_effect() {
             assert_eq!(moved, [Value::OK, Value::OK]);
             let Value::Bulk(text) = client.call("INFO consort") else { panic!("a text") };
             let text = String::from_utf8_lossy(&text).into_owned();
-            let rows: Vec<&str> = text.lines().filter(|line| line.starts_with("keyspace")).collect();
+            let is_asked = |line: &&str| line.contains("prefix=a:,") || line.contains("prefix=m:,");
+            let rows: Vec<&str> = text.lines().filter(is_asked).collect();
             let groups = field(&client.call("KEYSPACE INFO a:"), "groups").clone();
             let Value::Integer(groups) = groups else { panic!("a number") };
             rows.iter().all(|row| row.contains(&format!(",groups_led={groups},"))).then_some(())
