@@ -249,8 +249,8 @@ pub enum Event {
     Born { partition: PartitionId },
     /// A deposed primary had entries that its successor has not: they are kept.
     Lost { partition: PartitionId, entries: u64 },
-    /// A client is told that the write at this entry is done (for oracles).
-    Acknowledged { partition: PartitionId, index: u64, term: u64 },
+    /// A client is told that the write at this entry is done, as was asked for (for oracles).
+    Acknowledged { partition: PartitionId, index: u64, term: u64, demand: Option<Acknowledgement> },
     /// The partition is no longer held here.
     GivenUp { partition: PartitionId },
 }

@@ -228,7 +228,7 @@ mod tests {
             payload: Bytes::from_static(b"p"),
             before: None,
         };
-        assert_eq!(&encode(&[entry.clone()])[..], &bytes[..]);
+        assert_eq!(&encode(std::slice::from_ref(&entry))[..], &bytes[..]);
         assert_eq!(decode(Bytes::from_static(bytes)), Some(vec![entry]));
     }
 }

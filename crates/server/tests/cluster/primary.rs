@@ -137,9 +137,8 @@ fn a_failover_by_order_refuses_and_loses_nothing() {
                 let reply = client.call(&format!("SET a:{} {number}", number % 40));
                 assert_eq!(reply, Value::OK, "nothing is refused, nothing unknown");
             }
-            let mut last = BTreeMap::new();
-            (number.saturating_sub(39).max(1)..=number)
-                .for_each(|number| drop(last.insert(number % 40, number)));
+            let last: BTreeMap<u64, u64> =
+                (number.saturating_sub(39).max(1)..=number).map(|number| (number % 40, number)).collect();
             for (key, number) in last {
                 assert_eq!(client.call(&format!("GET a:{key}")), bulk(&number.to_string()));
             }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use data::route::Gather;
 use data::{Command, Home, Homes, Route, Watch};
+use replication::configuration::Acknowledgement;
 use replication::contract::{Call, RequestId};
 use replication::{Now, PartitionId, Placement, Reply, Request, Time};
 use resp::{Limits, Protocol, RequestDecoder, Value};
@@ -151,6 +152,7 @@ impl Front {
         let layout = open.layout;
         let ordered =
             slot.writes || !open.buffer.is_empty() || open.slots.iter().any(|slot| slot.answer.is_none());
+        let writes = slot.writes;
         open.alone = !ordered && !parts.is_empty();
         let number = open.first + open.slots.len() as u64;
         open.slots.push_back(slot);
@@ -160,6 +162,16 @@ impl Front {
             let id = RequestId(self.next_request);
             self.pending.insert(id, Pending { connection, slot: number, part: index, deadline });
             let Part { partition, call } = part;
+            // Some want to know their writes held by more than the keyspace asks for.
+            let demand = match self.next_request % 9 {
+                0 => Some(Acknowledgement::Sync),
+                1 => Some(Acknowledgement::SemiSync(1)),
+                _ => None,
+            };
+            let call = match demand.filter(|_| writes && partition.keyspace() != 0) {
+                Some(demand) => Call::Demanding { demand, call: Box::new(call) },
+                None => call,
+            };
             let origin = connection;
             produced.requests.push(Request { id, origin, partition, layout, call, deadline, ordered });
         }

@@ -98,8 +98,8 @@ impl World {
                 self.digests.on_loaded(id, partition, self.logs.highest(partition));
             }
             Told::Lost { entries, .. } => self.counters.add_many("primary.lost_entries", entries),
-            Told::Acknowledged { partition, index, term } => {
-                self.on_acknowledged(node, partition, index, term)?
+            Told::Acknowledged { partition, index, term, demand } => {
+                self.on_acknowledged(node, partition, (index, term), demand)?;
             }
             Told::GivenUp { partition } => {
                 self.counters.add("catalogue.given_up");

@@ -365,9 +365,14 @@ impl World {
 
     /// An operator asks some node to see to it that another leads.
     fn transfer(&mut self) {
-        let partition = PartitionId(self.random.below(u64::from(self.scenario.partitions)) as u32);
+        let number = self.random.below(u64::from(self.scenario.partitions)) as u16;
         let catalogue = self.operator.newest().clone();
-        let drawn = *self.random.pick(&catalogue.partitions[partition.0 as usize].replicas);
+        let group = PartitionId::of_keyspace(1, number);
+        let (partition, replicas) = match catalogue.groups.get(&group) {
+            Some(configuration) => (group, &configuration.replicas),
+            None => (PartitionId(number.into()), &catalogue.partitions[usize::from(number)].replicas),
+        };
+        let drawn = *self.random.pick(replicas);
         let to = self.aim.map_or(drawn, |aim| self.nodes[aim].id);
         self.aim = None;
         let node = self.some_leader();

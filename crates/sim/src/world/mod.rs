@@ -13,10 +13,11 @@ mod operator;
 mod promises;
 mod stages;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use replication::configuration::Acknowledgement;
 use replication::contract::Input;
 use replication::{NodeId, PartitionId, Placement};
 
@@ -131,7 +132,7 @@ pub struct World {
     alarm: Option<Violation>,
     leaders: Leaders,
     /// What clients were told to be done, by group, index and term.
-    acknowledged: BTreeSet<(PartitionId, u64, u64)>,
+    acknowledged: BTreeMap<(PartitionId, u64, u64), Option<Acknowledgement>>,
     /// When a replica of a group last asked for another to be taken out of sync.
     doubted_at: TrueTime,
     logs: Logs,
@@ -196,7 +197,7 @@ impl World {
             moved: None,
             alarm: None,
             leaders: Leaders::default(),
-            acknowledged: BTreeSet::new(),
+            acknowledged: BTreeMap::new(),
             doubted_at: 0,
             logs: Logs::default(),
             leases: Leases::default(),

@@ -5,7 +5,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use replication::catalogue::{CATALOGUE, Catalogue, Change, Member, MemberState, Policy, Settings, plan};
+use replication::catalogue::{
+    CATALOGUE, Catalogue, Change, Member, MemberState, Policy, Settings, Target, plan,
+};
 use replication::configuration::{Acknowledgement, PrimaryReplica};
 use replication::contract::Input;
 use replication::ordered::raft::HardState;
@@ -164,7 +166,12 @@ impl World {
         let node = self.nodes[chosen].id;
         let waiting =
             self.nodes.iter().position(|node| node.outside && !catalogue.removed.contains_key(&node.id));
+        let order = match self.scenario.acknowledgement {
+            Some(mode) if self.random.chance(500) => Some(self.order_about_groups(mode)),
+            _ => None,
+        };
         let change = match (kind, waiting) {
+            _ if order.is_some() => order.expect("it is there"),
             (0..=2, Some(waiting)) => {
                 let node = self.nodes[waiting].id;
                 self.nodes[waiting].outside = false;
@@ -197,6 +204,32 @@ impl World {
         self.counters.add("fault.catalogue_change");
         self.tell(|| format!("an operator wants {change:?}"));
         self.operator.wanted.push(change);
+    }
+
+    /// Something about the `primary-replica` keyspace: who is to be primary, or other options.
+    fn order_about_groups(&mut self, mode: Acknowledgement) -> Change {
+        let prefix = bytes::Bytes::new();
+        let node = self.some_node();
+        let node = self.nodes[node].id;
+        self.counters.add("fault.order_about_groups");
+        match self.random.below(4) {
+            0 => Change::Failover { prefix, target: Target::Back },
+            1 | 2 => Change::Failover { prefix, target: Target::Node(node) },
+            _ => {
+                // What a mode promises has to hold in all of a run.
+                let modes = match mode {
+                    Acknowledgement::Async => [Acknowledgement::Async, Acknowledgement::Sync],
+                    _ => [Acknowledgement::SemiSync(1), Acknowledgement::Sync],
+                };
+                let options = PrimaryReplica {
+                    min_in_sync: self.random.between(1, 2) as u32,
+                    max_lag_ms: *self.random.pick(&[150, 2_000]),
+                    max_lag_bytes: *self.random.pick(&[2_000, 64 << 20]),
+                    ..PrimaryReplica::new(*self.random.pick(&modes))
+                };
+                Change::AlterKeyspace { prefix, policy: Policy::PrimaryReplica { number: 0, options } }
+            }
+        }
     }
 
     /// A partition is to be split, somewhere; or there are to be more, wherever.

@@ -15,14 +15,17 @@ impl World {
         &mut self,
         node: usize,
         partition: PartitionId,
-        index: u64,
-        term: u64,
+        (index, term): (u64, u64),
+        demand: Option<Acknowledgement>,
     ) -> Result<(), Violation> {
         if partition.keyspace() == 0 {
             return Ok(());
         }
         self.counters.add("primary.acknowledged");
-        self.acknowledged.insert((partition, index, term));
+        if demand.is_some() {
+            self.counters.add("primary.demands_met");
+        }
+        self.acknowledged.insert((partition, index, term), demand);
         let latest = self.leaders.latest_term(partition);
         // With copies to wait for, the last of them may have been given before the successor asked.
         // A deposed primary answers, too, when it learns that its successor has the write; and what every member in sync held
@@ -76,13 +79,14 @@ impl World {
             return Err(Violation::new("lost writes", text));
         }
         let may_be_lost = self.scenario.acknowledgement == Some(Acknowledgement::Async);
-        for &(partition, index, term) in &self.acknowledged {
+        for (&(partition, index, term), demand) in &self.acknowledged {
             if self.logs.term_at(partition, index) == Some(term) {
                 self.counters.add("check.acknowledged_kept");
                 continue;
             }
             let is_listed = listed.contains(&(partition, index, term));
-            if may_be_lost && is_listed {
+            // What every member in sync was asked to hold is not lost, whatever the keyspace's own mode.
+            if may_be_lost && is_listed && *demand != Some(Acknowledgement::Sync) {
                 self.counters.add("check.acknowledged_listed");
                 continue;
             }

@@ -67,7 +67,7 @@ impl Replica {
             return outbox.answers.push((requester, too_few()));
         }
         if self.options.announce_applied {
-            outbox.event(Event::Acknowledged { partition: self.partition, index, term });
+            outbox.event(Event::Acknowledged { partition: self.partition, index, term, demand });
         }
         outbox.answers.push((requester, Reply::Done(reply)));
     }
@@ -97,7 +97,8 @@ impl Replica {
             if self.raft.held_by(held.demand) >= held.index {
                 if self.options.announce_applied {
                     let (partition, index, term) = (self.partition, held.index, held.term);
-                    outbox.event(Event::Acknowledged { partition, index, term });
+                    let demand = Some(held.demand);
+                    outbox.event(Event::Acknowledged { partition, index, term, demand });
                 }
                 outbox.answers.push((held.requester, Reply::Done(held.reply)));
             } else if held.deadline <= now.time {
