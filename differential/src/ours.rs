@@ -114,7 +114,7 @@ impl Ours {
                 self.state = HardState::decode(&state).expect("it was just encoded");
             }
             Write::Reset { .. } => self.log.clear(),
-            Write::Trim { .. } | Write::Forget { .. } => {}
+            Write::Trim { .. } | Write::Forget { .. } | Write::Lost { .. } => {}
         }
     }
 
@@ -139,6 +139,7 @@ impl Core for Ours {
             vote: start.vote.map(NodeId),
             commit: start.commit,
             newcomer: false,
+            version: 0,
         };
         let log: Vec<RaftEntry> = start.log.iter().zip(1..).map(|(one, index)| entry(index, one)).collect();
         let now = Time(1_000_000_000);
@@ -198,6 +199,7 @@ impl Core for Ours {
                 term: snapshot.index_term,
                 membership: membership(members),
                 exact_at: snapshot.index,
+                terms: Vec::new(),
             };
             self.raft.restore(&meta, self.now);
         }

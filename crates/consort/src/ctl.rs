@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::ask::Connection;
 use crate::catalogue::Catalogue;
-use crate::status::{Partition, Replica, Status};
+use crate::status::{Keyspace, Partition, Replica, Status};
 use crate::table;
 
 #[derive(Args, Debug)]
@@ -232,12 +232,64 @@ impl Report {
         let headings = ["PARTITION", "SLOTS", "LEADER", "TERM", "MEMBERS", "APPLIED", "DIGESTS"];
         let rows: Vec<_> = self.partitions.iter().map(PartitionReport::row).collect();
         lines.extend(table::table(&headings, &rows));
+        let rows = self.keyspaces();
+        if !rows.is_empty() {
+            let headings = [
+                "KEYSPACE",
+                "ACK",
+                "GROUPS LED",
+                "IN SYNC",
+                "LAG",
+                "LAG BYTES",
+                "LAG MS",
+                "WORST LOSS",
+                "ZONES",
+            ];
+            lines.push(String::new());
+            lines.extend(table::table(&headings, &rows));
+        }
         lines.push(String::new());
         match self.alarms.as_slice() {
             [] => lines.push("no alarm".into()),
             alarms => lines.extend(alarms.iter().map(|alarm| format!("ALARM: {alarm}"))),
         }
         lines
+    }
+}
+
+impl Report {
+    /// Keyspaces with groups of their own: what all nodes say of those that they lead, added up.
+    fn keyspaces(&self) -> Vec<Vec<String>> {
+        let mut all: BTreeMap<String, Keyspace> = BTreeMap::new();
+        let said = self.nodes.values().filter_map(|node| node.status.as_ref());
+        for keyspace in said.flat_map(|status| &status.keyspaces).filter(|of| of.groups_led > 0) {
+            match all.get_mut(&keyspace.prefix) {
+                None => drop(all.insert(keyspace.prefix.clone(), keyspace.clone())),
+                Some(sum) => {
+                    sum.groups_led += keyspace.groups_led;
+                    sum.in_sync_at_least = sum.in_sync_at_least.min(keyspace.in_sync_at_least);
+                    sum.lag_records += keyspace.lag_records;
+                    sum.lag_bytes += keyspace.lag_bytes;
+                    sum.lag_ms = sum.lag_ms.max(keyspace.lag_ms);
+                    sum.worst_loss_records += keyspace.worst_loss_records;
+                    sum.zones.retain(|zone| keyspace.zones.contains(zone));
+                }
+            }
+        }
+        let row = |of: Keyspace| {
+            vec![
+                of.prefix,
+                of.ack,
+                of.groups_led.to_string(),
+                of.in_sync_at_least.to_string(),
+                of.lag_records.to_string(),
+                table::bytes(of.lag_bytes),
+                of.lag_ms.to_string(),
+                of.worst_loss_records.to_string(),
+                of.zones.join(" "),
+            ]
+        };
+        all.into_values().map(row).collect()
     }
 }
 

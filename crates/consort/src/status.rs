@@ -27,8 +27,33 @@ pub struct Status {
     pub nodes: Vec<Node>,
     /// The partitions, by number.
     pub partitions: Vec<Partition>,
+    /// Keyspaces with groups of their own: what the node says of those that it leads.
+    pub keyspaces: Vec<Keyspace>,
     /// Its counters.
     pub counters: BTreeMap<String, u64>,
+}
+
+/// A keyspace with groups of its own, as far as a node leads them.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Keyspace {
+    /// What its keys begin with.
+    pub prefix: String,
+    /// When writes are acknowledged.
+    pub ack: String,
+    /// How many groups the node leads.
+    pub groups_led: u64,
+    /// The fewest members in sync.
+    pub in_sync_at_least: u64,
+    /// Writes that not all members in sync hold.
+    pub lag_records: u64,
+    /// Their bytes.
+    pub lag_bytes: u64,
+    /// The age of the oldest.
+    pub lag_ms: u64,
+    /// What a failover now may lose at the worst.
+    pub worst_loss_records: u64,
+    /// The zones that hold the last acknowledged write of each group.
+    pub zones: Vec<String>,
 }
 
 /// A node as another sees it.
@@ -126,6 +151,9 @@ impl Status {
             uptime_ms: number(field(reply, "uptime_ms")?)?,
             nodes: list(field(reply, "nodes")?, Node::parse)?,
             partitions: list(field(reply, "partitions")?, Partition::parse)?,
+            // A node of before has none.
+            keyspaces: field(reply, "keyspaces")
+                .map_or(Some(Vec::new()), |keyspaces| list(keyspaces, Keyspace::parse))?,
             counters: counters
                 .iter()
                 .filter_map(|(name, value)| Some((text(name)?, number(value)?)))
@@ -149,6 +177,23 @@ impl Status {
             partition.replica.as_ref().is_some_and(|replica| replica.role == "leader")
         };
         self.partitions.iter().filter(leads).map(|partition| partition.partition).collect()
+    }
+}
+
+impl Keyspace {
+    fn parse(value: &Value) -> Option<Keyspace> {
+        let of = |name: &str| number(field(value, name)?);
+        Some(Keyspace {
+            prefix: text(field(value, "prefix")?).unwrap_or_else(|| "(no text)".into()),
+            ack: text(field(value, "ack")?)?,
+            groups_led: of("groups_led")?,
+            in_sync_at_least: of("in_sync_at_least")?,
+            lag_records: of("lag_records")?,
+            lag_bytes: of("lag_bytes")?,
+            lag_ms: of("lag_ms")?,
+            worst_loss_records: of("worst_loss_records")?,
+            zones: list(field(value, "zones")?, text)?,
+        })
     }
 }
 

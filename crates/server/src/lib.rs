@@ -20,6 +20,7 @@ mod format;
 mod handshake;
 pub mod identity;
 mod inbox;
+pub mod keyspaces;
 pub mod lost;
 mod marker;
 mod node;

@@ -44,6 +44,7 @@ fn status(number: u64, leader: Option<u64>, replica: Replica) -> Status {
             voters: (1..=3).map(id).collect(),
             replica: Some(replica),
         }],
+        keyspaces: Vec::new(),
         counters: BTreeMap::new(),
     }
 }

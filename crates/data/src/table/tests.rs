@@ -153,6 +153,29 @@ proptest! {
         }
     }
 
+    /// What takes a mutation back does, whatever it was, and the last of several first.
+    #[test]
+    fn mutations_can_be_taken_back(
+        before in proptest::collection::vec(step(), 0..100),
+        undone in proptest::collection::vec(step(), 1..60),
+    ) {
+        let (mut table, mut twin) = (Table::new(), Twin::new());
+        for step in &before {
+            table.apply(&step.mutation()).unwrap();
+            step.apply_to(&mut twin);
+        }
+        let mut inverses = Vec::new();
+        for step in &undone {
+            let mutation = step.mutation();
+            inverses.push(table.inverse_of(&mutation).unwrap());
+            table.apply(&mutation).unwrap();
+        }
+        for inverse in inverses.into_iter().rev().flatten() {
+            table.apply(&inverse).unwrap();
+        }
+        check(&table, &twin);
+    }
+
     /// Slices are taken while mutations go on; with all mutations since the first slice the copy is exact.
     #[test]
     fn a_fuzzy_snapshot_is_exact(

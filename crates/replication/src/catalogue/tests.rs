@@ -7,6 +7,7 @@ use data::{Stamp, Table, View};
 use proptest::prelude::*;
 
 use super::*;
+use crate::configuration::{Acknowledgement, Ask, PrimaryReplica, Wish};
 use crate::contract::Call;
 use crate::random::Random;
 
@@ -500,6 +501,8 @@ fn records_have_their_keys_and_only_those() {
     catalogue.split = Some(Split { parent: PartitionId(1), child: PartitionId(2), first_slot: 9000 });
     catalogue.parents = vec![PartitionId(0)];
     assert_eq!(Record::all(&catalogue).len(), 3 + 3 + 2 + 1 + 2 + 2);
+    let catalogue = with_keyspace(&catalogue, "p:", PrimaryReplica::new(Acknowledgement::Sync));
+    assert_eq!(Record::all(&catalogue).len(), 13 + 1 + 1 + 2, "keyspace, number, groups");
     for record in Record::all(&catalogue) {
         assert_eq!(Record::of_key(&record.key()), Some(record));
     }
@@ -536,4 +539,221 @@ fn version_1_of_the_records() {
     assert_eq!(hexadecimal(Record::PartitionsWanted), "01ac02");
     assert_eq!(hexadecimal(Record::Split), "010001ac02");
     assert_eq!(hexadecimal(Record::Parents), "010202ac02");
+}
+
+fn create(prefix: &str, options: PrimaryReplica) -> Change {
+    let policy = Policy::PrimaryReplica { number: 0, options };
+    Change::CreateKeyspace { prefix: Bytes::copy_from_slice(prefix.as_bytes()), policy }
+}
+
+fn with_keyspace(catalogue: &Catalogue, prefix: &str, options: PrimaryReplica) -> Catalogue {
+    changed(catalogue, &create(prefix, options))
+}
+
+/// Three nodes, two partitions, a keyspace with two groups.
+fn with_groups(acknowledgement: Acknowledgement) -> Catalogue {
+    let catalogue = genesis((1..=3).map(|number| member(number, number, 1)), 2, 3);
+    with_keyspace(&catalogue, "p:", PrimaryReplica::new(acknowledgement))
+}
+
+const GROUP: PartitionId = PartitionId(1 << 16);
+
+#[test]
+fn a_keyspace_with_groups_has_one_over_each_partition_and_takes_them_with_it() {
+    let catalogue = with_groups(Acknowledgement::SemiSync(1));
+    let placement = catalogue.placement();
+    for (slot, position) in [(0, 0), (8191, 0), (8192, 1), (16383, 1)] {
+        assert_eq!(placement.at(data::Home { keyspace: 1, slot }), PartitionId::of_keyspace(1, position));
+        assert_eq!(placement.at(data::Home { keyspace: 0, slot }), PartitionId(position.into()));
+    }
+    let home = |key: &[u8]| data::Homes::home_of(&placement, key).keyspace;
+    assert_eq!((home(b"p:x"), home(b"p"), home(b"x")), (1, 0, 0));
+    for (partition, group) in catalogue.groups_of(1) {
+        assert_eq!(group.replicas, catalogue.partition_of_group(group).unwrap().replicas, "{partition:?}");
+        assert_eq!((group.term, group.version, group.in_sync.len()), (1, 1, 3));
+    }
+    // Read back as it was written.
+    let mut table = Table::new();
+    assert!(commit(
+        &mut table,
+        Change::Found(Box::new(catalogue.clone())).call(&Catalogue::default()).unwrap().unwrap()
+    ));
+    assert_eq!(load(&table), Ok(catalogue.clone()));
+    // A number is never used again, whatever is left of its keyspace on some disk.
+    let dropped = changed(&catalogue, &Change::DropKeyspace { prefix: Bytes::from_static(b"p:") });
+    assert!(dropped.groups.is_empty() && dropped.placement().prefixes.is_empty());
+    let again = with_keyspace(&dropped, "p:", PrimaryReplica::new(Acknowledgement::Async));
+    assert_eq!(again.groups_of(1).count(), 0);
+    assert_eq!(again.groups_of(2).count(), 2);
+}
+
+#[test]
+fn options_that_cannot_be_kept_are_refused() {
+    let catalogue = genesis((1..=3).map(|number| member(number, number, 1)), 2, 3);
+    let sync = PrimaryReplica::new(Acknowledgement::Sync);
+    for options in [
+        PrimaryReplica { replicas: 4, ..sync },
+        PrimaryReplica { min_in_sync: 0, ..sync },
+        PrimaryReplica { min_in_sync: 4, ..sync },
+        PrimaryReplica { replicas: 2, min_in_sync: 3, ..sync },
+        PrimaryReplica { max_lag_ms: 0, ..sync },
+        PrimaryReplica::new(Acknowledgement::SemiSync(3)),
+        PrimaryReplica { replicas: 1, ..PrimaryReplica::new(Acknowledgement::SemiSync(1)) },
+    ] {
+        refused(&catalogue, &create("p:", options));
+    }
+    let catalogue = with_groups(Acknowledgement::Sync);
+    let policy = Policy::PrimaryReplica { number: 0, options: PrimaryReplica { min_in_sync: 9, ..sync } };
+    refused(&catalogue, &Change::AlterKeyspace { prefix: Bytes::from_static(b"p:"), policy });
+    // The next keyspace inside of the first is one of its own.
+    let inner = with_keyspace(&catalogue, "p:q:", sync);
+    let home = |key: &[u8]| data::Homes::home_of(&inner.placement(), key).keyspace;
+    assert_eq!((home(b"p:q:x"), home(b"p:q"), home(b"p:x")), (2, 1, 1));
+}
+
+/// What the steward makes of these wishes of the group's present version.
+fn asked(catalogue: &Catalogue, silent: &[u64], wishes: &[(u64, Wish)]) -> Option<Catalogue> {
+    let version = catalogue.groups[&GROUP].version;
+    let ask = |(from, wish): &(u64, Wish)| {
+        let (from, wish) = (NodeId(*from), wish.clone());
+        Ask { partition: GROUP, version, from, wish }
+    };
+    let asks: Vec<Ask> = wishes.iter().map(ask).collect();
+    let silent_for = |node: NodeId| Duration::from_secs(if silent.contains(&node.0) { 5 } else { 0 });
+    let situation = Situation { catalogue, silent_for: &silent_for, reports: &[], asks: &asks };
+    let change = next_change(&situation)?;
+    assert!(matches!(change, Change::Configure(_)), "{change:?}");
+    Some(changed(catalogue, &change))
+}
+
+#[test]
+fn a_primary_is_deposed_if_all_miss_it_or_one_does_and_the_steward_too() {
+    for (acknowledgement, consult) in
+        [(Acknowledgement::Async, 1), (Acknowledgement::SemiSync(1), 2), (Acknowledgement::Sync, 1)]
+    {
+        let catalogue = with_groups(acknowledgement);
+        let primary = catalogue.groups[&GROUP].primary.0;
+        let others: Vec<u64> = (1..=3).filter(|node| *node != primary).collect();
+        let suspect = |node: u64| (node, Wish::Suspect);
+        assert_eq!(asked(&catalogue, &[], &[suspect(others[0])]), None, "one may be cut off by itself");
+        assert_eq!(asked(&catalogue, &[primary], &[suspect(primary)]), None, "not by its own word");
+        let both = asked(&catalogue, &[], &[suspect(others[0]), suspect(others[1])]).expect("all miss it");
+        let alone = asked(&catalogue, &[primary], &[suspect(others[1])]).expect("the steward misses it, too");
+        for (after, successor) in [(&both, None), (&alone, Some(others[1]))] {
+            let group = &after.groups[&GROUP];
+            assert!(successor.is_none_or(|successor| group.primary.0 == successor));
+            assert!(others.contains(&group.primary.0));
+            assert_eq!((group.term, group.version, group.consult), (2, 2, consult), "{acknowledgement:?}");
+            assert_eq!(group.in_sync, others.iter().copied().map(NodeId).collect::<Vec<_>>());
+            assert_eq!(group.witnesses.len(), 3);
+            assert_eq!(group.settling, [NodeId(primary)]);
+            assert!(!group.handed_over);
+        }
+        // It has confirmed nothing yet: who may hold more is still to be asked if it fails, too.
+        let appointed = alone.groups[&GROUP].primary.0;
+        let third = others.iter().copied().find(|node| *node != appointed).unwrap();
+        assert_eq!(asked(&alone, &[], &[suspect(third)]), None, "one that has not begun is not heard of");
+        let next = asked(&alone, &[appointed], &[suspect(third)]).expect("the third one");
+        let group = &next.groups[&GROUP];
+        assert_eq!(
+            (group.primary.0, group.term, group.consult, group.witnesses.len()),
+            (third, 3, consult, 3)
+        );
+        let confirmed = asked(&next, &[], &[(third, Wish::Confirm)]).expect("it has begun");
+        let group = &confirmed.groups[&GROUP];
+        assert!(group.witnesses.is_empty() && group.consult == 0 && group.settling.len() == 2);
+        assert_eq!(asked(&confirmed, &[], &[(third, Wish::Confirm)]), None, "once is enough");
+    }
+}
+
+#[test]
+fn only_the_primary_says_who_is_in_sync_and_only_of_the_present_version() {
+    let catalogue = with_groups(Acknowledgement::Sync);
+    let primary = catalogue.groups[&GROUP].primary;
+    let other = *catalogue.groups[&GROUP].replicas.last().unwrap();
+    let remove = Wish::Remove(vec![other]);
+    assert_eq!(asked(&catalogue, &[], &[(other.0, Wish::Remove(vec![primary]))]), None);
+    let removed = asked(&catalogue, &[], &[(primary.0, remove.clone())]).expect("it is removed");
+    assert!(!removed.groups[&GROUP].in_sync.contains(&other));
+    assert_eq!(removed.groups[&GROUP].term, 1, "the primary goes on");
+    // A primary does not remove itself, nor is a stranger let in.
+    assert_eq!(asked(&removed, &[], &[(primary.0, Wish::Remove(vec![primary]))]), None);
+    assert_eq!(asked(&removed, &[], &[(primary.0, Wish::Admit(NodeId(9)))]), None);
+    assert_eq!(asked(&removed, &[], &[(primary.0, Wish::Appoint(other))]), None, "it is not in sync");
+    // What was asked for before is asked of another configuration.
+    let late = Ask { partition: GROUP, version: 1, from: primary, wish: remove };
+    let situation =
+        Situation { catalogue: &removed, silent_for: &|_| Duration::ZERO, reports: &[], asks: &[late] };
+    assert_eq!(next_change(&situation), None);
+    let whole = asked(&removed, &[], &[(primary.0, Wish::Admit(other))]).expect("it is back");
+    assert!(whole.groups[&GROUP].in_sync.contains(&other));
+    let handed = asked(&whole, &[], &[(primary.0, Wish::Appoint(other))]).expect("handed over");
+    let group = &handed.groups[&GROUP];
+    assert_eq!((group.primary, group.term, group.handed_over), (other, 2, true));
+    assert!(group.in_sync.contains(&primary), "who hands over holds everything");
+    let renewed = asked(&handed, &[], &[(other.0, Wish::Renew)]).expect("another term");
+    assert_eq!((renewed.groups[&GROUP].primary, renewed.groups[&GROUP].term), (other, 3));
+}
+
+#[test]
+fn weaker_acknowledgement_counts_at_once_and_stronger_one_when_it_is_confirmed() {
+    let alter = |acknowledgement| {
+        let policy = Policy::PrimaryReplica { number: 0, options: PrimaryReplica::new(acknowledgement) };
+        Change::AlterKeyspace { prefix: Bytes::from_static(b"p:"), policy }
+    };
+    let catalogue = with_groups(Acknowledgement::SemiSync(1));
+    let primary = catalogue.groups[&GROUP].primary.0;
+    let stronger = changed(&catalogue, &alter(Acknowledgement::Sync));
+    assert_eq!(
+        stronger.groups[&GROUP].guaranteed,
+        Acknowledgement::SemiSync(1),
+        "what was before holds less"
+    );
+    let confirmed = asked(&stronger, &[], &[(primary, Wish::Confirm)]).expect("all hold everything");
+    assert_eq!(confirmed.groups[&GROUP].guaranteed, Acknowledgement::Sync);
+    let weaker = changed(&confirmed, &alter(Acknowledgement::Async));
+    assert_eq!(weaker.groups[&GROUP].guaranteed, Acknowledgement::Async);
+    assert_eq!(weaker.groups[&GROUP].version, confirmed.groups[&GROUP].version + 1);
+}
+
+#[test]
+fn groups_follow_their_partition_and_operators_may_pin_primaries() {
+    let catalogue = genesis((1..=4).map(|number| member(number, number, 1)), 2, 2);
+    let mut catalogue = with_keyspace(&catalogue, "p:", PrimaryReplica::new(Acknowledgement::Sync));
+    let to = vec![NodeId(4), NodeId(3)];
+    catalogue = changed(&catalogue, &Change::Place(vec![(PartitionId(0), to.clone())]));
+    let situation =
+        Situation { catalogue: &catalogue, silent_for: &|_| Duration::ZERO, reports: &[], asks: &[] };
+    let mut next = next_change(&situation);
+    // The steward may have the partition elsewhere; the group follows in any case.
+    for _ in 0..10 {
+        let Some(change) = next else { break };
+        catalogue = changed(&catalogue, &change);
+        let situation =
+            Situation { catalogue: &catalogue, silent_for: &|_| Duration::ZERO, reports: &[], asks: &[] };
+        next = next_change(&situation);
+    }
+    for (_, group) in catalogue.groups_of(1) {
+        assert_eq!(group.replicas, catalogue.partition_of_group(group).unwrap().wanted());
+    }
+    let prefix = Bytes::from_static(b"p:");
+    let group = &catalogue.groups[&GROUP];
+    let (first, second) = (group.replicas[0], group.replicas[1]);
+    assert_eq!(group.preferred(), Some(first));
+    let forced = Change::Failover { prefix: prefix.clone(), target: Target::Forced(NodeId(9)) };
+    refused(&catalogue, &forced);
+    let raft = Change::Failover { prefix: Bytes::new(), target: Target::Another };
+    assert!(refused(&catalogue, &raft).contains("raft has no primaries"));
+    let single = genesis([member(1, 1, 1), member(2, 2, 1)], 1, 2);
+    let single = with_keyspace(&single, "p:", PrimaryReplica::new(Acknowledgement::Sync));
+    let (one, two) = (single.groups[&GROUP].replicas[0], single.groups[&GROUP].replicas[1]);
+    let pinned = changed(&single, &Change::Failover { prefix: prefix.clone(), target: Target::Another });
+    assert_eq!(pinned.groups[&GROUP].preferred(), Some(two));
+    let back = changed(&pinned, &Change::Failover { prefix: prefix.clone(), target: Target::Back });
+    assert_eq!(back.groups[&GROUP].preferred(), Some(one));
+    let forced = changed(&single, &Change::Failover { prefix, target: Target::Forced(two) });
+    let group = &forced.groups[&GROUP];
+    assert_eq!((group.primary, group.in_sync.as_slice(), group.consult), (two, &[two][..], 0));
+    assert_eq!(group.settling, [one], "what it has is listed when it comes back");
+    let _ = second;
 }

@@ -4,6 +4,7 @@ use bytes::{Bytes, BytesMut};
 use proptest::prelude::*;
 
 use super::{Message, SnapshotAck, SnapshotChunk, decode, encode};
+use crate::configuration::{Ask, Wish};
 use crate::ordered::raft::{self, Entry, EntryKind, Membership, SnapshotMeta};
 use crate::random::Random;
 use crate::{NodeId, PartitionId};
@@ -118,6 +119,19 @@ fn partition() -> impl Strategy<Value = PartitionId> {
     any::<u32>().prop_map(PartitionId)
 }
 
+fn wish() -> impl Strategy<Value = Wish> {
+    let node = || any::<u64>().prop_map(NodeId);
+    prop_oneof![
+        Just(Wish::Suspect),
+        nodes().prop_map(Wish::Remove),
+        node().prop_map(Wish::Admit),
+        node().prop_map(Wish::Appoint),
+        Just(Wish::Renew),
+        Just(Wish::Confirm),
+        node().prop_map(Wish::Settled),
+    ]
+}
+
 fn message() -> impl Strategy<Value = Message> {
     prop_oneof![
         (partition(), consensus()).prop_map(|(partition, message)| Message::Raft { partition, message }),
@@ -162,6 +176,9 @@ fn message() -> impl Strategy<Value = Message> {
             index,
             digest
         }),
+        (partition(), number(), any::<u64>(), wish()).prop_map(|(partition, version, from, wish)| {
+            Message::Ask(Ask { partition, version, from: NodeId(from), wish })
+        }),
     ]
 }
 
@@ -188,6 +205,9 @@ proptest! {
 fn fixtures() -> Vec<(Message, &'static str)> {
     use raft::Message as M;
     let raft = |message| Message::Raft { partition: PartitionId(300), message };
+    let ask = |wish| {
+        Message::Ask(Ask { partition: PartitionId::of_keyspace(1, 1), version: 9, from: NodeId(7), wish })
+    };
     let entry = |index, kind, payload: &'static [u8]| Entry {
         index,
         term: 2,
@@ -259,6 +279,7 @@ fn fixtures() -> Vec<(Message, &'static str)> {
         (raft(M::Stale { term: 3 }), "0101ac020e03"),
         (raft(M::Wake { term: 3 }), "0101ac020f03"),
         (raft(M::Removed { term: 3, index: 12 }), "0101ac0210030c"),
+        (raft(M::Ahead { term: 3, last_index: 12, last_term: 2 }), "0101ac0212030c02"),
         (
             Message::Many(vec![
                 (PartitionId(1), M::Heartbeat { term: 3, round: 5, commit: 4, quiet: false }),
@@ -308,6 +329,13 @@ fn fixtures() -> Vec<(Message, &'static str)> {
             Message::Digest { partition: PartitionId(1), index: 9, digest: 3 },
             "0109010903000000000000000000000000000000",
         ),
+        (ask(Wish::Suspect), "010c8180040907000000000000000000"),
+        (ask(Wish::Remove(vec![NodeId(2)])), "010c81800409070000000000000001010200000000000000"),
+        (ask(Wish::Admit(NodeId(2))), "010c81800409070000000000000002010200000000000000"),
+        (ask(Wish::Appoint(NodeId(2))), "010c81800409070000000000000003010200000000000000"),
+        (ask(Wish::Renew), "010c8180040907000000000000000400"),
+        (ask(Wish::Confirm), "010c8180040907000000000000000500"),
+        (ask(Wish::Settled(NodeId(2))), "010c81800409070000000000000006010200000000000000"),
     ]
 }
 

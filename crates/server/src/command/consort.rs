@@ -13,6 +13,7 @@ use super::process::process;
 use super::subcommand::{Container, Subcommand};
 use super::{Action, Call, Context, bulk, error, integer, lossy, map};
 use crate::cluster::{ClusterState, NodeView};
+use crate::keyspaces::Report;
 
 pub(super) const CONSORT: Container = Container {
     name: "consort",
@@ -152,9 +153,28 @@ fn status(call: &mut Call<'_>) -> Action {
         ("partitions", Value::Array(partitions.map(|number| partition_entry(number, &state)).collect())),
         ("catalogue_epoch", integer(state.catalogue.as_ref().map_or(0, |catalogue| catalogue.epoch))),
         ("moves", state.catalogue.as_ref().map_or(Value::Array(Vec::new()), |catalogue| moving(catalogue))),
+        ("keyspaces", Value::Array(crate::keyspaces::reports(&state).iter().map(keyspace_entry).collect())),
         ("counters", counters(context, &state)),
     ])
     .into()
+}
+
+/// A keyspace with groups of its own.
+fn keyspace_entry(report: &Report) -> Value {
+    let (records, bytes, ms) = report.worst_loss();
+    map([
+        ("prefix", Value::Bulk(report.prefix.clone())),
+        ("ack", bulk(super::keyspace::spelled(report.acknowledgement))),
+        ("groups_led", integer(report.groups_led)),
+        ("in_sync_at_least", integer(report.in_sync_at_least)),
+        ("lag_records", integer(report.lag_records)),
+        ("lag_bytes", integer(report.lag_bytes)),
+        ("lag_ms", integer(report.lag_ms)),
+        ("worst_loss_records", integer(records)),
+        ("worst_loss_bytes", integer(bytes)),
+        ("worst_loss_ms", integer(ms)),
+        ("zones", Value::Array(report.zones.iter().map(|zone| bulk(zone.as_str())).collect())),
+    ])
 }
 
 fn node_entry(node: &NodeView, state: &ClusterState) -> Value {
@@ -217,6 +237,7 @@ fn counters(context: &Context, state: &ClusterState) -> Value {
         ("peer_drops", integer(stats.peer_drops.get())),
         ("replies_unknown", integer(stats.replies_unknown.get())),
         ("replies_refused", integer(stats.replies_refused.get())),
+        ("writes_lost", integer(stats.lost_writes.get())),
         ("digest_mismatches", integer(state.statuses().map(|status| status.digest_mismatches).sum::<u64>())),
     ])
 }

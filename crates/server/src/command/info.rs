@@ -1,17 +1,16 @@
 //! `INFO`: sections of `name:value` lines, with the fields that clients and dashboards read from Redis, and a section
 //! `consort` with what Redis does not have.
 
-use std::collections::BTreeSet;
 use std::fmt::{Display, Write as _};
 
-use replication::configuration::Acknowledgement;
-use replication::{NodeId, PartitionId};
+use replication::PartitionId;
 
 use super::cluster_texts::hexadecimal_id;
 use super::connection::uptime_ms;
 use super::process::{operating_system, process, total_memory};
 use super::{Action, Call, Context, REDIS_VERSION, text};
 use crate::cluster::ClusterState;
+use crate::keyspaces::Report;
 
 /// A section: its name in lower case, its title, and what writes its lines.
 type Section = (&'static str, &'static str, fn(&mut Lines, &Context, &ClusterState));
@@ -257,52 +256,26 @@ fn consort(lines: &mut Lines, context: &Context, state: &ClusterState) {
     for number in 0..state.placement.partitions.len() {
         partition(lines, state, PartitionId(number as u32));
     }
-    for (prefix, number) in state.placement.prefixes.iter().filter(|(_, number)| **number != 0) {
-        own_groups(lines, state, prefix, *number);
+    for report in crate::keyspaces::reports(state) {
+        own_groups(lines, &report);
     }
 }
 
-/// A keyspace with groups of its own: how far those that this node leads are replicated, and what a failover now would lose at
-/// the worst.
-fn own_groups(lines: &mut Lines, state: &ClusterState, prefix: &[u8], number: u16) {
-    let Some(first) = state.placement.groups_of(number).map(|(_, group)| group).next() else { return };
-    let acknowledgement = first.policy.acknowledgement;
-    let led = || state.led().filter(|status| status.partition.keyspace() == number);
-    let entries: u64 = led().map(|status| status.lag.entries).sum();
-    let bytes: u64 = led().map(|status| status.lag.bytes).sum();
-    let since = led().filter_map(|status| status.lag.since).min();
-    let age_ms = since.map_or(0, |since| state.told_at.since(since).as_millis());
-    let groups = || led().filter_map(|status| Some((status, status.group.as_ref()?)));
-    let in_sync = groups().map(|(_, group)| group.configuration.in_sync.len()).min().unwrap_or(0);
-    let zone_of = |node: &NodeId| {
-        let catalogue = state.catalogue.as_ref()?;
-        catalogue.members.get(node).map(|member| member.zone.clone())
-    };
-    // Those zones in which each group led here has a copy of its last acknowledged write for certain.
-    let mut zones: Option<BTreeSet<String>> = None;
-    for (status, group) in groups() {
-        let holders = match status.lag.entries {
-            0 => &group.configuration.in_sync[..],
-            _ => std::slice::from_ref(&group.configuration.primary),
-        };
-        let held: BTreeSet<String> = holders.iter().filter_map(zone_of).collect();
-        zones = Some(zones.map_or(held.clone(), |zones| zones.intersection(&held).cloned().collect()));
-    }
-    let zones: Vec<String> = zones.unwrap_or_default().into_iter().collect();
-    let (loss_records, loss_bytes, loss_ms) = match acknowledgement {
-        Acknowledgement::Async => (entries, bytes, age_ms),
-        _ => (0, 0, 0),
-    };
+fn own_groups(lines: &mut Lines, report: &Report) {
+    let (records, bytes, ms) = report.worst_loss();
     let row = format!(
-        "prefix={},ack={},groups_led={},in_sync_at_least={in_sync},lag_records={entries},lag_bytes={bytes},\
-         lag_ms={age_ms},worst_loss_records={loss_records},worst_loss_bytes={loss_bytes},worst_loss_ms={loss_ms},\
-         zones={}",
-        String::from_utf8_lossy(prefix).escape_debug(),
-        super::keyspace::spelled(acknowledgement).replace(' ', "-"),
-        groups().count(),
-        zones.join("+"),
+        "prefix={},ack={},groups_led={},in_sync_at_least={},lag_records={},lag_bytes={},lag_ms={},\
+         worst_loss_records={records},worst_loss_bytes={bytes},worst_loss_ms={ms},zones={}",
+        String::from_utf8_lossy(&report.prefix).escape_debug(),
+        super::keyspace::spelled(report.acknowledgement).replace(' ', "-"),
+        report.groups_led,
+        report.in_sync_at_least,
+        report.lag_records,
+        report.lag_bytes,
+        report.lag_ms,
+        report.zones.join("+"),
     );
-    lines.add(&format!("keyspace{number}"), row);
+    lines.add(&format!("keyspace{}", report.number), row);
 }
 
 fn partition(lines: &mut Lines, state: &ClusterState, partition: PartitionId) {

@@ -266,6 +266,13 @@ fn memberships_and_states_survive_their_encoding_and_other_bytes_are_refused() {
     let state = HardState { term: 5, vote: Some(NodeId(3)), commit: 70, newcomer: false, version: 0 };
     assert_eq!(HardState::decode(&state.encode()), Some(state));
     assert_eq!(state.encode().as_ref(), [1, 5, 1, 3, 70], "version 1");
+    let appointed = HardState { version: 300, ..state };
+    assert_eq!(HardState::decode(&appointed.encode()), Some(appointed));
+    assert_eq!(
+        appointed.encode()[0],
+        3,
+        "a version of its own, which nodes of before do not take for theirs"
+    );
     let newcomer = HardState { newcomer: true, ..state };
     assert_eq!(HardState::decode(&newcomer.encode()), Some(newcomer));
     assert_eq!(newcomer.encode().as_ref(), [2, 5, 1, 3, 70], "version 2");
