@@ -523,7 +523,7 @@ impl Shard {
     /// Followers of a node that may be gone look for another leader soon.
     fn suspect(&mut self, node: NodeId, now: Now) {
         for (&partition, replica) in &mut self.replicas {
-            if replica.leader() == Some(node) {
+            if replica.leader() == Some(node) || (partition.keyspace() != 0 && replica.is_leader()) {
                 self.touched.insert(partition);
                 replica.suspect(node, now);
             }

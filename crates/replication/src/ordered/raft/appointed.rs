@@ -310,7 +310,10 @@ impl Raft {
         let group = &appointed.group;
         let configuration = &group.configuration;
         let heard = |node: &NodeId| {
-            leading.progress.get(node).is_some_and(|progress| now < progress.heard_at + timeout)
+            leading
+                .progress
+                .get(node)
+                .is_some_and(|progress| now < progress.heard_at + timeout && !progress.lost)
         };
         let others: Vec<NodeId> =
             configuration.in_sync.iter().copied().filter(|&node| node != self.id).collect();
@@ -389,6 +392,19 @@ impl Raft {
             leading.rounds.forget_confirmed();
             self.confirm_rounds();
             self.ask(Wish::Admit(node), now);
+        }
+    }
+
+    /// A member may be dead: with its next heartbeat the primary wants to do without it.
+    pub(super) fn note_member_lost(&mut self, node: NodeId, now: Time) {
+        if !self.is_appointed() {
+            return;
+        }
+        self.wake_up(now);
+        let Some(leading) = &mut self.leading else { return };
+        if let Some(progress) = leading.progress.get_mut(&node) {
+            progress.lost = true;
+            leading.heartbeat_at = now;
         }
     }
 

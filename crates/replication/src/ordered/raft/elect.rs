@@ -22,10 +22,13 @@ impl Raft {
         }
     }
 
-    /// The node may be dead: a follower of it starts an election soon, a quiet one too; the promise of the lease still
+    /// The node may be dead: an appointed leader takes it out of sync soon; a follower of it starts an election soon, a quiet one too; the promise of the lease still
     /// holds.
     pub fn suspect(&mut self, node: NodeId, now: Time) {
-        if self.leader != Some(node) || self.is_leader() {
+        if self.is_leader() {
+            return self.note_member_lost(node, now);
+        }
+        if self.leader != Some(node) {
             return;
         }
         self.suspected = true;

@@ -193,6 +193,7 @@ impl Raft {
             return false;
         }
         progress.heard_at = now;
+        progress.lost = false;
         if round > progress.acked_round && round <= leading.rounds.latest {
             progress.acked_round = round;
             self.confirm_rounds();

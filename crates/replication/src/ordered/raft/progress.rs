@@ -42,6 +42,8 @@ pub(super) struct Progress {
     /// The commit index it was told last, and that it has reported.
     pub commit_sent: u64,
     pub commit_known: u64,
+    /// The connection to it broke, and nothing was heard of it since.
+    pub lost: bool,
     /// It cannot take entries now.
     pub disk_full: bool,
     /// No member any more: it is told so much as to learn that, until then.
@@ -73,6 +75,7 @@ impl Progress {
             heard_at: now,
             commit_sent: 0,
             commit_known: 0,
+            lost: false,
             disk_full: false,
             departs_at: None,
             admitted,

@@ -101,6 +101,8 @@ pub(crate) struct Replica {
     lost_here: Vec<Lost>,
     /// Applied, and not held by every member in sync: a primary's that may have to be taken back.
     unstable: VecDeque<unstable::Unstable>,
+    /// The bytes that it takes to take them back.
+    undo_bytes: u64,
     log_bytes: u64,
     taking: Option<snapshot::Taking>,
     next_snapshot: u64,
@@ -197,6 +199,7 @@ impl Replica {
             waits: Vec::new(),
             lost_here: Vec::new(),
             unstable: VecDeque::new(),
+            undo_bytes: 0,
             log_bytes: 0,
             taking: None,
             next_snapshot: start.next_snapshot,

@@ -331,6 +331,7 @@ impl Replica {
         self.last_stamp_ms = self.last_stamp_ms.max(tail.last_stamp_ms);
         self.tokens = tail.tokens;
         self.unstable.clear();
+        self.undo_bytes = 0;
         self.lost_here.clear();
         self.digests.reset();
         self.log_bytes = 0;

@@ -35,6 +35,7 @@ impl Replica {
         let inverse = payload.and_then(|payload| payload.mutation.as_ref()).and_then(|mutation| {
             self.table.inverse_of(mutation).expect("what stands in the log is a mutation")
         });
+        self.undo_bytes += inverse.as_ref().map_or(0, |inverse| inverse.0.len() as u64);
         self.unstable.push_back(Unstable {
             index: entry.index,
             previous_term: self.applied_term,
@@ -50,6 +51,7 @@ impl Replica {
     pub(super) fn keep_stable(&mut self, outbox: &mut Outbox) {
         let stable = self.raft.stable();
         while let Some(kept) = self.unstable.pop_front_if(|unstable| unstable.index <= stable) {
+            self.undo_bytes -= kept.inverse.map_or(0, |inverse| inverse.0.len() as u64);
             self.announce(kept.index, kept.term, kept.hash, outbox);
         }
         if self.raft.is_appointed() {
@@ -62,6 +64,7 @@ impl Replica {
         self.abort_snapshot(outbox);
         while let Some(undone) = self.unstable.pop_back_if(|unstable| unstable.index > stable) {
             if let Some(inverse) = &undone.inverse {
+                self.undo_bytes -= inverse.0.len() as u64;
                 self.table.apply(inverse).expect("an own mutation is well formed");
             }
             if let Some(token) = &undone.token {
@@ -91,6 +94,12 @@ impl Replica {
             lost.before = Some(keys_written(&lost.payload).into_iter().map(print).collect());
         }
         outbox.lost(self.partition, lost);
+    }
+
+    /// Does what may have to be taken back take too much memory for more of it?
+    pub(super) fn has_too_much_to_undo(&self) -> bool {
+        let most = self.raft.group().map_or(u64::MAX, |group| group.policy.max_lag_bytes.saturating_mul(4));
+        self.undo_bytes > most
     }
 
     pub(super) fn hash_of(&self, entry: &Entry) -> u64 {

@@ -66,6 +66,10 @@ impl Replica {
         if self.disk_full {
             return refuse_full(work, outbox);
         }
+        if self.has_too_much_to_undo() {
+            let text = "NOREPLICAS the replicas in sync are too far behind to keep what a failover would have to take back; nothing was written";
+            return outbox.answers.push((work.requester, Reply::Refused(text.into())));
+        }
         if let Some(refusal) = work.demand.and_then(|demand| self.refuse_demand(demand)) {
             return outbox.answers.push((work.requester, Reply::Refused(refusal)));
         }
