@@ -37,7 +37,9 @@ impl World {
                 status.role == Role::Leader && status.term == term && index > status.stable
             })
         };
+        // Who asked for one more copy is answered when that is there, which may have been given before the successor asked.
         if self.scenario.acknowledgement == Some(Acknowledgement::Async)
+            && !matches!(demand, Some(Acknowledgement::SemiSync(_)))
             && latest > term
             && self.nodes[node].process.as_ref().is_some_and(leads)
         {
