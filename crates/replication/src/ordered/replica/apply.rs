@@ -105,11 +105,15 @@ impl Replica {
             self.raise(mismatch, outbox);
         }
         if self.raft.is_leader() {
-            self.tell_digest(index, digest, outbox);
+            // Others would compare another state with one that is taken back.
+            match index <= self.raft.stable() {
+                true => self.tell_digest(index, digest, outbox),
+                false => self.untold_digests.push_back((index, digest)),
+            }
         }
     }
 
-    fn tell_digest(&self, index: u64, digest: u128, outbox: &mut Outbox) {
+    pub(super) fn tell_digest(&self, index: u64, digest: u128, outbox: &mut Outbox) {
         for node in self.others() {
             outbox.send(node, crate::wire::Message::Digest { partition: self.partition, index, digest });
         }

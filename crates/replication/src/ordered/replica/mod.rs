@@ -101,6 +101,8 @@ pub(crate) struct Replica {
     lost_here: Vec<Lost>,
     /// Applied, and not held by every member in sync: a primary's that may have to be taken back.
     unstable: VecDeque<unstable::Unstable>,
+    /// Digests of states that are not stable yet.
+    untold_digests: VecDeque<(u64, u128)>,
     /// The bytes that it takes to take them back.
     undo_bytes: u64,
     log_bytes: u64,
@@ -199,6 +201,7 @@ impl Replica {
             waits: Vec::new(),
             lost_here: Vec::new(),
             unstable: VecDeque::new(),
+            untold_digests: VecDeque::new(),
             undo_bytes: 0,
             log_bytes: 0,
             taking: None,

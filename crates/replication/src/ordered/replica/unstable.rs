@@ -54,6 +54,11 @@ impl Replica {
             self.undo_bytes -= kept.inverse.map_or(0, |inverse| inverse.0.len() as u64);
             self.announce(kept.index, kept.term, kept.hash, outbox);
         }
+        while let Some((index, digest)) = self.untold_digests.pop_front_if(|(index, _)| *index <= stable) {
+            if self.raft.is_leader() {
+                self.tell_digest(index, digest, outbox);
+            }
+        }
         if self.raft.is_appointed() {
             self.compact();
         }
@@ -74,6 +79,7 @@ impl Replica {
             self.applied_term = undone.previous_term;
         }
         self.digests.reset();
+        self.untold_digests.clear();
         self.keep_stable(outbox);
     }
 
