@@ -290,12 +290,10 @@ impl Raft {
         }
     }
 
+    /// One wish at a time, and not again before it could be answered. That the primary is missed is said in any case.
     fn ask(&mut self, wish: Wish, now: Time) {
         let again_at = now + self.options.heartbeat_interval * 3;
         let Some(appointed) = &mut self.appointed else { return };
-        if now < appointed.ask_at && !appointed.asks.is_empty() {
-            return;
-        }
         if now >= appointed.ask_at || wish == Wish::Suspect {
             appointed.ask_at = again_at;
             appointed.asks.push(wish);
