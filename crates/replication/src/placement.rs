@@ -1,7 +1,7 @@
 //! Which partition holds a slot and which nodes hold a partition. Data with an epoch; the catalogue will make it.
 
 use std::collections::BTreeMap;
-use std::ops::Bound;
+use std::ops::{Bound, RangeInclusive};
 
 use bytes::Bytes;
 use data::slot::SLOTS;
@@ -23,6 +23,11 @@ impl PartitionId {
     /// share, have the keyspace number 0.
     pub fn of_keyspace(keyspace: u16, position: u16) -> PartitionId {
         PartitionId(u32::from(keyspace) << 16 | u32::from(position))
+    }
+
+    /// Those of all groups of a keyspace, in the order of their slots.
+    pub fn all_of_keyspace(keyspace: u16) -> RangeInclusive<PartitionId> {
+        PartitionId::of_keyspace(keyspace, 0)..=PartitionId::of_keyspace(keyspace, u16::MAX)
     }
 
     /// The number of the keyspace whose group it is; 0: a partition of all that have none of their own.
@@ -163,15 +168,11 @@ impl Placement {
         up_to.last().map_or(PartitionId::of_keyspace(home.keyspace, 0), |(partition, _)| partition)
     }
 
-    /// The number of the keyspace that keys with a prefix belong to which is none itself.
-    pub fn home_of_prefix(&self, prefix: &[u8]) -> u16 {
-        longest_prefix(&self.prefixes, prefix).map_or(0, |(_, number)| *number)
-    }
-
     /// The groups of a keyspace, in the order of their slots.
     pub fn groups_of(&self, keyspace: u16) -> impl Iterator<Item = (PartitionId, &Group)> {
-        let range = PartitionId::of_keyspace(keyspace, 0)..=PartitionId::of_keyspace(keyspace, u16::MAX);
-        self.groups.range(range).map(|(partition, group)| (*partition, group))
+        self.groups
+            .range(PartitionId::all_of_keyspace(keyspace))
+            .map(|(partition, group)| (*partition, group))
     }
 
     /// Everything that holds keys: partitions, then groups.

@@ -501,3 +501,26 @@ fn after_a_restart_of_all_the_preferred_node_leads_first() {
         assert_eq!(cluster.ask(preferred, &["GET", "key"]), bulk("value"));
     }
 }
+
+/// A peer whose frames are not what they should be is refused, and the node goes on.
+#[test]
+fn calls_that_no_node_would_forward_are_refused() {
+    let mut cluster = Cluster::new(3);
+    let (leader, follower) = (cluster.leader(), cluster.follower());
+    let about = |tag: u8, node: u64| [&[tag][..], &node.to_le_bytes()].concat();
+    // KEYSPACE LOST of a node that is not the one that gets the request, to whoever leads and to whoever does not.
+    let lost = [about(5, 99), about(6, 99)];
+    // A demand of a demand of a demand.
+    let nested = [7, 0, 0, 0, 0].repeat(1 << 20);
+    let mut sequence = 1 << 40;
+    for call in lost.into_iter().chain([nested, Vec::new(), vec![200]]) {
+        for (from, to) in [(follower, leader), (leader, follower)] {
+            sequence += 1 << 8;
+            let refused = cluster.refused_forwards;
+            cluster.forward(from, to, sequence, call.clone());
+            cluster.run_for(Duration::from_millis(50));
+            assert_eq!(cluster.refused_forwards, refused + 1, "{:?}", &call[..call.len().min(9)]);
+        }
+    }
+    assert_eq!(cluster.ask(leader, &["SET", "k", "v"]), Reply::Done(Value::OK));
+}

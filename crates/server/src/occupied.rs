@@ -8,7 +8,7 @@
 use std::rc::Rc;
 
 use bytes::Bytes;
-use data::{Command, Home};
+use data::{Command, Home, Homes};
 use replication::catalogue::{Change, Policy};
 use replication::contract::{Call, Reply};
 use resp::Value;
@@ -25,7 +25,7 @@ pub async fn check(worker: &Rc<Worker>, change: &Change) -> Result<(), String> {
     };
     let placement = worker.placement();
     // Its keys are now in the keyspace of the longest prefix that this one has.
-    let parent = placement.home_of_prefix(prefix);
+    let parent = Homes::keyspace_of(&*placement, prefix);
     let places: Vec<_> = match parent {
         0 => placement.in_order().map(|(number, of)| (number, of.first_slot, of.last_slot)).collect(),
         parent => placement

@@ -591,8 +591,7 @@ fn alter_groups(
     options: &PrimaryReplica,
 ) -> Result<(), Refusal> {
     check_options(catalogue, options)?;
-    let range = PartitionId::of_keyspace(number, 0)..=PartitionId::of_keyspace(number, u16::MAX);
-    for (partition, configuration) in catalogue.groups.range_mut(range) {
+    for (partition, configuration) in catalogue.groups.range_mut(PartitionId::all_of_keyspace(number)) {
         if options.acknowledgement.rank() < configuration.guaranteed.rank() {
             configuration.guaranteed = options.acknowledgement;
             configuration.version += 1;
@@ -616,8 +615,7 @@ fn failover(
             keyspace.policy.strategy().name()
         ));
     }
-    let range = PartitionId::of_keyspace(number, 0)..=PartitionId::of_keyspace(number, u16::MAX);
-    for (partition, group) in catalogue.groups.range_mut(range) {
+    for (partition, group) in catalogue.groups.range_mut(PartitionId::all_of_keyspace(number)) {
         let before = group.clone();
         match target {
             Target::Back => group.pinned = None,

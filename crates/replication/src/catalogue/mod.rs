@@ -176,8 +176,9 @@ impl Catalogue {
     /// The groups of the keyspace of that number.
     pub fn groups_of(&self, number: u16) -> impl Iterator<Item = (PartitionId, &Configuration)> {
         // There are none of number 0.
-        let range = PartitionId::of_keyspace(number, 0)..=PartitionId::of_keyspace(number, u16::MAX);
-        self.groups.range(range).map(|(partition, configuration)| (*partition, configuration))
+        self.groups
+            .range(PartitionId::all_of_keyspace(number))
+            .map(|(partition, configuration)| (*partition, configuration))
     }
 
     fn numbered_prefixes(&self) -> BTreeMap<Bytes, u16> {

@@ -106,11 +106,11 @@ pub(crate) fn decode_call(mut bytes: Bytes) -> Option<Call> {
         TRANSFER => Call::Admin(Admin::Transfer { to: get_node(&mut bytes)? }),
         DEMANDING => {
             let demand = Acknowledgement::of_rank(bytes.try_get_u32_le().ok()?);
-            return match decode_call(bytes)? {
-                // One demand is enough.
-                Call::Demanding { .. } => None,
-                call => Some(Call::Demanding { demand, call: Box::new(call) }),
-            };
+            // One demand is enough, and none of a peer's frame may be as deep as it is long.
+            if bytes.first() == Some(&DEMANDING) {
+                return None;
+            }
+            return Some(Call::Demanding { demand, call: Box::new(decode_call(bytes)?) });
         }
         WAIT => Call::Admin(Admin::Wait {
             term: bytes.try_get_u64_le().ok()?,

@@ -12,7 +12,7 @@ use data::Operation;
 use resp::Value;
 
 use super::Shard;
-use super::outbox::Work;
+use super::outbox::{Requester, Work};
 use crate::contract::{Admin, Call, Event, Lost, Reply, Write};
 use crate::ordered::{keys_written, operations_of};
 use crate::time::Now;
@@ -74,6 +74,10 @@ impl Shard {
     /// Takes such a request.
     pub(super) fn on_lost_request(&mut self, partition: PartitionId, work: Work, node: NodeId, now: Now) {
         if node != self.options.node {
+            if let Requester::Remote { .. } = work.requester {
+                let text = "ERR the lost writes of another node were asked for";
+                return self.outbox.answers.push((work.requester, Reply::Refused(text.into())));
+            }
             return self.forwards.forward(partition, work, node, &self.peers, now.time, &mut self.outbox);
         }
         let value = match &work.call {

@@ -497,7 +497,7 @@ impl Shard {
             let reply = Reply::Refused(text.into());
             return forward::answer(node, incarnation, sequence, &reply, &mut self.outbox);
         };
-        if let Some(node) = Shard::lost_is_for(&work.call).filter(|node| *node == self.options.node) {
+        if let Some(node) = Shard::lost_is_for(&work.call) {
             return self.on_lost_request(partition, work, node, now);
         }
         if self.peers.was_sent_back(node, incarnation, sequence, partition, generation)

@@ -54,6 +54,8 @@ pub struct Cluster {
     replies: BTreeMap<RequestId, Reply>,
     next_request: u64,
     pub events: Vec<(NodeId, Event)>,
+    /// Answers to forwarded calls which say that nothing was done.
+    pub refused_forwards: u64,
     options: Options,
 }
 
@@ -76,6 +78,7 @@ impl Cluster {
             replies: BTreeMap::new(),
             next_request: 0,
             events: Vec::new(),
+            refused_forwards: 0,
             options,
         };
         for id in ids {
@@ -281,6 +284,7 @@ impl Cluster {
         if self.cut.contains(&(from, to)) || self.nodes.get(&to).is_none_or(|node| node.shard.is_none()) {
             return;
         }
+        self.refused_forwards += u64::from(matches!(message, Message::Forwarded { outcome: 1, .. }));
         let incarnation = from.0 * 1000 + self.node(from).incarnation;
         let mut bytes = BytesMut::new();
         wire::encode(message, &mut bytes);
@@ -289,6 +293,22 @@ impl Cluster {
             let message = wire::decode(bytes.clone()).expect("what was encoded can be decoded");
             self.node(to).inputs.push_back(Input::Message { from, incarnation, message });
         }
+    }
+
+    /// A peer forwards a call in these bytes, which it need not have made as we would.
+    pub fn forward(&mut self, from: NodeId, to: NodeId, sequence: u64, call: Vec<u8>) {
+        let incarnation = from.0 * 1000 + self.node(from).incarnation;
+        let receiver_incarnation = to.0 * 1000 + self.node(to).incarnation;
+        let message = Message::Forward {
+            partition: PARTITION,
+            receiver_incarnation,
+            sequence,
+            generation: 0,
+            deadline_ms: 1000,
+            layout: 0,
+            call: call.into(),
+        };
+        self.node(to).inputs.push_back(Input::Message { from, incarnation, message });
     }
 
     /// The node is about to stop.
