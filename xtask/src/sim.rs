@@ -57,7 +57,8 @@ fn focus(text: &str) -> Result<Focus, String> {
         "moves" => Ok(Focus::Moves),
         "splits" => Ok(Focus::Splits),
         "primary" => Ok(Focus::Primary),
-        _ => Err("accepted: members, pauses, elections, moves, splits".into()),
+        "relaxed" => Ok(Focus::Relaxed),
+        _ => Err("accepted: members, pauses, elections, moves, splits, primary, relaxed".into()),
     }
 }
 

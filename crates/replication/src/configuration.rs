@@ -10,6 +10,8 @@
 //!   two that were asked for at once one is too late (compare-and-set).
 //! - `in_sync` are those who hold every entry that the primary calls stable. Only one of them may become primary.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{NodeId, PartitionId};
@@ -67,6 +69,10 @@ pub struct PrimaryReplica {
     pub max_lag_bytes: u64,
     /// A member that is behind by more than this is not in sync any more. Milliseconds.
     pub max_lag_ms: u64,
+    /// A copy counts for the acknowledgement as soon as it survives the death of the process; it is on the disk within
+    /// [`RELAXED_SYNC`](crate::contract::RELAXED_SYNC). Records say so by their version ([`crate::catalogue::Record`]).
+    #[serde(skip)]
+    pub relaxed: bool,
 }
 
 impl PrimaryReplica {
@@ -78,6 +84,7 @@ impl PrimaryReplica {
             replicas: 0,
             max_lag_bytes: 64 << 20,
             max_lag_ms: 10_000,
+            relaxed: false,
         }
     }
 }
@@ -113,6 +120,11 @@ pub struct Configuration {
     pub settling: Vec<NodeId>,
     /// What writes were acknowledged by at the least since the last primary was confirmed.
     pub guaranteed: Acknowledgement,
+    /// Where copies are not durable at once: those who were taken out of sync, as the primary wished, which may not know yet that this
+    /// was decided. If its machine died in between, they may hold what was acknowledged, and it does not. In the catalogue's
+    /// record by its version ([`crate::catalogue::Record`]).
+    #[serde(skip)]
+    pub dismissed: Vec<NodeId>,
 }
 
 impl Configuration {
@@ -134,6 +146,7 @@ impl Configuration {
             consult: 0,
             settling: Vec::new(),
             guaranteed,
+            dismissed: Vec::new(),
         }
     }
 
@@ -146,9 +159,14 @@ impl Configuration {
     /// Does the node hold a copy, or is it to, or may it have to tell what it holds?
     pub fn places(&self, node: NodeId) -> bool {
         self.primary == node
-            || [&self.replicas, &self.in_sync, &self.witnesses, &self.settling]
+            || [&self.replicas, &self.in_sync, &self.witnesses, &self.settling, &self.dismissed]
                 .iter()
                 .any(|nodes| nodes.contains(&node))
+    }
+
+    /// Whom an appointed primary asks whether they hold more.
+    pub(crate) fn consulted(&self) -> BTreeSet<NodeId> {
+        self.witnesses.iter().chain(&self.in_sync).chain(&self.dismissed).copied().collect()
     }
 
     /// Another primary. Those who may know of more than it does are its witnesses, unless there are such already: a primary

@@ -14,9 +14,11 @@
 //! core claims durability of its own copy only after that, so the driver may send, write and sync in any order and
 //! merge batches. (2) Messages may be lost, delayed, duplicated and reordered. (3) Every [`Request`] gets exactly one
 //! [`Output::Reply`] as long as the process lives: done, refused (it did not happen and never will) or unknown (it may
-//! have happened or may still happen).
+//! have happened or may still happen). (4) A batch that is [`Batch::relaxed`] need be durable only [`RELAXED_SYNC`] later; with
+//! [`Batch::tells_written`] the core also wants to know when it would survive the death of the process ([`Input::Written`]).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use data::{Command, Watch};
@@ -38,6 +40,9 @@ pub enum Input {
     Message { from: NodeId, incarnation: u64, message: Message },
     /// All batches up to and including `number` are durable.
     Persisted { number: u64 },
+    /// All batches up to and including `number` are written: they survive the death of the process. That they are durable says the
+    /// same and more.
+    Written { number: u64 },
     /// The answer to [`Output::Fetch`]: consecutive entries from the one asked for, as many as fitted (at least one,
     /// unless they are gone from the log).
     Fetched { partition: PartitionId, from: u64, entries: Vec<Entry> },
@@ -105,7 +110,8 @@ pub enum Admin {
     Transfer { to: NodeId },
     /// `WAIT`: to how many members in sync, beside the primary, is everything durable that stands in the log now? Answered
     /// once it is to so many, or after that time; 0 if the primary is of another term: what was written in that one may be lost.
-    Wait { term: u64, copies: u32, milliseconds: u32 },
+    /// With `durably` (`WAITAOF`) copies on disks are counted, the primary's included, and none before that one.
+    Wait { term: u64, copies: u32, milliseconds: u32, durably: bool },
     /// To that node, whether it leads or not: what of the group it keeps as lost. The reply is an array, see
     /// [`crate::shard::lost`].
     Lost { node: NodeId },
@@ -141,13 +147,20 @@ pub enum Output {
     Event(Event),
 }
 
+/// A batch that is relaxed becomes durable after this time at the latest.
+pub const RELAXED_SYNC: Duration = Duration::from_secs(1);
+
 /// Log records that become durable together. Numbers rise by one.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Batch {
     /// The number that [`Input::Persisted`] names.
     pub number: u64,
     /// The records, in order.
     pub writes: Vec<Write>,
+    /// Nothing waits for it to be durable.
+    pub relaxed: bool,
+    /// Something waits for it to be written.
+    pub tells_written: bool,
 }
 
 /// A record for the write-ahead log.

@@ -2,7 +2,8 @@
 //!
 //! It takes everything that is queued, appends all batches, makes them durable with one sync and tells the worker the
 //! number of the last: the longer a sync takes, the more of them the next one serves. Between two syncs it does one other
-//! thing at most (a piece of a snapshot, a fetch), so that those do not hold commits up for long.
+//! thing at most (a piece of a snapshot, a fetch), so that those do not hold commits up for long. Batches that nobody wants to be
+//! durable at once ([`Batch::relaxed`]) are only written, and synced a little later, with whatever has come until then.
 //!
 //! A write or sync that fails stops the process: what is on the disk is not known any more, and the next start finds out. A
 //! full disk does not: the shard is told, batches wait, and the thread looks for room every second; once the batches that
@@ -17,16 +18,22 @@ use std::time::{Duration, Instant};
 
 use data::Table;
 use replication::PartitionId;
-use replication::contract::{Batch, Input, SnapshotWrite, Write};
+use replication::contract::{Batch, Input, RELAXED_SYNC, SnapshotWrite, Write};
 use replication::shard::Recovered;
 use storage::journal::{Journal, Options};
 use storage::{AppendError, Disk, RealDisk, SnapshotError};
 
+use crate::boot;
 use crate::inbox::Delivery;
 use crate::node::Node;
 
 /// How often a full disk is looked at again.
 const RECLAIM_INTERVAL: Duration = Duration::from_secs(1);
+/// A batch that is relaxed is synced after this time, or when so many bytes wait: long enough to spare nearly all syncs, and short
+/// against [`RELAXED_SYNC`] since until then replicas cannot apply it.
+const RELAXED_INTERVAL: Duration = Duration::from_millis(200);
+const RELAXED_BYTES: u64 = 8 << 20;
+const _: () = assert!(RELAXED_INTERVAL.as_millis() * 2 < RELAXED_SYNC.as_millis());
 /// The exit code of a process that can no longer trust its disk (`EX_IOERR`).
 const EXIT_CODE: i32 = 74;
 
@@ -124,6 +131,8 @@ pub fn open(node: Arc<Node>, index: usize, folder: &Path) -> Result<(LogHandle, 
         others: VecDeque::new(),
         full: false,
         looked: Instant::now(),
+        unsynced: 0,
+        sync_at: None,
     };
     let thread = std::thread::Builder::new().name(format!("log-{index}")).spawn(move || watch(log));
     let thread = thread.map_err(|error| format!("cannot start a thread: {error}"))?;
@@ -153,6 +162,9 @@ struct Log<D: Disk> {
     full: bool,
     /// When room was last looked for.
     looked: Instant,
+    /// Bytes that are written and not synced, and when they are to be at the latest.
+    unsynced: u64,
+    sync_at: Option<Instant>,
 }
 
 impl<D: Disk> Log<D> {
@@ -163,14 +175,17 @@ impl<D: Disk> Log<D> {
             self.look_for_room();
         }
         self.commit();
+        self.sync();
     }
 
     /// Takes what is queued; waits for it if there is nothing else to do. False: the node stops.
     fn take(&mut self) -> bool {
         let mut queue = self.shared.lock();
         while queue.jobs.is_empty() && !queue.stopping && self.others.is_empty() {
-            if self.full || !self.batches.is_empty() {
-                let waited = self.shared.filled.wait_timeout(queue, RECLAIM_INTERVAL);
+            let until_sync = self.sync_at.map(|at| at.saturating_duration_since(Instant::now()));
+            let looks_again = (self.full || !self.batches.is_empty()).then_some(RECLAIM_INTERVAL);
+            if let Some(most) = until_sync.into_iter().chain(looks_again).min() {
+                let waited = self.shared.filled.wait_timeout(queue, most);
                 queue = waited.unwrap_or_else(|poisoned| poisoned.into_inner()).0;
                 break;
             }
@@ -188,13 +203,18 @@ impl<D: Disk> Log<D> {
         goes_on
     }
 
-    /// Appends all batches, syncs once, and says how far it got.
+    /// Appends all batches, syncs once if one of them wants it or it is time, and says how far it got.
     fn commit(&mut self) {
-        let mut appended = 0;
+        let (mut appended, mut strict, mut tell_written) = (0, false, None);
         while let Some(batch) = self.batches.front() {
             let bytes = batch.writes.iter().map(size).sum::<u64>();
-            match self.journal.append(Batch { number: batch.number, writes: batch.writes.clone() }) {
+            match self.journal.append(batch.clone()) {
                 Ok(()) => {
+                    strict |= !batch.relaxed;
+                    if batch.tells_written {
+                        tell_written = Some(batch.number);
+                    }
+                    self.unsynced += bytes;
                     self.batches.pop_front();
                     self.node.context.stats.log_bytes.add(bytes);
                     appended += 1;
@@ -206,22 +226,37 @@ impl<D: Disk> Log<D> {
                 Err(error) => self.die(&error),
             }
         }
-        if appended == 0 {
+        if appended > 0 {
+            self.node.context.stats.batches.add(appended);
+            self.sync_at.get_or_insert_with(|| Instant::now() + RELAXED_INTERVAL);
+        }
+        if let Some(number) = tell_written {
+            self.deliver(Delivery::Written(number));
+        }
+        let is_time = self.sync_at.is_some_and(|at| Instant::now() >= at) || self.unsynced >= RELAXED_BYTES;
+        if strict || is_time {
+            self.sync();
+        }
+        if appended > 0 && self.journal.is_full() && !self.full {
+            self.tell_full(true);
+        }
+    }
+
+    /// Makes durable what is written, and says so.
+    fn sync(&mut self) {
+        if self.sync_at.take().is_none() {
             return;
         }
+        self.unsynced = 0;
         let start = Instant::now();
         let number = self.journal.sync().unwrap_or_else(|error| self.die(&error));
         let stats = &self.node.context.stats;
         stats.fsyncs.add(1);
-        stats.batches.add(appended);
         let took_us = start.elapsed().as_micros() as u64;
         if took_us > stats.fsync_max_us.get() {
             stats.fsync_max_us.set(took_us);
         }
         self.deliver(Delivery::Persisted(number));
-        if self.journal.is_full() && !self.full {
-            self.tell_full(true);
-        }
     }
 
     fn do_one_other(&mut self) {
@@ -290,6 +325,7 @@ impl<D: Disk> Log<D> {
 
     /// What is durable is not known any more: nothing may be claimed from here on, so the process ends at once.
     fn die(&self, error: &dyn std::fmt::Display) -> ! {
+        boot::distrust(&self.node.context.config.data, self.node.losses);
         end(&self.folder, error)
     }
 }
@@ -330,7 +366,7 @@ mod tests {
         let options = Options { segment_bytes: SEGMENT_BYTES, ..Options::default() };
         let (journal, _) = Journal::open(disk, options, |_| Table::new()).unwrap();
         Log {
-            node: Arc::new(Node::new(config, Opened { identity, roster, founding: None })),
+            node: Arc::new(Node::new(config, Opened { identity, roster, founding: None, losses: 0 })),
             index: 0,
             folder: "memory".into(),
             journal,
@@ -339,12 +375,14 @@ mod tests {
             others: VecDeque::new(),
             full: false,
             looked: Instant::now(),
+            unsynced: 0,
+            sync_at: None,
         }
     }
 
     fn batch(number: u64, bytes: usize) -> Batch {
         let writes = vec![Write::State { partition: PartitionId(0), state: vec![7; bytes].into() }];
-        Batch { number, writes }
+        Batch { number, writes, ..Batch::default() }
     }
 
     fn told(log: &Log<MemoryDisk>) -> Vec<String> {

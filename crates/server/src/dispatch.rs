@@ -56,10 +56,11 @@ struct Waits {
 }
 
 impl Waits {
+    /// `copies`: beside the primary's, or with it if it is about disks.
     fn reply(&self, copies: i64) -> Value {
         match self.of_disks {
             false => Value::Integer(copies),
-            true => Value::Array(vec![Value::Integer(1), Value::Integer(copies)]),
+            true => Value::Array(vec![Value::Integer(copies.min(1)), Value::Integer((copies - 1).max(0))]),
         }
     }
 }
@@ -77,7 +78,7 @@ async fn copies_of(worker: &Worker, groups: Vec<(PartitionId, u64)>, waits: Wait
         let mut least = i64::MAX;
         for &(group, term) in &groups {
             let copies = waits.copies.min(i64::from(u32::MAX)) as u32;
-            let ask = Admin::Wait { term, copies, milliseconds: left as u32 };
+            let ask = Admin::Wait { term, copies, milliseconds: left as u32, durably: waits.of_disks };
             let held = match worker.ask_and_wait(group, Call::Admin(ask), worker.deadline()).await {
                 Reply::Done(Value::Integer(held)) => held,
                 _ => 0,
@@ -378,7 +379,8 @@ impl Dispatch {
         if timeout < 0 {
             return self.fail(Value::error("ERR timeout is negative"));
         }
-        self.wait_for(Waits { copies, timeout, of_disks: true });
+        // Here what is on a replica's disk counts once it is on the primary's, too.
+        self.wait_for(Waits { copies: if copies > 0 { copies + 1 } else { local }, timeout, of_disks: true });
     }
 
     fn wait_for(&mut self, waits: Waits) {
@@ -395,13 +397,13 @@ impl Dispatch {
         let groups: Vec<(PartitionId, u64)> =
             self.written.iter().map(|(group, term)| (*group, *term)).collect();
         if groups.is_empty() {
-            let reply = waits.reply(known);
+            let reply = waits.reply(known + i64::from(waits.of_disks));
             return self.pipeline.borrow_mut().ready(manner, reply);
         }
         let place = self.pipeline.borrow_mut().wait(manner, Finish::Plain, 1, false, COMMAND_BYTES);
         let (worker, pipeline) = (self.worker.clone(), self.pipeline.clone());
         // Somebody wrote to partitions, too, perhaps: of those no more is known than that.
-        let most = if self.wrote_partitions { known } else { i64::MAX };
+        let most = if self.wrote_partitions { known + i64::from(waits.of_disks) } else { i64::MAX };
         tokio::task::spawn_local(async move {
             let copies = copies_of(&worker, groups, waits).await.min(most);
             pipeline.borrow_mut().complete(place, 0, Reply::Done(waits.reply(copies)));

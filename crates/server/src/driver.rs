@@ -353,6 +353,7 @@ impl Worker {
                 state.inputs.push(input);
             }
             Delivery::Persisted(number) => state.inputs.push(Input::Persisted { number }),
+            Delivery::Written(number) => state.inputs.push(Input::Written { number }),
             Delivery::Requests(requests) => {
                 for RemoteRequest { worker, mut request } in requests {
                     let reply_to = ReplyTo::Worker { worker, id: request.id.0 };

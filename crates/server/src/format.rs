@@ -18,6 +18,7 @@ use replication::{NodeId, PartitionId, Placement};
 use storage::RealDisk;
 use storage::journal::{Journal, Options};
 
+use crate::boot;
 use crate::clock::wall_clock_ms;
 use crate::config::{Address, Config};
 use crate::handshake::{JoinRequest, Joined};
@@ -40,6 +41,8 @@ pub struct Opened {
     pub roster: Roster,
     /// The placement that the cluster began with, if the node is one of its founders.
     pub founding: Option<Placement>,
+    /// How often the node has lost what was not on its disk ([`crate::boot`]).
+    pub losses: u64,
 }
 
 /// The data folder of the node that `config` describes, formatted if `start` allows it.
@@ -71,7 +74,8 @@ pub async fn open(config: &Config, start: Start) -> Result<Opened, String> {
         (None, Start::Normal) => return Err(unformatted(folder)),
     };
     let founding = if identity.joined { None } else { Some(read_founding(config)?) };
-    Ok(Opened { identity, roster, founding })
+    let losses = boot::begin(folder)?;
+    Ok(Opened { identity, roster, founding, losses })
 }
 
 fn unformatted(folder: &Path) -> String {
@@ -256,7 +260,7 @@ fn write_states(config: &Config, index: usize, writes: Vec<Write>) -> Result<(),
     let options = Options { segment_bytes: config.storage.segment_bytes, ..Options::default() };
     let (mut journal, _) =
         Journal::open(disk, options, |_| data::Table::new()).map_err(|error| failed(&error))?;
-    journal.append(Batch { number: 1, writes }).map_err(|error| failed(&error))?;
+    journal.append(Batch { number: 1, writes, ..Batch::default() }).map_err(|error| failed(&error))?;
     journal.sync().map_err(|error| failed(&error))?;
     Ok(())
 }

@@ -37,6 +37,8 @@ pub enum Delivery {
     Input(Input),
     /// All batches up to this number are durable.
     Persisted(u64),
+    /// All batches up to this number are written.
+    Written(u64),
     /// Requests of other workers' connections.
     Requests(Vec<RemoteRequest>),
     /// Replies to requests of this worker's connections, by the ids that it gave.

@@ -19,6 +19,7 @@ use replication::{NodeId, PartitionId, Placement, Shard};
 use tokio::sync::{Notify, oneshot};
 use tokio::task::LocalSet;
 
+use crate::boot;
 use crate::clock::Clock;
 use crate::cluster::{ClusterView, NodeView};
 use crate::command::Context;
@@ -52,6 +53,8 @@ pub struct Node {
     pub roster: Roster,
     /// The placement that the cluster began with, if this node is one of its founders.
     founding: Option<Placement>,
+    /// How often it has lost what was not on its disk ([`crate::boot`]).
+    pub losses: u64,
     /// What is known of the placement before the catalogue has been read.
     pub first_placement: Arc<Placement>,
     /// The latest one, which says what worker owns a partition that came about by a split.
@@ -73,7 +76,7 @@ pub struct Node {
 impl Node {
     /// A node that is about to start.
     pub fn new(config: Config, opened: Opened) -> Node {
-        let Opened { identity, roster, founding } = opened;
+        let Opened { identity, roster, founding, losses } = opened;
         let content = roster.content();
         let views = content.nodes.iter().map(|(name, known)| NodeView {
             id: NodeId(known.node),
@@ -87,6 +90,7 @@ impl Node {
         let workers = config.workers.max(1);
         let context = Context::new(Arc::new(config), Arc::new(cluster), random::number());
         let node = Node {
+            losses,
             context,
             identity,
             roster,
@@ -286,7 +290,7 @@ impl Workers {
             tracing::warn!(clients = self.node.context.clients.len(), "clients were cut off");
         }
         self.tell(|| Delivery::Finish);
-        let join = move || {
+        let join = move || -> Result<(), String> {
             let joined =
                 self.threads.into_iter().map(|thread| thread.join().map_err(|_| "a worker panicked".into()));
             let workers: Vec<Result<(), String>> = joined.collect();
@@ -295,7 +299,8 @@ impl Workers {
         };
         let stopped = tokio::task::spawn_blocking(join).await.unwrap_or_else(|error| Err(error.to_string()));
         let failure = node.lock_failure().clone();
-        failure.map_or(stopped, Err)
+        failure.map_or(stopped, Err)?;
+        boot::end(&node.context.config.data, node.losses)
     }
 
     fn tell(&self, delivery: impl Fn() -> Delivery) {
@@ -378,6 +383,7 @@ fn make_shard(index: usize, node: &Node, recovered: Vec<Recovered>) -> Shard {
         raft: raft::Options {
             election_timeout: config.timing.election_timeout,
             heartbeat_interval: config.timing.heartbeat,
+            losses: node.losses,
             ..raft::Options::default()
         },
         snapshot_log_bytes: config.storage.snapshot_log_bytes,

@@ -103,6 +103,7 @@ fn keep_a_scenario() {
         "Moves" => Some(Focus::Moves),
         "Splits" => Some(Focus::Splits),
         "Primary" => Some(Focus::Primary),
+        "Relaxed" => Some(Focus::Relaxed),
         other => panic!("no such focus: {other}"),
     };
     let planted = serde::Deserialize::deserialize(

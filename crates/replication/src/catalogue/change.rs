@@ -635,6 +635,7 @@ fn failover(
                 group.appoint(node, false);
                 group.in_sync = vec![node];
                 group.witnesses.clear();
+                group.dismissed.clear();
                 group.consult = 0;
                 group.pinned = Some(node);
             }

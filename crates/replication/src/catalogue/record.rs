@@ -7,11 +7,16 @@ use data::{Table, ValueRef};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{Catalogue, Keyspace, Member, PartitionPlacement};
+use super::{Catalogue, Keyspace, Member, PartitionPlacement, Policy};
+use crate::configuration::Configuration;
 use crate::{NodeId, PartitionId};
 
 /// The version byte of all values.
 const VERSION: u8 = 1;
+/// But this is that of a keyspace whose copies are not durable at once; for the rest it looks the same.
+const VERSION_RELAXED: u8 = 2;
+/// And this that of a group with [`Configuration::dismissed`], which comes behind the rest.
+const VERSION_DISMISSED: u8 = 3;
 
 /// Names a record.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -104,13 +109,13 @@ impl Record {
             Record::Voters => Some(encode(&catalogue.voters)),
             Record::Member(id) => catalogue.members.get(id).map(encode),
             Record::Removed(id) => catalogue.removed.get(id).map(encode),
-            Record::Keyspace(prefix) => catalogue.keyspaces.get(prefix).map(encode),
+            Record::Keyspace(prefix) => catalogue.keyspaces.get(prefix).map(encode_keyspace),
             Record::Partition(number) => catalogue.partitions.get(*number as usize).map(encode),
             Record::PartitionsWanted => {
                 (catalogue.partitions_wanted > 0).then(|| encode(&catalogue.partitions_wanted))
             }
             Record::Split => catalogue.split.as_ref().map(encode),
-            Record::Group(number) => catalogue.groups.get(number).map(encode),
+            Record::Group(number) => catalogue.groups.get(number).map(encode_group),
             Record::KeyspacesNumbered => {
                 (catalogue.keyspaces_numbered > 0).then(|| encode(&catalogue.keyspaces_numbered))
             }
@@ -141,13 +146,53 @@ impl Record {
 }
 
 fn encode<T: Serialize>(value: &T) -> Bytes {
-    let bytes = postcard::to_extend(value, vec![VERSION]);
+    encode_as(VERSION, value)
+}
+
+fn encode_as<T: Serialize>(version: u8, value: &T) -> Bytes {
+    let bytes = postcard::to_extend(value, vec![version]);
     Bytes::from(bytes.expect("plain data of numbers, texts and lists always has an encoding"))
 }
 
+fn encode_keyspace(keyspace: &Keyspace) -> Bytes {
+    match &keyspace.policy {
+        Policy::PrimaryReplica { options, .. } if options.relaxed => encode_as(VERSION_RELAXED, keyspace),
+        _ => encode(keyspace),
+    }
+}
+
+fn decode_keyspace(record: &Record, bytes: &[u8]) -> Result<Keyspace, Unreadable> {
+    let is_relaxed = bytes.first() == Some(&VERSION_RELAXED);
+    let version = if is_relaxed { VERSION_RELAXED } else { VERSION };
+    let mut keyspace: Keyspace = decode_as(version, record, bytes)?;
+    if let Policy::PrimaryReplica { options, .. } = &mut keyspace.policy {
+        options.relaxed = is_relaxed;
+    }
+    Ok(keyspace)
+}
+
+fn encode_group(group: &Configuration) -> Bytes {
+    match group.dismissed.is_empty() {
+        true => encode(group),
+        false => encode_as(VERSION_DISMISSED, &(group, &group.dismissed)),
+    }
+}
+
+fn decode_group(record: &Record, bytes: &[u8]) -> Result<Configuration, Unreadable> {
+    if bytes.first() != Some(&VERSION_DISMISSED) {
+        return decode(record, bytes);
+    }
+    let (group, dismissed): (Configuration, Vec<NodeId>) = decode_as(VERSION_DISMISSED, record, bytes)?;
+    Ok(Configuration { dismissed, ..group })
+}
+
 fn decode<T: DeserializeOwned>(record: &Record, bytes: &[u8]) -> Result<T, Unreadable> {
+    decode_as(VERSION, record, bytes)
+}
+
+fn decode_as<T: DeserializeOwned>(version: u8, record: &Record, bytes: &[u8]) -> Result<T, Unreadable> {
     let value = match bytes.split_first() {
-        Some((&VERSION, rest)) => postcard::take_from_bytes(rest).ok(),
+        Some((&found, rest)) if found == version => postcard::take_from_bytes(rest).ok(),
         _ => None,
     };
     match value {
@@ -190,7 +235,7 @@ pub fn load(table: &Table) -> Result<Catalogue, Unreadable> {
                 catalogue.removed.insert(*id, decode(&record, bytes)?);
             }
             Record::Keyspace(prefix) => {
-                catalogue.keyspaces.insert(prefix.clone(), decode::<Keyspace>(&record, bytes)?);
+                catalogue.keyspaces.insert(prefix.clone(), decode_keyspace(&record, bytes)?);
             }
             Record::Partition(number) => {
                 partitions.insert(*number, decode(&record, bytes)?);
@@ -200,7 +245,7 @@ pub fn load(table: &Table) -> Result<Catalogue, Unreadable> {
             Record::Parents => catalogue.parents = decode(&record, bytes)?,
             Record::KeyspacesNumbered => catalogue.keyspaces_numbered = decode(&record, bytes)?,
             Record::Group(number) => {
-                catalogue.groups.insert(*number, decode(&record, bytes)?);
+                catalogue.groups.insert(*number, decode_group(&record, bytes)?);
             }
         }
     }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{Catalogue, Change, MemberState, Policy, Report, plan};
-use crate::configuration::{Ask, Configuration, Wish};
+use crate::configuration::{Ask, Configuration, PrimaryReplica, Wish};
 use crate::placement::PartitionPlacement;
 use crate::{NodeId, PartitionId};
 
@@ -74,6 +74,11 @@ fn answer(ask: &Ask, record: &Configuration, situation: &Situation<'_>) -> Optio
         }
         Wish::Remove(nodes) if is_primary => {
             next.in_sync.retain(|node| *node == record.primary || !nodes.contains(node));
+            if options_of(ask.partition, situation.catalogue)?.relaxed {
+                let leaving = record.in_sync.iter().filter(|node| !next.in_sync.contains(node));
+                let leaving = leaving.filter(|node| !record.dismissed.contains(node));
+                next.dismissed.extend(leaving);
+            }
         }
         Wish::Admit(node) if is_primary && record.replicas.contains(node) => {
             next.in_sync.push(*node);
@@ -81,7 +86,8 @@ fn answer(ask: &Ask, record: &Configuration, situation: &Situation<'_>) -> Optio
             next.in_sync.dedup();
         }
         Wish::Appoint(node) if is_primary => {
-            let may = record.in_sync.contains(node) || record.witnesses.contains(node);
+            let mut may = [&record.in_sync, &record.witnesses, &record.dismissed].into_iter();
+            let may = may.any(|nodes| nodes.contains(node));
             if !may || node == &record.primary {
                 return None;
             }
@@ -91,21 +97,24 @@ fn answer(ask: &Ask, record: &Configuration, situation: &Situation<'_>) -> Optio
         Wish::Confirm if is_primary => {
             next.witnesses.clear();
             next.consult = 0;
-            let keyspaces = situation.catalogue.keyspaces.values();
-            let policy = keyspaces.map(|keyspace| &keyspace.policy).find_map(|policy| match policy {
-                Policy::PrimaryReplica { number, options } if *number == ask.partition.keyspace() => {
-                    Some(options.acknowledgement)
-                }
-                _ => None,
-            });
-            next.guaranteed = policy?;
+            next.dismissed.clear();
+            next.guaranteed = options_of(ask.partition, situation.catalogue)?.acknowledgement;
         }
         Wish::Settled(node) if is_primary => next.settling.retain(|other| other != node),
         _ => return None,
     }
     // Who was removed from the cluster will never say what it holds.
     next.settling.retain(|node| situation.catalogue.members.contains_key(node));
+    next.dismissed.retain(|node| situation.catalogue.members.contains_key(node));
     (next != *record).then_some(next)
+}
+
+/// The options of the keyspace that a group is of.
+fn options_of(partition: PartitionId, catalogue: &Catalogue) -> Option<PrimaryReplica> {
+    catalogue.keyspaces.values().find_map(|keyspace| match keyspace.policy {
+        Policy::PrimaryReplica { number, options } if number == partition.keyspace() => Some(options),
+        _ => None,
+    })
 }
 
 /// Who is to follow a primary that is missed: one of those in sync who miss it. A single one is believed if the primary is
@@ -139,13 +148,14 @@ fn next_homes(catalogue: &Catalogue) -> Option<Change> {
         let Policy::PrimaryReplica { number, options } = keyspace.policy else { continue };
         for (partition, configuration) in catalogue.groups_of(number) {
             let replicas = catalogue.home_of_group(configuration.first_slot, options.replicas);
-            let mut settling = configuration.settling.clone();
-            settling.retain(|node| catalogue.members.contains_key(node));
-            if (replicas != configuration.replicas && !replicas.is_empty())
-                || settling != configuration.settling
-            {
-                let version = configuration.version + 1;
-                let next = Configuration { version, replicas, settling, ..configuration.clone() };
+            let mut next = configuration.clone();
+            next.settling.retain(|node| catalogue.members.contains_key(node));
+            next.dismissed.retain(|node| catalogue.members.contains_key(node));
+            if !replicas.is_empty() {
+                next.replicas = replicas;
+            }
+            if next != *configuration {
+                next.version += 1;
                 moved.push((partition, next));
             }
         }

@@ -17,6 +17,7 @@ const LOST: u8 = 5;
 const FORGET_LOST: u8 = 6;
 const DEMANDING: u8 = 7;
 const WAIT: u8 = 8;
+const WAIT_DURABLY: u8 = 9;
 
 /// The bytes of a call.
 pub(crate) fn encode_call(call: &Call) -> Bytes {
@@ -56,8 +57,8 @@ pub(crate) fn encode_call(call: &Call) -> Bytes {
             out.put_u32_le(demand.rank());
             out.put_slice(&encode_call(call));
         }
-        Call::Admin(Admin::Wait { term, copies, milliseconds }) => {
-            out.put_u8(WAIT);
+        Call::Admin(Admin::Wait { term, copies, milliseconds, durably }) => {
+            out.put_u8(if *durably { WAIT_DURABLY } else { WAIT });
             out.put_u64_le(*term);
             out.put_u32_le(*copies);
             out.put_u32_le(*milliseconds);
@@ -112,10 +113,11 @@ pub(crate) fn decode_call(mut bytes: Bytes) -> Option<Call> {
             }
             return Some(Call::Demanding { demand, call: Box::new(decode_call(bytes)?) });
         }
-        WAIT => Call::Admin(Admin::Wait {
+        kind @ (WAIT | WAIT_DURABLY) => Call::Admin(Admin::Wait {
             term: bytes.try_get_u64_le().ok()?,
             copies: bytes.try_get_u32_le().ok()?,
             milliseconds: bytes.try_get_u32_le().ok()?,
+            durably: kind == WAIT_DURABLY,
         }),
         LOST => Call::Admin(Admin::Lost { node: get_node(&mut bytes)? }),
         FORGET_LOST => {

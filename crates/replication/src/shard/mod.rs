@@ -295,6 +295,7 @@ impl Shard {
             Input::Request(request) => self.on_request(request, now),
             Input::Message { from, incarnation, message } => self.on_message(from, incarnation, message, now),
             Input::Persisted { number } => self.on_persisted(number, now),
+            Input::Written { number } => self.on_written(number),
             Input::Fetched { partition, from, entries } => {
                 self.with(partition, |replica, _| replica.fetched(from, entries, now));
             }
@@ -518,6 +519,16 @@ impl Shard {
             self.outbox.send_consensus(partition, to, message);
         }
         self.discard_given_up(now);
+    }
+
+    fn on_written(&mut self, number: u64) {
+        let released = self.gate.written(number);
+        for (partition, token) in released.tokens {
+            self.with(partition, |replica, _| replica.written(token));
+        }
+        for (partition, to, message) in released.messages {
+            self.outbox.send_consensus(partition, to, message);
+        }
     }
 
     /// Followers of a node that may be gone look for another leader soon.

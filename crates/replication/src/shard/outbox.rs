@@ -71,8 +71,21 @@ pub(crate) struct Outbox {
     pub outputs: Vec<Output>,
     consensus: BTreeMap<NodeId, Vec<(PartitionId, raft::Message)>>,
     writes: Vec<Write>,
+    /// Someone waits for the writes to be durable; for them to be written.
+    is_strict: bool,
+    tells_written: bool,
     tokens: Vec<(PartitionId, raft::PersistToken)>,
-    gated_now: Vec<(PartitionId, NodeId, raft::Message)>,
+    gated_now: Vec<Gated>,
+}
+
+/// A message that claims something of what its partition has persisted so far.
+#[derive(Debug)]
+struct Gated {
+    partition: PartitionId,
+    to: NodeId,
+    message: raft::Message,
+    /// That it is durable, or else that it is written.
+    durable: bool,
 }
 
 impl Outbox {
@@ -98,6 +111,19 @@ impl Outbox {
         writes: &mut Vec<Write>,
         token: Option<raft::PersistToken>,
     ) {
+        self.persist_as((false, false), partition, writes, token);
+    }
+
+    /// The same; `relaxed`: nothing waits for them to be durable. `tells_written`: something waits for them to be written.
+    pub fn persist_as(
+        &mut self,
+        (relaxed, tells_written): (bool, bool),
+        partition: PartitionId,
+        writes: &mut Vec<Write>,
+        token: Option<raft::PersistToken>,
+    ) {
+        self.is_strict |= !relaxed && (!writes.is_empty() || token.is_some());
+        self.tells_written |= tells_written;
         self.writes.append(writes);
         self.tokens.extend(token.map(|token| (partition, token)));
     }
@@ -110,13 +136,18 @@ impl Outbox {
     /// The replica of a partition is given up: nothing of it goes out any more.
     pub fn forget(&mut self, partition: PartitionId) {
         self.tokens.retain(|(of, _)| *of != partition);
-        self.gated_now.retain(|(of, ..)| *of != partition);
+        self.gated_now.retain(|gated| gated.partition != partition);
         self.consensus.values_mut().for_each(|messages| messages.retain(|(of, _)| *of != partition));
     }
 
     /// A message that claims durability of what `partition` has persisted so far.
     pub fn send_gated(&mut self, partition: PartitionId, to: NodeId, message: raft::Message) {
-        self.gated_now.push((partition, to, message));
+        self.gated_now.push(Gated { partition, to, message, durable: true });
+    }
+
+    /// A message that claims that what `partition` has persisted so far survives the death of the process.
+    pub fn send_written(&mut self, partition: PartitionId, to: NodeId, message: raft::Message) {
+        self.gated_now.push(Gated { partition, to, message, durable: false });
     }
 }
 
@@ -125,6 +156,7 @@ impl Outbox {
 pub(crate) struct Gate {
     last_number: u64,
     persisted: u64,
+    written: u64,
     /// By partition: the last batch that carries something of it.
     last_of: BTreeMap<PartitionId, u64>,
     waiting: VecDeque<Waiting>,
@@ -135,9 +167,11 @@ struct Waiting {
     number: u64,
     tokens: Vec<(PartitionId, raft::PersistToken)>,
     messages: Vec<(PartitionId, NodeId, raft::Message)>,
+    /// These wait only for it to be written.
+    once_written: Vec<(PartitionId, NodeId, raft::Message)>,
 }
 
-/// What became durable.
+/// What became durable, or was written.
 #[derive(Debug, Default)]
 pub(crate) struct Released {
     pub tokens: Vec<(PartitionId, raft::PersistToken)>,
@@ -145,15 +179,30 @@ pub(crate) struct Released {
 }
 
 impl Gate {
+    /// All batches up to `number` are written.
+    pub fn written(&mut self, number: u64) -> Released {
+        assert!(number <= self.last_number, "a batch is written that was never given out");
+        let mut released = Released::default();
+        let from = self.waiting.partition_point(|waiting| waiting.number <= self.written);
+        for waiting in self.waiting.range_mut(from..).take_while(|waiting| waiting.number <= number) {
+            released.tokens.extend_from_slice(&waiting.tokens);
+            released.messages.append(&mut waiting.once_written);
+        }
+        self.written = self.written.max(number);
+        released
+    }
+
     /// All batches up to `number` are durable.
     pub fn persisted(&mut self, number: u64) -> Released {
         assert!(number <= self.last_number, "a batch is durable that was never given out");
         self.persisted = self.persisted.max(number);
+        self.written = self.written.max(number);
         let mut released = Released::default();
         while self.waiting.front().is_some_and(|waiting| waiting.number <= self.persisted) {
             if let Some(waiting) = self.waiting.pop_front() {
                 released.tokens.extend(waiting.tokens);
                 released.messages.extend(waiting.messages);
+                released.messages.extend(waiting.once_written);
             }
         }
         released
@@ -174,6 +223,7 @@ impl Gate {
         for waiting in &mut self.waiting {
             waiting.tokens.retain(|(of, _)| *of != partition);
             waiting.messages.retain(|(of, ..)| *of != partition);
+            waiting.once_written.retain(|(of, ..)| *of != partition);
         }
     }
 
@@ -189,11 +239,12 @@ impl Gate {
         for (partition, _) in &outbox.tokens {
             self.last_of.insert(*partition, number);
         }
-        let mut gated: Vec<(u64, PartitionId, NodeId, raft::Message)> = Vec::new();
-        for (partition, to, message) in outbox.gated_now.drain(..) {
-            match self.last_of.get(&partition) {
-                Some(&batch) if batch > self.persisted => gated.push((batch, partition, to, message)),
-                _ => outbox.consensus.entry(to).or_default().push((partition, message)),
+        let mut waits: Vec<(u64, Gated)> = Vec::new();
+        for gated in outbox.gated_now.drain(..) {
+            let reached = if gated.durable { self.persisted } else { self.written };
+            match self.last_of.get(&gated.partition) {
+                Some(&batch) if batch > reached => waits.push((batch, gated)),
+                _ => outbox.consensus.entry(gated.to).or_default().push((gated.partition, gated.message)),
             }
         }
         outputs.append(&mut outbox.outputs);
@@ -203,12 +254,17 @@ impl Gate {
         if !outbox.writes.is_empty() || !outbox.tokens.is_empty() {
             self.last_number = number;
             let tokens = std::mem::take(&mut outbox.tokens);
-            self.waiting.push_back(Waiting { number, tokens, messages: Vec::new() });
-            outputs.push(Output::Persist(Batch { number, writes: std::mem::take(&mut outbox.writes) }));
+            self.waiting.push_back(Waiting { number, tokens, messages: Vec::new(), once_written: Vec::new() });
+            let writes = std::mem::take(&mut outbox.writes);
+            let relaxed = !std::mem::take(&mut outbox.is_strict);
+            let tells_written = std::mem::take(&mut outbox.tells_written);
+            outputs.push(Output::Persist(Batch { number, writes, relaxed, tells_written }));
         }
-        for (batch, partition, to, message) in gated {
+        for (batch, Gated { partition, to, message, durable }) in waits {
             let place = self.waiting.partition_point(|waiting| waiting.number < batch);
-            self.waiting[place].messages.push((partition, to, message));
+            let waiting = &mut self.waiting[place];
+            let line = if durable { &mut waiting.messages } else { &mut waiting.once_written };
+            line.push((partition, to, message));
         }
     }
 }

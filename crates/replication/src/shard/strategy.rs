@@ -85,6 +85,10 @@ impl Strategy {
         each!(self, replica => replica.persisted(token, now))
     }
 
+    pub fn written(&mut self, token: raft::PersistToken) {
+        each!(self, replica => replica.written(token))
+    }
+
     pub fn fetched(&mut self, from: u64, entries: Vec<raft::Entry>, now: Now) {
         each!(self, replica => replica.fetched(from, entries, now))
     }

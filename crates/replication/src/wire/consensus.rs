@@ -28,6 +28,10 @@ mod kind {
     /// An append to one that has not yet acknowledged since when it is a member: that comes first.
     pub const APPEND_ADMITTED: u8 = 17;
     pub const AHEAD: u8 = 18;
+    pub const HELD: u8 = 19;
+    pub const LOG_END: u8 = 20;
+    pub const LOG_END_OK: u8 = 21;
+    pub const GRANTED_IN_DOUBT: u8 = 22;
 }
 
 pub(super) fn put_message(out: &mut BytesMut, message: &Message) {
@@ -56,6 +60,10 @@ pub(super) fn put_message(out: &mut BytesMut, message: &Message) {
         Message::Wake { .. } => (kind::WAKE, &[]),
         Message::Removed { index, .. } => (kind::REMOVED, &[*index]),
         Message::Ahead { last_index, last_term, .. } => (kind::AHEAD, &[*last_index, *last_term]),
+        Message::Held { round, index, .. } => (kind::HELD, &[*round, *index]),
+        Message::LogEnd { batch, .. } => (kind::LOG_END, &[*batch]),
+        Message::LogEndOk { batch, index, .. } => (kind::LOG_END_OK, &[*batch, *index]),
+        Message::GrantedInDoubt { .. } => (kind::GRANTED_IN_DOUBT, &[]),
     };
     out.put_u8(kind);
     put_number(out, message.term());
@@ -138,6 +146,10 @@ pub(super) fn message(reader: &mut Reader) -> Result<Message, Malformed> {
         kind::WAKE => Message::Wake { term },
         kind::REMOVED => Message::Removed { term, index: reader.number()? },
         kind::AHEAD => Message::Ahead { term, last_index: reader.number()?, last_term: reader.number()? },
+        kind::HELD => Message::Held { term, round: reader.number()?, index: reader.number()? },
+        kind::LOG_END => Message::LogEnd { term, batch: reader.number()? },
+        kind::LOG_END_OK => Message::LogEndOk { term, batch: reader.number()?, index: reader.number()? },
+        kind::GRANTED_IN_DOUBT => Message::GrantedInDoubt { term },
         _ => return Err(Malformed("a kind of consensus message that is not known")),
     })
 }

@@ -80,6 +80,7 @@ pub(super) fn keyspace(call: &mut Call<'_>) -> Action {
 /// The options of each strategy, by the word that they begin with.
 const OPTIONS: &[(&str, &[StrategyKind])] = &[
     ("ack", &[StrategyKind::PrimaryReplica]),
+    ("durability", &[StrategyKind::PrimaryReplica]),
     ("min-in-sync", &[StrategyKind::PrimaryReplica]),
     ("max-lag-bytes", &[StrategyKind::PrimaryReplica]),
     ("max-lag-ms", &[StrategyKind::PrimaryReplica]),
@@ -174,6 +175,9 @@ fn primary_replica(mut rest: &[Bytes], known: Option<PrimaryReplica>) -> Result<
                 (options.acknowledgement, taken) = acknowledgement(&rest[1..])?;
                 taken += 1;
             }
+            "durability" if value.eq_ignore_ascii_case(b"durable") => options.relaxed = false,
+            "durability" if value.eq_ignore_ascii_case(b"relaxed") => options.relaxed = true,
+            "durability" => return Err(error("ERR DURABILITY is one of durable, relaxed")),
             "min-in-sync" => options.min_in_sync = small(value)?,
             "replicas" if !is_new && small(value)? != options.replicas => {
                 return Err(error("ERR the number of copies of a keyspace cannot be changed yet"));
@@ -341,12 +345,13 @@ fn entry(prefix: &Bytes, keyspace: &Keyspace, catalogue: &Catalogue) -> Value {
             fields.extend([
                 ("replicas", integer(copies)),
                 ("ack", bulk(spelled(options.acknowledgement))),
+                ("durability", bulk(if options.relaxed { "relaxed" } else { "durable" })),
                 ("min_in_sync", integer(options.min_in_sync)),
                 ("max_lag_bytes", integer(options.max_lag_bytes)),
                 ("max_lag_ms", integer(options.max_lag_ms)),
                 ("groups", integer(catalogue.groups_of(*number).count() as u64)),
                 ("in_sync_at_least", integer(in_sync.unwrap_or(0) as u64)),
-                ("promise", bulk(promise(options.acknowledgement))),
+                ("promise", bulk(promise(options))),
             ]);
         }
     }
@@ -363,7 +368,17 @@ pub(super) fn spelled(acknowledgement: Acknowledgement) -> String {
     }
 }
 
-fn promise(acknowledgement: Acknowledgement) -> String {
+fn promise(options: &PrimaryReplica) -> String {
+    let promise = promise_of(options.acknowledgement);
+    match options.relaxed {
+        false => promise,
+        true => format!(
+            "{promise}; a machine that loses power loses what was written in the second before, so that is lost if the machines of all who hold it do"
+        ),
+    }
+}
+
+fn promise_of(acknowledgement: Acknowledgement) -> String {
     match acknowledgement {
         Acknowledgement::Sync => {
             "linearizable; nothing acknowledged is lost while one replica that is in sync survives".into()

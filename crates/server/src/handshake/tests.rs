@@ -66,7 +66,7 @@ fn node(folder: &Folder, name: &str, secret: Option<&str>) -> Node {
     let roster = Roster::load(&config.data).unwrap();
     roster.replace(Content::founders(&config)).unwrap();
     let founding = Some(crate::format::founding_catalogue(&config).placement());
-    Node::new(config, Opened { identity, roster, founding })
+    Node::new(config, Opened { identity, roster, founding, losses: 0 })
 }
 
 /// Two ends of a connection: the dialer's and the acceptor's.

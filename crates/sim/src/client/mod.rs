@@ -208,7 +208,7 @@ impl Client {
             Outcome::Unknown => "client.unknown",
         });
         if running.answered.is_some() {
-            return self.on_repeated(running, outcome);
+            return Ok(self.on_repeated(running, outcome, shared));
         }
         if let Intent::CompareAndSet { step: Step::Watch | Step::Read, .. } = running.intent {
             return self.on_compared(running, outcome, shared);
@@ -257,16 +257,17 @@ impl Client {
     }
 
     /// An operation that had been done was sent again under its token.
-    fn on_repeated(&mut self, running: Running, outcome: Outcome) -> Result<Next, Violation> {
+    fn on_repeated(&mut self, running: Running, outcome: Outcome, shared: &mut Shared) -> Next {
         if outcome == Outcome::Done && running.answered.as_ref() != running.replies.last() {
             let (first, second) = (&running.answered, running.replies.last());
             let text = format!(
                 "{:?} was answered with {first:?}, and when sent again with {second:?}",
                 running.intent
             );
-            return Err(Violation::new("idempotence", text));
+            let key = running.intent.key_of_token().cloned().unwrap_or_default();
+            shared.history.repeated_otherwise.insert(key, text);
         }
-        Ok(Next::Ready)
+        Next::Ready
     }
 
     /// A step before the last of a compare-and-set was answered: now the next, on the same connection.

@@ -50,6 +50,8 @@ pub struct History {
     pub counters: BTreeMap<String, counter::History>,
     /// Lists.
     pub lists: BTreeMap<String, list::History>,
+    /// By key: a write that was sent again under its token had another answer than at first.
+    pub repeated_otherwise: BTreeMap<String, String>,
 }
 
 impl History {
@@ -58,6 +60,7 @@ impl History {
         self.registers.retain(|key, _| !keys.contains(key));
         self.counters.retain(|key, _| !keys.contains(key));
         self.lists.retain(|key, _| !keys.contains(key));
+        self.repeated_otherwise.retain(|key, _| !keys.contains(key));
     }
 
     /// Checks every key.
@@ -65,6 +68,9 @@ impl History {
     /// # Errors
     /// The first key that no linearizable store could have shown.
     pub fn check(&self, counters: &mut Counters) -> Result<(), Violation> {
+        if let Some(text) = self.repeated_otherwise.values().next() {
+            return Err(Violation::new("idempotence", text.clone()));
+        }
         for (key, history) in &self.counters {
             counter::check(history).map_err(|text| Violation::new("counter", format!("{key}: {text}")))?;
         }

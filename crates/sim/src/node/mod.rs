@@ -58,6 +58,8 @@ pub struct Node {
     pub rotten: bool,
     /// What its disk held is gone: it comes back as another node.
     pub lost: bool,
+    /// How often it has lost what was not on its disk.
+    pub losses: u64,
     /// It is not to be started by a fault's end (another fault keeps it down).
     pub kept_down: u32,
 }
@@ -86,6 +88,8 @@ pub struct Process {
     pub synced: u64,
     /// A sync is under way.
     pub syncing: bool,
+    /// What is written need be durable only then; `None`: at once, if anything is.
+    pub sync_by: Option<TrueTime>,
     /// The shard was told that the disk is full.
     pub told_full: bool,
     /// By partition: the last entry that was written.
@@ -116,7 +120,8 @@ impl Node {
                 partition: *partition,
                 state: state.encode(),
             };
-            store.write(Batch { number: 1, writes: format.iter().map(write).collect() })?;
+            let writes = format.iter().map(write).collect();
+            store.write(Batch { number: 1, writes, ..Batch::default() })?;
             if store.is_full() {
                 return Err(store::Broken("there is no room for a new node".into()));
             }
@@ -128,12 +133,13 @@ impl Node {
         let held = recovered.iter().filter(|found| !found.is_given_up() || found.partition == CATALOGUE);
         self.partitions = held.map(|found| found.partition).collect();
         self.clock.restart(at, Time(self.random.below(1 << 40)));
-        let options = Options {
+        let mut options = Options {
             node: self.id,
             incarnation: self.random.next() | 1,
             seed: self.random.next(),
             ..start.options
         };
+        options.raft.losses = self.losses;
         let incarnation = options.incarnation;
         let placement = start.placement.clone();
         let shard =
@@ -150,6 +156,7 @@ impl Node {
             wake_number: 0,
             synced: 0,
             syncing: false,
+            sync_by: Some(TrueTime::MAX),
             told_full: false,
             last_written: BTreeMap::new(),
         });

@@ -22,12 +22,14 @@ impl<E: std::fmt::Display> From<E> for Broken {
 }
 
 /// What recovery found.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Found {
     /// Log entries.
     pub entries: u64,
     /// Snapshots.
     pub snapshots: u64,
+    /// What there is of groups.
+    pub groups: crate::oracle::copies::Found,
 }
 
 /// The journal of one process.
@@ -59,6 +61,7 @@ impl Store {
         let found = Found {
             entries: recovered.iter().map(|found| found.entries.len() as u64).sum(),
             snapshots: recovered.iter().filter(|found| found.snapshot.is_some()).count() as u64,
+            groups: crate::oracle::copies::Found::of(&recovered),
         };
         Ok((
             Store { journal, held_back: VecDeque::new(), snapshot_failed: false, written: 0 },
@@ -79,8 +82,7 @@ impl Store {
     fn write_held_back(&mut self) -> Result<(), Broken> {
         while let Some(batch) = self.held_back.front() {
             let number = batch.number;
-            let copy = Batch { number, writes: batch.writes.clone() };
-            match self.journal.append(copy) {
+            match self.journal.append(batch.clone()) {
                 Ok(()) => {
                     self.written = number;
                     self.held_back.pop_front();

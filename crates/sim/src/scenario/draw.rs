@@ -95,6 +95,7 @@ impl Scenario {
             partitions: random.between(1, 4) as u32,
             replication_factor: if nodes == 5 { *random.pick(&[3, 5]) } else { 3 },
             acknowledgement: None,
+            relaxed: false,
             clients: random.between(4, 9) as usize,
             workload: Workload::draw(random),
             network: Profile::draw(random),
@@ -122,6 +123,8 @@ pub enum Focus {
     Moves,
     /// The keys are in a `primary-replica` keyspace.
     Primary,
+    /// The same, with copies that are on disks a moment later only, and machines that lose power.
+    Relaxed,
     /// Partitions are split, and at that very moment nodes die or are cut off; logs are cut all the time.
     Splits,
 }
@@ -165,7 +168,7 @@ impl Scenario {
                 scenario.sync_time = vec![(50_000, 300_000); scenario.nodes];
                 scenario.faults = often(&KINDS, (500, 3000), scenario.breaks_until, random);
             }
-            Focus::Primary => {
+            Focus::Primary | Focus::Relaxed => {
                 const MODES: [Acknowledgement; 3] =
                     [Acknowledgement::Async, Acknowledgement::SemiSync(1), Acknowledgement::Sync];
                 let mode = *random.pick(&MODES);
@@ -176,9 +179,20 @@ impl Scenario {
                 // A primary may be left as the only one in sync, and nothing survives the loss of its disk; what is lost at
                 // once is lost only while all copies are there, see `World::rebuild`.
                 scenario.faults.retain(|planned| !matches!(planned.fault, Fault::LyingSync | Fault::BitRot));
-                if mode == Acknowledgement::Async {
-                    // What only the primary held goes with its disk, and nothing can list it.
+                if mode == Acknowledgement::Async || focus == Focus::Relaxed {
+                    // What only the primary held goes with its disk, and nothing can list it. And where others are in doubt, an
+                    // operator has to say that nobody will ever know better.
                     scenario.faults.retain(|planned| planned.fault != Fault::Rebuild);
+                }
+                if focus == Focus::Relaxed {
+                    const KINDS: [Fault; 4] =
+                        [Fault::CrashLeader, Fault::CrashNewLeader, Fault::CrashAll, Fault::CrashSeveral];
+                    scenario.relaxed = true;
+                    if random.chance(500) {
+                        let more = often(&KINDS, (300, 3000), scenario.breaks_until, random);
+                        scenario.faults.extend(more);
+                        scenario.faults.sort_by_key(|planned| planned.at);
+                    }
                 }
             }
             Focus::Splits => {

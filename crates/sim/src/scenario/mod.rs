@@ -157,6 +157,9 @@ pub struct Scenario {
     /// All keys are in a `primary-replica` keyspace with this acknowledgement; without one, in one of `raft`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub acknowledgement: Option<Acknowledgement>,
+    /// That keyspace is `DURABILITY relaxed`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub relaxed: bool,
     /// When logs are cut: after so many bytes.
     pub snapshot_log_bytes: u64,
     /// The size of a segment of the log.

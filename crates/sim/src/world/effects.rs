@@ -176,10 +176,14 @@ impl World {
 
     /// Looks through what is written: an entry at or below the last one takes its place.
     pub(super) fn count_writes(&mut self, node: usize, batch: &Batch) {
+        let id = self.nodes[node].id;
         let Some(process) = &mut self.nodes[node].process else { return };
         for write in &batch.writes {
             match write {
                 Write::Append { partition, entry } => {
+                    if self.scenario.relaxed {
+                        self.copies.on_written(id, *partition, entry);
+                    }
                     let last = process.last_written.insert(*partition, entry.index).unwrap_or(0);
                     if entry.index <= last {
                         self.counters.add("raft.truncated");

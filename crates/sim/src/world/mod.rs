@@ -29,6 +29,7 @@ use crate::history::History;
 use crate::network::Network;
 use crate::node::Node;
 use crate::oracle::Violation;
+use crate::oracle::copies::Copies;
 use crate::oracle::digests::Digests;
 use crate::oracle::leaders::Leaders;
 use crate::oracle::leases::Leases;
@@ -135,6 +136,7 @@ pub struct World {
     acknowledged: BTreeMap<(PartitionId, u64, u64), Option<Acknowledgement>>,
     /// When a replica of a group last asked for another to be taken out of sync.
     doubted_at: TrueTime,
+    copies: Copies,
     logs: Logs,
     leases: Leases,
     digests: Digests,
@@ -199,6 +201,7 @@ impl World {
             leaders: Leaders::default(),
             acknowledged: BTreeMap::new(),
             doubted_at: 0,
+            copies: Copies::default(),
             logs: Logs::default(),
             leases: Leases::default(),
             digests: Digests::default(),
@@ -329,6 +332,7 @@ fn new_node(id: NodeId, scenario: &Scenario, mut random: Random) -> Node {
         lying: false,
         rotten: false,
         lost: false,
+        losses: 0,
         kept_down: 0,
     }
 }

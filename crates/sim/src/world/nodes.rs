@@ -3,6 +3,7 @@
 use bytes::{Bytes, BytesMut};
 use replication::configuration::{Ask, Wish};
 use replication::contract::{Batch, Input, Output, SnapshotWrite};
+use replication::ordered::raft;
 use replication::{NodeId, wire};
 
 use super::{Event, World};
@@ -68,6 +69,7 @@ impl World {
         self.story.mark(self.at, 1, id.0);
         self.tell(|| format!("node {} starts (life {life}, {} entries found)", id.0, found.entries));
         self.logs.on_start(id);
+        self.copies.on_start(id, &found.groups, self.operator.newest());
         for &partition in &self.nodes[node].partitions.clone() {
             self.digests.on_loaded(id, partition, self.logs.highest(partition));
         }
@@ -87,6 +89,7 @@ impl World {
             false => victim.disk.kill(),
         }
         victim.lost |= power_lost && victim.lying;
+        victim.losses += u64::from(power_lost);
         let id = victim.id;
         self.leases.on_crash(id);
         self.story.mark(self.at, 2, id.0);
@@ -268,6 +271,9 @@ impl World {
         if passage.copy.is_some() {
             self.counters.add("message.duplicated");
         }
+        if let wire::Message::Raft { message: raft::Message::GrantedInDoubt { .. }, .. } = message {
+            self.counters.add("primary.granted_in_doubt");
+        }
         for at in passage.arrival.into_iter().chain(passage.copy) {
             let frame = frame.clone();
             self.queue.push(at, Event::Deliver { to: target, identity: to, from, incarnation, frame });
@@ -276,8 +282,23 @@ impl World {
 
     fn on_persist(&mut self, node: usize, life: u64, batch: Batch) {
         self.count_writes(node, &batch);
+        // A driver syncs soon what need not be durable at once; how soon, nobody may count on.
+        let mut later = |from, to| if batch.tells_written { self.random.between(from, to) } else { 0 };
+        let relaxed_by = self.at + later(1, 900) * MILLISECOND;
+        let told_at = self.at + later(20_000, 500_000);
+        let (number, tells_written) = (batch.number, batch.tells_written);
         let Some(process) = self.process(node, life) else { return };
+        process.sync_by = match batch.relaxed {
+            true => process.sync_by.map(|by| by.min(relaxed_by)),
+            false => None,
+        };
         let result = process.store.write(batch);
+        let is_written = process.store.written >= number;
+        if tells_written && is_written && result.is_ok() {
+            self.counters.add("log.written_before_durable");
+            let input = Input::Written { number };
+            self.queue.push(told_at, Event::Completed { node, life, input });
+        }
         self.on_disk_result(node, result);
         self.tell_of_room(node, life);
     }
@@ -342,7 +363,11 @@ impl World {
         if process.syncing || process.store.written == process.synced {
             return;
         }
+        if process.sync_by.is_some_and(|by| at < by) {
+            return;
+        }
         process.syncing = true;
+        process.sync_by = Some(TrueTime::MAX);
         let number = process.store.written;
         let result = if early { process.store.sync() } else { Ok(()) };
         self.queue.push(at, Event::Synced { node, life, number, done: early });
@@ -371,6 +396,7 @@ impl World {
                 self.alarm.get_or_insert(Violation::new("storage", text));
             }
             self.kill_node(node, false);
+            self.nodes[node].losses += 1;
             self.on_sync_failed(node);
         }
     }

@@ -50,10 +50,10 @@ fn member(id: NodeId, nodes: usize) -> Member {
 }
 
 /// The same, with groups for all keys.
-fn with_groups(mut founding: Catalogue, acknowledgement: Acknowledgement) -> Catalogue {
+fn with_groups(mut founding: Catalogue, acknowledgement: Acknowledgement, relaxed: bool) -> Catalogue {
     let everything = bytes::Bytes::new();
     founding.keyspaces.remove(&everything);
-    let options = PrimaryReplica { max_lag_ms: 2_000, ..PrimaryReplica::new(acknowledgement) };
+    let options = PrimaryReplica { max_lag_ms: 2_000, relaxed, ..PrimaryReplica::new(acknowledgement) };
     let policy = Policy::PrimaryReplica { number: 0, options };
     let (after, _) = Change::CreateKeyspace { prefix: everything, policy }
         .apply(&founding)
@@ -74,7 +74,7 @@ impl Operator {
         };
         let mut founding = Catalogue::genesis(members, scenario.partitions, settings);
         if let Some(acknowledgement) = scenario.acknowledgement {
-            founding = with_groups(founding, acknowledgement);
+            founding = with_groups(founding, acknowledgement, scenario.relaxed);
         }
         let founding = Arc::new(founding);
         Operator { founding, known: BTreeMap::new(), wanted: Vec::new() }
@@ -221,7 +221,9 @@ impl World {
                     Acknowledgement::Async => [Acknowledgement::Async, Acknowledgement::Sync],
                     _ => [Acknowledgement::SemiSync(1), Acknowledgement::Sync],
                 };
+                let relaxed = self.scenario.relaxed && self.random.chance(700);
                 let options = PrimaryReplica {
+                    relaxed,
                     min_in_sync: self.random.between(1, 2) as u32,
                     max_lag_ms: *self.random.pick(&[150, 2_000]),
                     max_lag_bytes: *self.random.pick(&[2_000, 64 << 20]),

@@ -26,6 +26,7 @@ impl World {
             self.counters.add("primary.demands_met");
         }
         self.acknowledged.insert((partition, index, term), demand);
+        self.check_copies(node, (partition, index, term), demand)?;
         let latest = self.leaders.latest_term(partition);
         // With copies to wait for, the last of them may have been given before the successor asked.
         // A deposed primary answers, too, when it learns that its successor has the write; and what every member in sync held
@@ -33,8 +34,15 @@ impl World {
         let leads = |process: &crate::node::Process| {
             let statuses = process.shard.status();
             let found = statuses.iter().find(|status| status.partition == partition);
+            let holders = self.copies.holders(&(partition, index, term));
+            let all_hold = |group: &replication::configuration::Group| {
+                group.configuration.in_sync.iter().all(|node| holders.contains(node))
+            };
             found.is_some_and(|status| {
-                status.role == Role::Leader && status.term == term && index > status.stable
+                status.role == Role::Leader
+                    && status.term == term
+                    && index > status.stable
+                    && !status.group.as_ref().is_some_and(all_hold)
             })
         };
         // Who asked for one more copy is answered when that is there, which may have been given before the successor asked.
@@ -53,6 +61,46 @@ impl World {
             ));
         }
         Ok(())
+    }
+
+    /// Where copies are not durable at once, what is acknowledged may be lost with all of them: so they are counted now.
+    fn check_copies(
+        &self,
+        node: usize,
+        name: (PartitionId, u64, u64),
+        demand: Option<Acknowledgement>,
+    ) -> Result<(), Violation> {
+        let (true, Some(process)) = (self.scenario.relaxed, self.nodes[node].process.as_ref()) else {
+            return Ok(());
+        };
+        let (partition, index, term) = name;
+        let statuses = process.shard.status();
+        let Some(status) = statuses.iter().find(|status| status.partition == partition) else { return Ok(()) };
+        let Some(group) = status.group.as_ref().filter(|_| status.role == Role::Leader && status.term == term)
+        else {
+            return Ok(());
+        };
+        if index <= status.stable {
+            return Ok(());
+        }
+        // What a mode promises has to hold in all of a run, and options change; a demand is as it was.
+        let in_sync = &group.configuration.in_sync;
+        let holders = self.copies.holders(&name);
+        let needed = match (demand, self.scenario.acknowledgement) {
+            (Some(Acknowledgement::SemiSync(copies)), _) => copies as usize + 1,
+            (Some(Acknowledgement::Sync), _) if in_sync.iter().all(|node| holders.contains(node)) => 1,
+            (Some(Acknowledgement::Sync), _) => usize::MAX,
+            (_, Some(Acknowledgement::Async)) => 1,
+            _ => in_sync.len().min(2),
+        };
+        if holders.len() >= needed && holders.contains(&self.nodes[node].id) {
+            return Ok(());
+        }
+        let text = format!(
+            "entry {index} of {:x} in term {term} is acknowledged ({demand:?}), and {holders:?} hold it of {in_sync:?}",
+            partition.0
+        );
+        Err(Violation::new("copies", text))
     }
 
     /// At the end: whatever was acknowledged is there, or (`async` only) it is listed as lost; and nothing that is there is
@@ -80,10 +128,17 @@ impl World {
                 format!("entry {index} of {:x} in term {term} is listed as lost, and is there", partition.0);
             return Err(Violation::new("lost writes", text));
         }
+        let is_lost = |name: &&(PartitionId, u64, u64)| self.logs.term_at(name.0, name.1) != Some(name.2);
+        let gone = self.copies.gone().filter(|(name, _)| is_lost(name));
+        let gone: BTreeSet<String> = gone.flat_map(|(_, keys)| keys.iter().cloned()).collect();
         let may_be_lost = self.scenario.acknowledgement == Some(Acknowledgement::Async);
         for (&(partition, index, term), demand) in &self.acknowledged {
             if self.logs.term_at(partition, index) == Some(term) {
                 self.counters.add("check.acknowledged_kept");
+                continue;
+            }
+            if self.copies.is_gone(&(partition, index, term)) {
+                self.counters.add("check.acknowledged_gone_with_machines");
                 continue;
             }
             let is_listed = listed.contains(&(partition, index, term));
@@ -97,11 +152,9 @@ impl World {
                 format!("entry {index} of {:x} in term {term} was acknowledged and {listed}", partition.0);
             return Err(Violation::new("acknowledged writes", text));
         }
-        match may_be_lost {
-            true => Ok(keys.into_iter().map(|key| tag_of(&key)).collect()),
-            // Nothing that was acknowledged is among them, so clients cannot have seen them.
-            false => Ok(BTreeSet::new()),
-        }
+        // Without that nothing that was acknowledged is among them, so clients cannot have seen them.
+        let keys = if may_be_lost { keys } else { BTreeSet::new() };
+        Ok(keys.iter().chain(&gone).map(|key| tag_of(key)).collect())
     }
 }
 

@@ -21,14 +21,18 @@
 //! as a sign of life takes. If one is ahead, that one is to be appointed instead. Promises to a former primary are kept as
 //! in elections, and a primary's lease needs those of all members in sync, so whichever of them is appointed waits it out.
 //!
+//! Where the keyspace is `DURABILITY relaxed`, acknowledgements count what is held rather than what is on the disk: [`super::relaxed`].
+//!
 //! A primary leads in a term once: after a restart it may have forgotten entries that it had sent, so it asks for another.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
+use super::relaxed::Relaxed;
 use super::{Effects, Entry, EntryKind, Membership, Message, ProposeRefused, Raft, Role, SnapshotMeta};
 use crate::NodeId;
 use crate::configuration::{Acknowledgement, Configuration, Group, Wish};
+use crate::contract::RELAXED_SYNC;
 use crate::time::Time;
 
 /// What is not yet stable may take so many times the bytes that a member may lag before writes are refused: members are
@@ -55,9 +59,10 @@ pub(super) struct Appointed {
     /// When what is wished for may be asked for again.
     ask_at: Time,
     asks: Vec<Wish>,
-    /// Appended and not stable, at the primary: index, when, bytes.
-    unstable: VecDeque<(u64, Time, u64)>,
-    unstable_bytes: u64,
+    /// Appended and not stable, at the primary.
+    unstable: VecDeque<Appended>,
+    /// Bytes that were ever appended.
+    appended_bytes: u64,
     /// A member in sync has not been heard of for so long that nothing can be acknowledged.
     suspended: bool,
     rolled_back: Option<u64>,
@@ -66,12 +71,41 @@ pub(super) struct Appointed {
     /// The terms in which it led in this life.
     led_terms: BTreeSet<u64>,
     lost: Vec<(Entry, Option<bool>)>,
+    /// Who voted for the candidate, and may have held more than it does.
+    granted_in_doubt: BTreeSet<NodeId>,
+    pub(super) relaxed: Relaxed,
+}
+
+/// An entry that a primary appended.
+#[derive(Clone, Copy, Debug)]
+struct Appended {
+    index: u64,
+    at: Time,
+    /// The bytes that were appended before it.
+    before: u64,
+}
+
+impl Appointed {
+    fn unstable_bytes(&self) -> u64 {
+        self.unstable.front().map_or(0, |first| self.appended_bytes - first.before)
+    }
+
+    /// What was appended after `index`, if it is not stable.
+    fn lag_behind(&self, index: u64) -> Lag {
+        let place = self.unstable.partition_point(|appended| appended.index <= index);
+        let Some(first) = self.unstable.get(place) else { return Lag::default() };
+        Lag {
+            entries: (self.unstable.len() - place) as u64,
+            bytes: self.appended_bytes - first.before,
+            since: Some(first.at),
+        }
+    }
 }
 
 /// How far the members of a group are behind its primary.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Lag {
-    /// Entries that are not stable.
+    /// Entries that not every member in sync holds.
     pub entries: u64,
     /// Their payloads' bytes.
     pub bytes: u64,
@@ -82,8 +116,9 @@ pub struct Lag {
 impl Raft {
     /// From now on leaders are appointed, and `group` says what the catalogue has decided so far.
     pub fn appoint(&mut self, group: &Group, now: Time) {
-        let Some(appointed) = &mut self.appointed else {
+        if self.appointed.is_none() {
             let stable = self.commit;
+            let question = self.random.draw() >> 8;
             self.appointed = Some(Box::new(Appointed {
                 group: group.clone(),
                 version_known: self.version_at_start.max(group.configuration.version),
@@ -97,18 +132,21 @@ impl Raft {
                 ask_at: Time(0),
                 asks: Vec::new(),
                 unstable: VecDeque::new(),
-                unstable_bytes: 0,
+                appended_bytes: 0,
                 suspended: false,
                 rolled_back: None,
                 acknowledged: 0,
                 led_terms: BTreeSet::new(),
                 lost: Vec::new(),
+                granted_in_doubt: BTreeSet::new(),
+                relaxed: Relaxed::new(self.sound_at_start, self.options.losses, question),
             }));
             // It is in sync or it is not: that is not for its log to say.
             self.newcomer = false;
             self.log.keep_terms();
             return self.configured(now);
-        };
+        }
+        let Some(appointed) = &mut self.appointed else { return };
         let known = appointed.group.configuration.version;
         if group.configuration.version < known {
             return;
@@ -165,6 +203,7 @@ impl Raft {
         let patience = self.options.election_timeout;
         let Some(appointed) = &mut self.appointed else { return };
         appointed.ahead.clear();
+        appointed.granted_in_doubt.clear();
         appointed.patient_until = now.max(self.promise_until) + patience;
         self.canvass(now);
     }
@@ -180,9 +219,7 @@ impl Raft {
             last_term: self.log.last_term(),
             transfer: configuration.handed_over,
         };
-        let asked: BTreeSet<NodeId> =
-            configuration.witnesses.iter().chain(&configuration.in_sync).copied().collect();
-        for node in asked {
+        for node in configuration.consulted() {
             if node != self.id && !self.granted.contains(&node) {
                 self.outbox.send_after_persist.push((node, ask.clone()));
             }
@@ -204,17 +241,24 @@ impl Raft {
         }
         let granted = |node: &NodeId| *node == self.id || self.granted.contains(node);
         let answered = |node: &NodeId| granted(node) || appointed.ahead.contains_key(node);
-        let asked = || configuration.witnesses.iter().chain(&configuration.in_sync);
-        if !asked().all(answered) && now < appointed.patient_until {
+        if !configuration.consulted().iter().all(answered) && now < appointed.patient_until {
             return;
         }
         let best = appointed.ahead.iter().max_by_key(|&(node, last)| (*last, std::cmp::Reverse(*node)));
         if let Some((&best, _)) = best.filter(|_| !self.has_bug_lagging_promoted()) {
             return self.ask(Wish::Appoint(best), now);
         }
-        let enough = configuration.witnesses.iter().filter(|node| granted(node)).count();
-        if enough >= configuration.consult as usize || self.has_bug_lagging_promoted() {
+        // Whoever is in doubt may have vouched for what only it held; but if all have answered, nobody knows better.
+        let in_doubt = |node: &NodeId| match *node == self.id {
+            true => self.is_in_doubt(),
+            false => appointed.granted_in_doubt.contains(node),
+        };
+        let sound = |node: &&NodeId| granted(node) && !in_doubt(node);
+        let enough = configuration.witnesses.iter().filter(sound).count() >= configuration.consult as usize
+            || configuration.witnesses.iter().chain(&configuration.dismissed).all(granted);
+        if enough || self.has_bug_lagging_promoted() {
             self.become_leader(now);
+            self.end_doubt();
             if let Some(appointed) = &mut self.appointed {
                 appointed.led = self.ballot.term;
                 appointed.led_terms.insert(self.ballot.term);
@@ -246,12 +290,23 @@ impl Raft {
         self.arm_election_timer(now);
         self.quiet = false;
         let answer = match self.log.is_up_to_date(last_index, last_term) {
+            true if self.is_in_doubt() => Message::GrantedInDoubt { term },
             true => Message::VoteGranted { term },
             false => {
                 Message::Ahead { term, last_index: self.log.last_index(), last_term: self.log.last_term() }
             }
         };
         self.send_after_persist(from, answer);
+    }
+
+    /// The sender's log is no longer than this candidate's, but it may have been.
+    pub(super) fn on_granted_in_doubt(&mut self, from: NodeId, term: u64, now: Time) {
+        if let (Role::Candidate, true, Some(appointed)) =
+            (self.role, term == self.term(), self.appointed.as_mut())
+        {
+            appointed.granted_in_doubt.insert(from);
+            self.count_vote(from, now);
+        }
     }
 
     /// The sender holds more than this candidate.
@@ -303,6 +358,7 @@ impl Raft {
     /// At each heartbeat of the primary: who is in sync, and who not any more?
     pub(super) fn look_after_members(&mut self, now: Time) {
         let timeout = self.options.election_timeout;
+        let held_by_all = self.reached_by_all(|node| self.held_at(node));
         let Some(appointed) = &mut self.appointed else { return };
         let Some(leading) = &mut self.leading else { return };
         let group = &appointed.group;
@@ -331,6 +387,7 @@ impl Raft {
         if self.commit >= leading.first_index
             && appointed.stable >= leading.first_index
             && (!configuration.witnesses.is_empty()
+                || !configuration.dismissed.is_empty()
                 || configuration.guaranteed != group.policy.acknowledgement)
         {
             return self.ask(Wish::Confirm, now);
@@ -344,15 +401,19 @@ impl Raft {
         }
         // Those who lag hold what is not stable back, and those who are silent everything.
         let policy = group.policy;
-        let too_old = appointed
-            .unstable
-            .front()
-            .is_some_and(|(_, since, _)| now >= *since + Duration::from_millis(policy.max_lag_ms.max(1)));
-        let too_much = appointed.unstable_bytes > policy.max_lag_bytes;
-        let next_stable = appointed.stable + 1;
+        let most = Duration::from_millis(policy.max_lag_ms.max(1));
+        let is_old = |lag: &Lag, most: Duration| lag.since.is_some_and(|since| now >= since + most);
+        let lag = appointed.lag_behind(held_by_all);
+        let too_far = is_old(&lag, most) || lag.bytes > policy.max_lag_bytes;
+        // And those whose disks do not keep up.
+        let unsynced = appointed.lag_behind(appointed.stable);
+        let not_durable = is_old(&unsynced, most + RELAXED_SYNC * 2)
+            || unsynced.bytes > policy.max_lag_bytes.saturating_mul(2);
+        let stable = appointed.stable;
         let lags = |node: &NodeId| {
-            let behind = leading.progress.get(node).is_none_or(|progress| progress.match_index < next_stable);
-            behind && (too_old || too_much)
+            leading.progress.get(node).is_none_or(|progress| {
+                (too_far && progress.held <= held_by_all) || (not_durable && progress.match_index <= stable)
+            })
         };
         let gone = |node: &NodeId| !heard(node) || lags(node);
         // Where the group moves, those go last that are not to hold it any more.
@@ -360,7 +421,7 @@ impl Raft {
         let unwanted = |node: &NodeId| all_there && !configuration.replicas.contains(node);
         let leaving: Vec<NodeId> =
             others.iter().copied().filter(|node| gone(node) || unwanted(node)).collect();
-        let held = |node: &NodeId| leading.progress.get(node).map_or(0, |progress| progress.match_index);
+        let held = |node: &NodeId| leading.progress.get(node).map_or(0, |progress| progress.held);
         if !leaving.is_empty() {
             // What was acknowledged has to be held by as many of those who stay as it was promised to.
             let mut left: Vec<u64> = others.iter().filter(|node| !leaving.contains(node)).map(held).collect();
@@ -372,10 +433,12 @@ impl Raft {
             }
             return;
         }
+        // What all hold may be acknowledged for that reason, so whoever comes in does, too: it may be primary on its own word.
         let ready = |node: &&NodeId| {
             let caught_up = |progress: &super::progress::Progress| {
                 progress.is_replicating()
                     && progress.match_index >= appointed.stable
+                    && progress.held >= held_by_all
                     && progress.acked_round > leading.woken_after_round
             };
             !configuration.in_sync.contains(node)
@@ -454,11 +517,15 @@ impl Raft {
         let Some(leading) = &self.leading else { return };
         let Some(appointed) = &self.appointed else { return };
         let configuration = &appointed.group.configuration;
-        let own = self.own_match();
-        let held = |node: NodeId| {
-            if node == self.id { own } else { leading.progress.get(&node).map_or(0, |p| p.match_index) }
+        let own_durable = self.own_match();
+        let durable = |node: NodeId| {
+            if node == self.id { own_durable } else { leading.progress.get(&node).map_or(0, |p| p.match_index) }
         };
-        let stable = self.reached_by_all(held).min(own);
+        let own = self.held_at(self.id);
+        // What all hold whoever is primary next has, unless their machines die; what is stable even then.
+        let held_by_all = self.reached_by_all(|node| self.held_at(node)).min(own);
+        let stable = self.reached_by_all(durable).min(own_durable);
+        let stable = if self.has_bug_stable_before_durable() { held_by_all } else { stable };
         let copies = self.held_by_others();
         // A policy that asks for less than what is guaranteed holds once the catalogue says so.
         let wanted = match appointed.group.policy.acknowledgement {
@@ -475,7 +542,7 @@ impl Raft {
         };
         let enough = match wanted {
             // All, and with them whoever may be in sync by now without this primary knowing it.
-            Acknowledgement::Sync => stable.min(held_by(least)),
+            Acknowledgement::Sync => held_by_all.min(held_by(least)),
             Acknowledgement::SemiSync(wanted) => held_by(least.max(wanted as usize)),
             Acknowledgement::Async => held_by(0),
         };
@@ -483,20 +550,29 @@ impl Raft {
         let alone =
             wanted == Acknowledgement::Async && !(copies.is_empty() && appointed.admitting.is_empty());
         let may_acknowledge = !alone || now < self.bare_lease_until() || self.has_bug_missing_fence();
-        // What is stable survives without a lease; but it may be too few who hold it for what the keyspace asks.
+        // What all hold survives without a lease; but they may be too few for what the keyspace asks.
         let commit = match wanted {
-            Acknowledgement::Async if may_acknowledge => enough.max(stable),
-            Acknowledgement::Async => stable,
+            Acknowledgement::Async if may_acknowledge => enough.max(held_by_all),
+            Acknowledgement::Async => held_by_all,
             _ => enough,
         };
+        // Whoever is asked after a failover knows of the primary's reign only what was confirmed: until then a machine that dies must not
+        // take with it what was acknowledged.
+        let is_confirmed = configuration.witnesses.is_empty();
+        let commit = if self.wants_relaxed() && !is_confirmed { commit.min(stable) } else { commit };
         let commit = if self.has_bug_ack_before_ship() { self.log.durable().max(commit) } else { commit };
         let counts = |index: u64| self.log.term_at(index) == Some(self.term());
         let (counts_commit, counts_stable) = (counts(commit), counts(stable));
+        let is_first = !is_confirmed && counts_stable && appointed.stable < leading.first_index;
         if counts_commit && commit > self.commit {
             self.commit_up_to(commit);
         }
         if counts_stable {
             self.set_stable(stable.min(self.commit));
+        }
+        if let (true, Some(leading)) = (is_first, &mut self.leading) {
+            // It can be confirmed, and need not wait for the next heartbeat.
+            leading.heartbeat_at = now;
         }
         if let Some(appointed) = &mut self.appointed {
             appointed.acknowledged = appointed.acknowledged.max(self.commit);
@@ -507,6 +583,9 @@ impl Raft {
     pub fn held_by(&self, acknowledgement: Acknowledgement) -> u64 {
         let held = self.held_by_others();
         match acknowledgement {
+            Acknowledgement::Sync if self.is_leader() => {
+                self.reached_by_all(|node| self.held_at(node)).min(self.commit)
+            }
             Acknowledgement::Sync => self.stable(),
             Acknowledgement::Async => self.commit,
             Acknowledgement::SemiSync(copies) => {
@@ -515,17 +594,39 @@ impl Raft {
         }
     }
 
-    /// How many members in sync, beside this primary, hold everything up to `index` durably.
-    pub fn copies_of(&self, index: u64) -> usize {
-        self.held_by_others().into_iter().filter(|held| *held >= index).count()
+    /// How many members in sync, beside this primary, hold everything up to `index`. `durably`: how many have it on their disks,
+    /// this primary included; none if this one has not.
+    pub fn copies_of(&self, index: u64, durably: bool) -> usize {
+        if !durably {
+            return self.held_by_others().into_iter().filter(|held| *held >= index).count();
+        }
+        if self.log.durable() < index {
+            return 0;
+        }
+        let (Some(leading), Some(appointed)) = (&self.leading, &self.appointed) else { return 0 };
+        let others = appointed.group.configuration.in_sync.iter().filter(|node| **node != self.id);
+        let durable = |node: &&NodeId| {
+            leading.progress.get(node).is_some_and(|progress| progress.match_index >= index)
+        };
+        1 + others.filter(durable).count()
+    }
+
+    /// How far a member holds the log as acknowledgements count it, at the primary.
+    fn held_at(&self, node: NodeId) -> u64 {
+        let relaxed = self.wants_relaxed();
+        if node == self.id {
+            // Only what this replica would know to have lost.
+            return if self.is_relaxed() { self.log.held() } else { self.own_match() };
+        }
+        let progress = self.leading.as_ref().and_then(|leading| leading.progress.get(&node));
+        progress.map_or(0, |progress| if relaxed { progress.held } else { progress.match_index })
     }
 
     /// How far each of the others in sync holds the log, the most first; nothing where this replica does not lead.
     fn held_by_others(&self) -> Vec<u64> {
-        let (Some(leading), Some(appointed)) = (&self.leading, &self.appointed) else { return Vec::new() };
+        let (Some(_), Some(appointed)) = (&self.leading, &self.appointed) else { return Vec::new() };
         let others = appointed.group.configuration.in_sync.iter().filter(|node| **node != self.id);
-        let held = |node: &NodeId| leading.progress.get(node).map_or(0, |progress| progress.match_index);
-        let mut held: Vec<u64> = others.map(held).collect();
+        let mut held: Vec<u64> = others.map(|node| self.held_at(*node)).collect();
         held.sort_unstable_by(|a, b| b.cmp(a));
         held
     }
@@ -536,9 +637,7 @@ impl Raft {
             return;
         }
         appointed.stable = index;
-        while let Some((_, _, bytes)) = appointed.unstable.pop_front_if(|(at, _, _)| *at <= index) {
-            appointed.unstable_bytes -= bytes;
-        }
+        while appointed.unstable.pop_front_if(|appended| appended.index <= index).is_some() {}
         let applied = self.applied_by_table.min(index);
         self.log.set_applied(applied.max(self.log.applied()));
     }
@@ -546,8 +645,9 @@ impl Raft {
     /// An entry was appended by the primary.
     pub(super) fn note_unstable(&mut self, index: u64, bytes: usize, now: Time) {
         if let Some(appointed) = &mut self.appointed {
-            appointed.unstable.push_back((index, now, bytes as u64));
-            appointed.unstable_bytes += bytes as u64;
+            let before = appointed.appended_bytes;
+            appointed.unstable.push_back(Appended { index, at: now, before });
+            appointed.appended_bytes += bytes as u64;
         }
     }
 
@@ -568,7 +668,6 @@ impl Raft {
     pub(super) fn roll_back(&mut self) {
         let Some(appointed) = &mut self.appointed else { return };
         appointed.unstable.clear();
-        appointed.unstable_bytes = 0;
         appointed.admitting.clear();
         appointed.suspended = false;
         appointed.led = appointed.led.max(self.ballot.term);
@@ -635,8 +734,8 @@ impl Raft {
         if have < need {
             return Err(ProposeRefused::NotInSync { have, need });
         }
-        if appointed.unstable_bytes > policy.max_lag_bytes.saturating_mul(REFUSE_AT_LAGS) {
-            return Err(ProposeRefused::Lagging { bytes: appointed.unstable_bytes });
+        if appointed.unstable_bytes() > policy.max_lag_bytes.saturating_mul(REFUSE_AT_LAGS) {
+            return Err(ProposeRefused::Lagging { bytes: appointed.unstable_bytes() });
         }
         Ok(())
     }
@@ -652,6 +751,7 @@ impl Raft {
             let configuration = &appointed.group.configuration;
             configuration.in_sync.len() == configuration.replicas.len()
                 && configuration.witnesses.is_empty()
+                && configuration.dismissed.is_empty()
                 && configuration.settling.is_empty()
                 && configuration.guaranteed == appointed.group.policy.acknowledgement
                 && appointed.unstable.is_empty()
@@ -660,12 +760,8 @@ impl Raft {
 
     /// How far the members in sync are behind this primary.
     pub fn lag(&self) -> Lag {
-        let Some(appointed) = &self.appointed else { return Lag::default() };
-        Lag {
-            entries: appointed.unstable.len() as u64,
-            bytes: appointed.unstable_bytes,
-            since: appointed.unstable.front().map(|(_, since, _)| *since),
-        }
+        let (Some(appointed), true) = (&self.appointed, self.is_leader()) else { return Lag::default() };
+        appointed.lag_behind(self.reached_by_all(|node| self.held_at(node)))
     }
 
     /// What is known of the group.
@@ -683,6 +779,13 @@ impl Raft {
     fn has_bug_stale_in_sync(&self) -> bool {
         #[cfg(any(test, feature = "planted-bugs"))]
         return self.has_bug(super::Bug::StaleInSyncSet);
+        #[cfg(not(any(test, feature = "planted-bugs")))]
+        false
+    }
+
+    fn has_bug_stable_before_durable(&self) -> bool {
+        #[cfg(any(test, feature = "planted-bugs"))]
+        return self.has_bug(super::Bug::StableBeforeDurable);
         #[cfg(not(any(test, feature = "planted-bugs")))]
         false
     }

@@ -67,11 +67,15 @@ pub enum Bug {
     MissingFence,
     /// What a deposed primary had more than its successor is dropped.
     SuffixNotSaved,
+    /// A replica that came back without the end of its log takes it for whole.
+    NeverInDoubt,
+    /// A primary calls stable what members hold in memory.
+    StableBeforeDurable,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 31] = [
+    pub const ALL: [Bug; 33] = [
         Bug::OwnVoteBeforeDurable,
         Bug::OwnLogBeforeDurable,
         Bug::LeaseTooLong,
@@ -103,5 +107,7 @@ impl Bug {
         Bug::LaggingReplicaPromoted,
         Bug::MissingFence,
         Bug::SuffixNotSaved,
+        Bug::NeverInDoubt,
+        Bug::StableBeforeDurable,
     ];
 }

@@ -1,7 +1,7 @@
 //! The end of a batch of inputs: what they led to is put together and given out.
 
 use super::types::Effects;
-use super::{HardState, Membership, Message, Raft, ReadRefused};
+use super::{EntryKind, HardState, Membership, Message, Raft, ReadRefused};
 use crate::NodeId;
 use crate::contract::Write;
 use crate::time::Time;
@@ -11,6 +11,7 @@ use crate::time::Time;
 pub(super) struct Outbox {
     pub send: Vec<(NodeId, Message)>,
     pub send_after_persist: Vec<(NodeId, Message)>,
+    pub send_after_write: Vec<(NodeId, Message)>,
     pub reads: Vec<(u64, Result<u64, ReadRefused>)>,
     pub memberships: Vec<(u64, Membership, bool)>,
     pub needs_snapshot: Vec<NodeId>,
@@ -45,6 +46,7 @@ impl Raft {
         let outbox = &mut self.outbox;
         std::mem::swap(&mut effects.send, &mut outbox.send);
         std::mem::swap(&mut effects.send_after_persist, &mut outbox.send_after_persist);
+        std::mem::swap(&mut effects.send_after_write, &mut outbox.send_after_write);
         std::mem::swap(&mut effects.reads, &mut outbox.reads);
         std::mem::swap(&mut effects.memberships, &mut outbox.memberships);
         std::mem::swap(&mut effects.needs_snapshot, &mut outbox.needs_snapshot);
@@ -90,12 +92,14 @@ impl Raft {
         let commit = if self.has_bug(super::Bug::CommitIndexAhead) { self.log.last_index() } else { commit };
         let stale = commit >= self.commit_written + COMMIT_HINT_ENTRIES && self.log.has_unwritten();
         let admitted = self.newcomer_written != self.newcomer;
-        if self.persistence.written() != self.ballot
-            || self.outbox.trim.is_some()
-            || stale
+        let sound = self.sound_to_write();
+        // What others rely on, though an acknowledgement may not.
+        let mut matters = self.persistence.written() != self.ballot
             || admitted
             || self.has_news()
-        {
+            || self.persistence.sound_written() != sound
+            || self.outbox.reset.is_some();
+        if matters || self.outbox.trim.is_some() || stale {
             self.newcomer_written = self.newcomer;
             self.commit_written = commit;
             let ballot = self.ballot;
@@ -105,21 +109,25 @@ impl Raft {
                 false => ballot,
             };
             let version = self.write_version();
-            let state =
-                HardState { term: ballot.term, vote: ballot.vote, commit, newcomer: self.newcomer, version };
+            let newcomer = self.newcomer;
+            let state = HardState { term: ballot.term, vote: ballot.vote, commit, newcomer, version, sound };
             effects.persist.push(Write::State { partition, state: state.encode() });
         }
         if let Some(index) = self.outbox.reset.take() {
             effects.persist.push(Write::Reset { partition, index });
         }
         for entry in self.log.take_unwritten() {
+            // The beginning of a reign, which is to be confirmed soon.
+            matters |= entry.kind != EntryKind::Normal;
             effects.persist.push(Write::Append { partition, entry: entry.clone() });
         }
         if let Some(index) = self.outbox.trim.take() {
             effects.persist.push(Write::Trim { partition, index });
         }
         if !effects.persist.is_empty() {
-            let token = self.persistence.hand_out(self.log.written(), self.ballot);
+            effects.waits_for_write = self.is_relaxed();
+            effects.persist_relaxed = effects.waits_for_write && !matters;
+            let token = self.persistence.hand_out(self.log.written(), self.ballot, sound);
             effects.persist_token = Some(token);
             if admitted && !self.newcomer {
                 self.admitting = Some(token);

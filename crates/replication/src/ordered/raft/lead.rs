@@ -327,5 +327,6 @@ impl Raft {
                 disk_full: self.disk_full,
             },
         );
+        self.ask_for_log_end(from);
     }
 }

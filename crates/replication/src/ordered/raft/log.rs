@@ -7,13 +7,14 @@
 //!  in memory                   [=================.=========.=========.========]
 //! ```
 //!
-//! - `start`: the log on disk begins after it. `written`: handed out to be made durable; `durable`: is.
+//! - `start`: the log on disk begins after it. `written`: handed out to be made durable; `durable`: is. `held`, in between: would
+//!   survive the death of the process.
 //! - `released`: what may be sent and written; a leader gathers what comes after it ([`super::Raft::gather`]).
 //! - In memory are at least all entries that are not applied or not durable, and before them an applied tail of bounded
 //!   size for followers a little behind. It may reach back before `start`.
 //! - The terms of all entries on disk or in memory (and of the one before the first) are known, as a list of runs.
 //!
-//! Invariant: `durable <= written <= released <= last`; an entry counts as durable only if it is the one now in the log, never one
+//! Invariant: `durable <= held <= written <= released <= last`; an entry counts as durable only if it is the one now in the log, never one
 //! that was there before a truncation.
 
 use std::collections::VecDeque;
@@ -55,6 +56,7 @@ pub(super) struct Log {
     released: u64,
     written: u64,
     durable: u64,
+    held: u64,
     /// Entries read back from disk for followers, consecutive.
     read_back: Vec<Entry>,
     /// Terms of entries that can be read nowhere any more are remembered, too.
@@ -82,6 +84,7 @@ impl Log {
             released: last,
             written: last,
             durable: last,
+            held: last,
             read_back: Vec::new(),
             keeps_terms: false,
         }
@@ -116,6 +119,11 @@ impl Log {
 
     pub fn durable(&self) -> u64 {
         self.durable
+    }
+
+    /// Up to here it survives the death of the process, though maybe not that of the machine.
+    pub fn held(&self) -> u64 {
+        self.held
     }
 
     pub fn applied(&self) -> u64 {
@@ -192,6 +200,7 @@ impl Log {
         self.released = self.released.min(self.last);
         self.written = self.written.min(self.last);
         self.durable = self.durable.min(self.last);
+        self.held = self.held.min(self.last);
         self.read_back.clear();
     }
 
@@ -224,7 +233,13 @@ impl Log {
     /// Entries up to `index` are durable, as they are now in the log.
     pub fn set_durable(&mut self, index: u64) {
         self.durable = self.durable.max(index.min(self.written));
+        self.held = self.held.max(self.durable);
         self.evict();
+    }
+
+    /// Entries up to `index` are written, as they are now in the log.
+    pub fn set_held(&mut self, index: u64) {
+        self.held = self.held.max(index.min(self.written));
     }
 
     /// Entries up to `index` are applied.

@@ -6,6 +6,9 @@
 //! | `PreVote` / `PreVoteGranted` | candidate to be / anyone | all voters | could I win? / you could have mine |
 //! | `Vote` / `VoteGranted` | candidate / anyone | all voters | vote for me / you have mine, durably |
 //! | `Append` / `AppendOk`, `AppendReject` | leader / replica | member | entries / durable up to there, or do not fit |
+//! | `Held` | replica | leader | held up to there, though not on the disk yet ([`super::relaxed`]) |
+//! | `LogEnd` / `LogEndOk` | replica in doubt / leader | leader | where does your log end? / there |
+//! | `GrantedInDoubt` | anyone in doubt | appointed candidate | you have my vote, for what it is worth |
 //! | `Heartbeat` / `HeartbeatOk` | leader / replica | member | I lead / I follow you |
 //! | `Commit` | leader | member | apply up to here; no answer |
 //! | `ReadIndex` / `ReadIndexOk` | replica / leader | leader | which index may be read? / this one |
@@ -45,6 +48,14 @@ pub enum Message {
     },
     /// The replica's log equals the leader's up to `match_index`, durably.
     AppendOk { term: u64, round: u64, match_index: u64 },
+    /// The replica's log equals the leader's up to `index`, and the process may die, but not the machine.
+    Held { term: u64, round: u64, index: u64 },
+    /// Where does the leader's log end? A question of this life's and term's, by its number.
+    LogEnd { term: u64, batch: u64 },
+    /// At this entry.
+    LogEndOk { term: u64, batch: u64, index: u64 },
+    /// The vote of a replica that may have held more than it does.
+    GrantedInDoubt { term: u64 },
     /// The entry at `prev_index` is not there or of another term; the replica's log may equal the leader's up to
     /// `hint_index`, whose term here is `hint_term`. Or the disk is full, and entries are not wanted now.
     AppendReject { term: u64, round: u64, prev_index: u64, hint_index: u64, hint_term: u64, disk_full: bool },
@@ -92,6 +103,10 @@ impl Message {
             | Message::VoteGranted { term }
             | Message::Append { term, .. }
             | Message::AppendOk { term, .. }
+            | Message::Held { term, .. }
+            | Message::LogEnd { term, .. }
+            | Message::LogEndOk { term, .. }
+            | Message::GrantedInDoubt { term }
             | Message::AppendReject { term, .. }
             | Message::Heartbeat { term, .. }
             | Message::HeartbeatOk { term, .. }

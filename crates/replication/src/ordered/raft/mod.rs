@@ -27,6 +27,7 @@ mod persist;
 mod progress;
 mod quiet;
 mod read;
+mod relaxed;
 mod repair;
 #[cfg(test)]
 mod tests;
@@ -111,6 +112,8 @@ pub struct Raft {
     reads: Reads,
     /// See [`HardState::version`].
     version_at_start: u64,
+    /// See [`HardState::sound`].
+    sound_at_start: Option<u64>,
     /// Leaders are not elected but appointed.
     appointed: Option<Box<appointed::Appointed>>,
     /// The table has applied everything up to here.
@@ -168,7 +171,10 @@ impl Raft {
             newcomer_written: hard_state.newcomer,
             admitting: None,
             log,
-            persistence: Persistence::new(Ballot { term: hard_state.term, vote: hard_state.vote }),
+            persistence: Persistence::new(
+                Ballot { term: hard_state.term, vote: hard_state.vote },
+                hard_state.sound,
+            ),
             memberships,
             commit,
             commit_written: hard_state.commit,
@@ -176,6 +182,7 @@ impl Raft {
             fetching: None,
             reads: Reads::new(seed),
             version_at_start: hard_state.version,
+            sound_at_start: hard_state.sound,
             appointed: None,
             applied_by_table: snapshot.index,
             outbox: Outbox { reset, role_changed: true, ..Outbox::default() },
@@ -341,6 +348,14 @@ impl Raft {
                     self.on_append_ok(from, match_index);
                 }
             }
+            Message::Held { term, round, index } => {
+                if self.answered(from, term, round, now) {
+                    self.on_held(from, index);
+                }
+            }
+            Message::LogEnd { term, batch } => self.on_log_end(from, term, batch, now),
+            Message::LogEndOk { term, batch, index } => self.on_log_end_ok(term, batch, index),
+            Message::GrantedInDoubt { term } => self.on_granted_in_doubt(from, term, now),
             Message::AppendReject { term, round, prev_index, hint_index, hint_term, disk_full } => {
                 if self.answered(from, term, round, now) {
                     self.on_append_reject(from, prev_index, (hint_index, hint_term), disk_full, now);
@@ -368,6 +383,7 @@ impl Raft {
         let Some(index) = self.persistence.complete(token) else { return };
         self.admitting.take_if(|admitting| *admitting <= token);
         self.log.set_durable(index);
+        self.tell_durable();
         self.admit_if_caught_up();
         if self.role == Role::Candidate && self.persistence.durable() == self.ballot {
             self.count_vote(self.id, now);

@@ -18,7 +18,7 @@ use super::{HardState, Raft};
 impl HardState {
     /// What is kept of a replica that is given up: its promises.
     pub fn forgotten(self) -> HardState {
-        HardState { commit: 0, newcomer: true, version: 0, ..self }
+        HardState { commit: 0, newcomer: true, version: 0, sound: None, ..self }
     }
 }
 
@@ -35,7 +35,7 @@ impl Raft {
     /// Term and vote, as they would have to be kept if this replica were given up.
     pub fn promises(&self) -> HardState {
         let super::Ballot { term, vote } = self.ballot;
-        HardState { term, vote, commit: 0, newcomer: self.newcomer, version: 0 }
+        HardState { term, vote, commit: 0, newcomer: self.newcomer, version: 0, sound: None }
     }
 
     /// An append was taken that says since when this replica is a member.

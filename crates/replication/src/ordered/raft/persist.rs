@@ -22,6 +22,7 @@ struct Mark {
     number: u64,
     index: u64,
     ballot: Ballot,
+    sound: Option<u64>,
 }
 
 /// See the module.
@@ -32,12 +33,32 @@ pub(super) struct Persistence {
     /// The ballot in the last batch handed out.
     written: Ballot,
     durable: Ballot,
+    /// The same of [`HardState::sound`](super::HardState::sound).
+    sound_written: Option<u64>,
+    sound_durable: Option<u64>,
 }
 
 impl Persistence {
-    /// `ballot` is durable already.
-    pub fn new(ballot: Ballot) -> Persistence {
-        Persistence { last_number: 0, under_way: VecDeque::new(), written: ballot, durable: ballot }
+    /// `ballot` and `sound` are durable already.
+    pub fn new(ballot: Ballot, sound: Option<u64>) -> Persistence {
+        Persistence {
+            last_number: 0,
+            under_way: VecDeque::new(),
+            written: ballot,
+            durable: ballot,
+            sound_written: sound,
+            sound_durable: sound,
+        }
+    }
+
+    /// What was handed out last of [`HardState::sound`](super::HardState::sound).
+    pub fn sound_written(&self) -> Option<u64> {
+        self.sound_written
+    }
+
+    /// What is durable of it.
+    pub fn sound_durable(&self) -> Option<u64> {
+        self.sound_durable
     }
 
     /// The latest ballot handed out.
@@ -50,12 +71,19 @@ impl Persistence {
         self.durable
     }
 
-    /// A batch is handed out that ends with `ballot` and a log up to `index`.
-    pub fn hand_out(&mut self, index: u64, ballot: Ballot) -> PersistToken {
+    /// A batch is handed out that ends with `ballot`, `sound` and a log up to `index`.
+    pub fn hand_out(&mut self, index: u64, ballot: Ballot, sound: Option<u64>) -> PersistToken {
         self.last_number += 1;
         self.written = ballot;
-        self.under_way.push_back(Mark { number: self.last_number, index, ballot });
+        self.sound_written = sound;
+        self.under_way.push_back(Mark { number: self.last_number, index, ballot, sound });
         PersistToken(self.last_number)
+    }
+
+    /// How far the log goes in what was handed out up to `token`, if that is not known to be durable.
+    pub fn reached(&self, token: PersistToken) -> Option<u64> {
+        let after = self.under_way.partition_point(|mark| mark.number <= token.0);
+        after.checked_sub(1).map(|place| self.under_way[place].index)
     }
 
     /// Everything up to `token` is durable: returns how far the log is, if this says anything new.
@@ -66,6 +94,7 @@ impl Persistence {
         {
             durable_to = Some(mark.index);
             self.durable = mark.ballot;
+            self.sound_durable = mark.sound;
             self.under_way.pop_front();
         }
         durable_to

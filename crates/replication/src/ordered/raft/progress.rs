@@ -25,6 +25,8 @@ pub(super) struct Progress {
     pub mode: Mode,
     /// Durable there and equal to our log up to here.
     pub match_index: u64,
+    /// The same, but it may be lost with the machine there: at least `match_index`.
+    pub held: u64,
     /// What to send next.
     pub next_index: u64,
     /// Last index and bytes of appends under way.
@@ -65,6 +67,7 @@ impl Progress {
         Progress {
             mode: Mode::Probe,
             match_index: 0,
+            held: 0,
             next_index,
             in_flight: VecDeque::new(),
             in_flight_bytes: 0,
@@ -98,6 +101,7 @@ impl Progress {
     /// wanted: it is sent everything again.
     pub fn begin_anew(&mut self) {
         self.match_index = 0;
+        self.held = 0;
         self.commit_known = 0;
         self.commit_sent = 0;
         self.admitted = self.settles_at;
@@ -113,14 +117,20 @@ impl Progress {
 
     /// It has acknowledged everything up to `index`. Says whether that is news.
     pub fn acknowledge(&mut self, index: u64) -> bool {
+        self.hold(index);
+        let news = index > self.match_index;
+        self.match_index = self.match_index.max(index);
+        news
+    }
+
+    /// It holds everything up to `index`, on its disk or not.
+    pub fn hold(&mut self, index: u64) {
         while self.in_flight.front().is_some_and(|&(last, _)| last <= index) {
             let (_, bytes) = self.in_flight.pop_front().unwrap_or_default();
             self.in_flight_bytes -= bytes;
         }
-        let news = index > self.match_index;
-        self.match_index = self.match_index.max(index);
+        self.held = self.held.max(index);
         self.next_index = self.next_index.max(index + 1);
-        news
     }
 
     /// Appends of `bytes` up to `last_index` are on their way.
@@ -136,7 +146,7 @@ impl Progress {
     pub fn replicate(&mut self) {
         if self.mode == Mode::Probe {
             self.mode = Mode::Replicate;
-            self.next_index = self.match_index + 1;
+            self.next_index = self.held + 1;
             self.waiting = false;
             self.clear_in_flight();
         }

@@ -211,6 +211,8 @@ impl Raft {
             return;
         }
         progress.disk_full = disk_full;
+        // What it held and had not on its disk may be gone.
+        progress.held = progress.match_index;
         if is_learner && !disk_full && hint_index < progress.match_index {
             progress.begin_anew();
         }

@@ -18,6 +18,8 @@ const VERSION: u8 = 1;
 const VERSION_NEWCOMER: u8 = 2;
 /// The version byte of the state of a replica whose leaders are appointed.
 const VERSION_APPOINTED: u8 = 3;
+/// The version byte of the state of such a replica that has not always waited for its disk.
+const VERSION_RELAXED: u8 = 4;
 
 /// What an entry is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -144,11 +146,17 @@ pub struct HardState {
     /// The latest version of the group's configuration that this replica knew, if its leaders are appointed; else 0. It is not
     /// given up for an earlier one, which a restarted node may take for the latest for a while.
     pub version: u64,
+    /// The replica has said that it holds entries before its disk did. That was true of all of them when the node had lost what was not
+    /// on its disk so many times ([`super::relaxed`]).
+    pub sound: Option<u64>,
 }
 
 impl HardState {
     /// What [`Write::State`] carries.
     pub fn encode(&self) -> Bytes {
+        if let Some(sound) = self.sound {
+            return encode_as(VERSION_RELAXED, &(self.term, self.vote, self.commit, self.version, sound));
+        }
         if self.version > 0 {
             return encode_as(VERSION_APPOINTED, &(self.term, self.vote, self.commit, self.version));
         }
@@ -160,12 +168,16 @@ impl HardState {
     pub fn decode(bytes: &[u8]) -> Option<HardState> {
         if *bytes.first()? == VERSION_APPOINTED {
             let (term, vote, commit, version) = decode_as(VERSION_APPOINTED, bytes)?;
-            return Some(HardState { term, vote, commit, newcomer: false, version });
+            return Some(HardState { term, vote, commit, newcomer: false, version, sound: None });
+        }
+        if *bytes.first()? == VERSION_RELAXED {
+            let (term, vote, commit, version, sound) = decode_as(VERSION_RELAXED, bytes)?;
+            return Some(HardState { term, vote, commit, newcomer: false, version, sound: Some(sound) });
         }
         let newcomer = *bytes.first()? == VERSION_NEWCOMER;
         let version = if newcomer { VERSION_NEWCOMER } else { VERSION };
         let (term, vote, commit) = decode_as(version, bytes)?;
-        Some(HardState { term, vote, commit, newcomer, version: 0 })
+        Some(HardState { term, vote, commit, newcomer, version: 0, sound: None })
     }
 }
 
@@ -214,6 +226,9 @@ pub struct Options {
     pub max_apply_entries: u64,
     /// A leader without proposals and reads for this long, whose followers hold everything, falls quiet.
     pub quiet_after: Duration,
+    /// How many times this node has come back without what was not on its disk: its machine died, or its disk failed
+    /// ([`super::relaxed`]).
+    pub losses: u64,
     /// A fault built in on purpose, to see that the tests find it.
     #[cfg(any(test, feature = "planted-bugs"))]
     pub planted: Option<super::Bug>,
@@ -230,6 +245,7 @@ impl Default for Options {
             memory_tail_bytes: 256 << 10,
             max_apply_entries: 4096,
             quiet_after: Duration::from_secs(2),
+            losses: 0,
             #[cfg(any(test, feature = "planted-bugs"))]
             planted: None,
         }
@@ -260,10 +276,16 @@ pub struct Effects {
     /// To be sent once `persist` of this and of all earlier effects is durable (votes, acknowledgements). If there is
     /// nothing to persist and nothing earlier is under way: at once.
     pub send_after_persist: Vec<(NodeId, Message)>,
+    /// The same, once it would survive the death of the process.
+    pub send_after_write: Vec<(NodeId, Message)>,
     /// To be made durable, in order.
     pub persist: Vec<Write>,
     /// Names `persist`; `None` if that is empty.
     pub persist_token: Option<PersistToken>,
+    /// Nothing waits for `persist` to be durable: it is enough if that happens within [`RELAXED_SYNC`](crate::contract::RELAXED_SYNC).
+    pub persist_relaxed: bool,
+    /// Something waits for `persist` to be written, durable or not: [`Raft::written`](super::Raft::written).
+    pub waits_for_write: bool,
     /// Entries to apply now, in order; each exactly once over the life of this value.
     pub committed: Vec<Entry>,
     /// Reads that may go ahead once everything up to the index is applied, by ticket; `Err` if the leader is not known
@@ -293,8 +315,11 @@ impl Effects {
     pub fn clear(&mut self) {
         self.send.clear();
         self.send_after_persist.clear();
+        self.send_after_write.clear();
         self.persist.clear();
         self.persist_token = None;
+        self.persist_relaxed = false;
+        self.waits_for_write = false;
         self.committed.clear();
         self.reads.clear();
         self.fetch = None;

@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 
-use super::{Entry, EntryKind, Membership, Message, ProposeRefused, Raft};
+use super::{Entry, EntryKind, Membership, ProposeRefused, Raft};
 use crate::NodeId;
 use crate::quorum::joint_reached;
 use crate::time::Time;
@@ -80,7 +80,7 @@ impl Raft {
         for entry in entries {
             self.accept(entry);
         }
-        self.send_after_persist(from, Message::AppendOk { term: self.term(), round, match_index });
+        self.acknowledge_append(from, round, match_index);
         self.commit_up_to(commit.min(match_index));
         true
     }

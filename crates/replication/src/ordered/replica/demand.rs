@@ -27,6 +27,7 @@ pub(crate) struct HeldBack {
 pub(crate) struct Waits {
     index: u64,
     copies: u32,
+    durably: bool,
     requester: Requester,
     until: Time,
 }
@@ -76,7 +77,7 @@ impl Replica {
     pub(super) fn wait_for_copies(
         &mut self,
         requester: Requester,
-        (term, copies, milliseconds): (u64, u32, u32),
+        (term, copies, milliseconds, durably): (u64, u32, u32, bool),
         now: Now,
         outbox: &mut Outbox,
     ) {
@@ -84,7 +85,7 @@ impl Replica {
             return outbox.answers.push((requester, Reply::Done(Value::Integer(0))));
         }
         let until = now.time + std::time::Duration::from_millis(u64::from(milliseconds));
-        self.waits.push(Waits { index: self.raft.last_index(), copies, requester, until });
+        self.waits.push(Waits { index: self.raft.last_index(), copies, durably, requester, until });
         self.answer_demands(now, outbox);
     }
 
@@ -108,7 +109,7 @@ impl Replica {
             }
         }
         for wait in std::mem::take(&mut self.waits) {
-            let copies = self.raft.copies_of(wait.index);
+            let copies = self.raft.copies_of(wait.index, wait.durably);
             if copies >= wait.copies as usize || wait.until <= now.time {
                 outbox.answers.push((wait.requester, Reply::Done(Value::Integer(copies as i64))));
             } else {

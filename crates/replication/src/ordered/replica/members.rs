@@ -30,8 +30,8 @@ impl Replica {
             return outbox.elsewhere.push((self.partition, work, self.raft.leader()));
         }
         match &work.call {
-            Call::Admin(Admin::Wait { term, copies, milliseconds }) => {
-                let asked = (*term, *copies, *milliseconds);
+            Call::Admin(Admin::Wait { term, copies, milliseconds, durably }) => {
+                let asked = (*term, *copies, *milliseconds, *durably);
                 self.wait_for_copies(work.requester, asked, now, outbox);
             }
             Call::Admin(Admin::Transfer { to }) => {

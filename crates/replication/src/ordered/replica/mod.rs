@@ -258,6 +258,11 @@ impl Replica {
         self.raft.persisted(token, now.time);
     }
 
+    /// What the token stands for survives the death of the process.
+    pub fn written(&mut self, token: raft::PersistToken) {
+        self.raft.written(token);
+    }
+
     /// Entries read back from the disk.
     pub fn fetched(&mut self, from: u64, entries: Vec<raft::Entry>, now: Now) {
         self.raft.fetched(from, entries, now.time);
@@ -453,10 +458,14 @@ impl Replica {
             self.lost_here = lost;
             self.print_lost(now, outbox);
         }
-        outbox.persist(partition, &mut effects.persist, effects.persist_token.take());
+        let how = (effects.persist_relaxed, effects.waits_for_write);
+        outbox.persist_as(how, partition, &mut effects.persist, effects.persist_token.take());
         self.ask_catalogue(&mut effects.asks, outbox);
         for (to, message) in effects.send_after_persist.drain(..) {
             outbox.send_gated(partition, to, message);
+        }
+        for (to, message) in effects.send_after_write.drain(..) {
+            outbox.send_written(partition, to, message);
         }
         for (index, membership, committed) in effects.memberships.drain(..) {
             outbox.event(Event::Membership {

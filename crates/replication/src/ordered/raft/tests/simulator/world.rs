@@ -87,6 +87,7 @@ impl World {
             memory_tail_bytes: 500,
             max_apply_entries: 3,
             quiet_after: Duration::from_millis(200),
+            losses: 0,
             planted: bug,
         };
         let voters = 1 + random.below(5);
