@@ -29,7 +29,9 @@ pub enum Peer {
     Redis,
     /// The same Redis with two replicas, which follow without being waited for.
     RedisReplicas,
-    /// The same with two replicas, and after each write a `WAIT` for both.
+    /// The same with two replicas, and all three sync each second, as is Redis' default.
+    RedisEverysec,
+    /// The same with two replicas that sync at once, and after each write a `WAIT` for both.
     RedisWait,
     /// What this machine allows at best: a bare server of our own that does nothing but make batches durable on a
     /// majority.
@@ -71,6 +73,8 @@ pub enum Keyspace {
     Raft,
     /// `primary-replica`, a write is acknowledged by the primary alone.
     Async,
+    /// The same, and what is acknowledged is on the disk within a second.
+    Relaxed,
     /// `primary-replica`, a write is acknowledged by the primary and one replica.
     SemiSync,
     /// `primary-replica`, a write is acknowledged by all three.
@@ -83,6 +87,11 @@ impl Keyspace {
         match self {
             Keyspace::Raft => ("consort", "majority of 3 on disk, linearizable", &[]),
             Keyspace::Async => ("consort-async", "one copy on disk, two follow", &["ACK", "async"]),
+            Keyspace::Relaxed => (
+                "consort-relaxed",
+                "one copy, on disk within a second, two follow",
+                &["ACK", "async", "DURABILITY", "relaxed"],
+            ),
             Keyspace::SemiSync => {
                 ("consort-semi", "two copies of 3 on disk, linearizable", &["ACK", "semi-sync", "1"])
             }
@@ -125,11 +134,16 @@ impl System {
     pub fn peer(nursery: &Nursery, peer: Peer, route: Route, keys: u32) -> Result<Self, String> {
         match peer {
             Peer::Etcd => etcd::start(nursery, route, keys),
-            Peer::Redis => redis::start(nursery, "redis", keys, 0),
-            Peer::RedisReplicas => redis::start(nursery, "redis-replicas", keys, 2),
+            Peer::Redis => redis::start(nursery, "redis", keys, 0, "always"),
+            Peer::RedisReplicas => redis::start(nursery, "redis-replicas", keys, 2, "always"),
+            Peer::RedisEverysec => {
+                let promise = "one copy, on disk within seconds";
+                let system = redis::start(nursery, "redis-everysec", keys, 2, "everysec")?;
+                Ok(System { promise, ..system })
+            }
             Peer::RedisWait => {
                 let promise = "one copy on disk, two more told before the answer";
-                let system = redis::start(nursery, "redis-wait", keys, 2)?;
+                let system = redis::start(nursery, "redis-wait", keys, 2, "always")?;
                 Ok(System { promise, waits_for: 2, ..system })
             }
             Peer::Limit => limit::start(nursery, keys),

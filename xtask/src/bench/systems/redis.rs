@@ -1,4 +1,4 @@
-//! Redis: one server that syncs its append-only file before it answers, with or without replicas.
+//! Redis with its append-only file, synced before it answers or each second, with or without replicas.
 
 use std::process::Command;
 
@@ -7,8 +7,14 @@ use super::super::keys::keys_of;
 use super::super::wire::resp::Client;
 use super::{System, Target, loopback, start_all};
 
-/// Starts a primary with that many replicas.
-pub fn start(nursery: &Nursery, name: &'static str, keys: u32, replicas: usize) -> Result<System, String> {
+/// Starts a primary with that many replicas, all of which sync their files so (`appendfsync`).
+pub fn start(
+    nursery: &Nursery,
+    name: &'static str,
+    keys: u32,
+    replicas: usize,
+    sync: &str,
+) -> Result<System, String> {
     let ports = free_ports(replicas + 1)?;
     let mut commands = Vec::new();
     for port in &ports {
@@ -19,7 +25,7 @@ pub fn start(nursery: &Nursery, name: &'static str, keys: u32, replicas: usize) 
             "--appendonly",
             "yes",
             "--appendfsync",
-            "always",
+            sync,
             "--auto-aof-rewrite-percentage",
             "0",
         ]);
