@@ -46,7 +46,9 @@ pub fn begin(data: &Path) -> Result<u64, String> {
 fn begin_on(data: &Path, now: String) -> Result<u64, String> {
     let file = path(data);
     let before: Boot = match fs::read_to_string(&file) {
-        Ok(text) => toml::from_str(&text).map_err(|error| format!("{} is damaged: {error}", file.display()))?,
+        Ok(text) => {
+            toml::from_str(&text).map_err(|error| format!("{} is damaged: {error}", file.display()))?
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Boot { stopped: true, ..Boot::default() },
         Err(error) => return Err(format!("cannot read {}: {error}", file.display())),
     };

@@ -2,8 +2,11 @@
 //!
 //! It takes everything that is queued, appends all batches, makes them durable with one sync and tells the worker the
 //! number of the last: the longer a sync takes, the more of them the next one serves. Between two syncs it does one other
-//! thing at most (a piece of a snapshot, a fetch), so that those do not hold commits up for long. Batches that nobody wants to be
-//! durable at once ([`Batch::relaxed`]) are only written, and synced a little later, with whatever has come until then.
+//! thing at most (a piece of a snapshot, a fetch), so that those do not hold commits up for long.
+//!
+//! Batches that nobody wants to be durable at once ([`Batch::relaxed`]) are only written, and synced a little later with
+//! whatever has come until then. The worker writes those itself if nothing else is going on ([`LogHandle::write_now`]): that costs
+//! it less than to have the thread woken, and to be woken.
 //!
 //! A write or sync that fails stops the process: what is on the disk is not known any more, and the next start finds out. A
 //! full disk does not: the shard is told, batches wait, and the thread looks for room every second; once the batches that
@@ -21,7 +24,7 @@ use replication::PartitionId;
 use replication::contract::{Batch, Input, RELAXED_SYNC, SnapshotWrite, Write};
 use replication::shard::Recovered;
 use storage::journal::{Journal, Options};
-use storage::{AppendError, Disk, RealDisk, SnapshotError};
+use storage::{AppendError, Disk, File as _, RealDisk, SnapshotError};
 
 use crate::boot;
 use crate::inbox::Delivery;
@@ -31,8 +34,10 @@ use crate::node::Node;
 const RECLAIM_INTERVAL: Duration = Duration::from_secs(1);
 /// A batch that is relaxed is synced after this time, or when so many bytes wait: long enough to spare nearly all syncs, and short
 /// against [`RELAXED_SYNC`] since until then replicas cannot apply it.
-const RELAXED_INTERVAL: Duration = Duration::from_millis(200);
+const RELAXED_INTERVAL: Duration = Duration::from_millis(50);
 const RELAXED_BYTES: u64 = 8 << 20;
+/// A worker leaves a batch to the thread if less room than this is left: it may have to begin a new file.
+const LEAST_ROOM: u64 = 1 << 20;
 const _: () = assert!(RELAXED_INTERVAL.as_millis() * 2 < RELAXED_SYNC.as_millis());
 /// The exit code of a process that can no longer trust its disk (`EX_IOERR`).
 const EXIT_CODE: i32 = 74;
@@ -61,6 +66,11 @@ pub enum Job {
 struct Queue {
     jobs: Vec<Job>,
     stopping: bool,
+    /// Batches that were left here and are not written yet: no later one may be before.
+    unwritten: usize,
+    /// Bytes that are written and not synced, and when they are to be at the latest.
+    unsynced: u64,
+    sync_at: Option<Instant>,
 }
 
 #[derive(Debug, Default)]
@@ -78,15 +88,45 @@ impl Shared {
 
 /// The way to a log thread.
 #[derive(Clone, Debug)]
-pub struct LogHandle(Arc<Shared>);
+pub struct LogHandle {
+    shared: Arc<Shared>,
+    writer: Arc<Writer<RealDisk>>,
+}
 
 impl LogHandle {
     /// Leaves jobs; `jobs` is empty afterwards.
     pub fn push(&self, jobs: &mut Vec<Job>) {
         if !jobs.is_empty() {
-            self.0.lock().jobs.append(jobs);
-            self.0.filled.notify_one();
+            let mut queue = self.shared.lock();
+            queue.unwritten += jobs.iter().filter(|job| matches!(job, Job::Persist(_))).count();
+            queue.jobs.append(jobs);
+            drop(queue);
+            self.shared.filled.notify_one();
         }
+    }
+
+    /// Writes a relaxed batch at once, if nothing has to be written before it and the log is free. Says whether it did.
+    pub fn write_now(&self, batch: &Batch) -> bool {
+        let mut queue = self.shared.lock();
+        if queue.unwritten > 0 || queue.stopping {
+            return false;
+        }
+        let Ok(mut journal) = self.writer.journal.try_lock() else { return false };
+        if journal.is_full() || journal.room() < LEAST_ROOM + bytes_of(batch) {
+            return false;
+        }
+        match journal.append_now(batch) {
+            Ok(()) => {}
+            Err(AppendError::Full) => return false,
+            Err(error) => self.writer.die(&error),
+        }
+        let bytes = self.writer.count(batch);
+        let wakes = queue.sync_at.is_none() || queue.unsynced >= RELAXED_BYTES;
+        queue.note_written(bytes);
+        if wakes {
+            self.shared.filled.notify_one();
+        }
+        true
     }
 
     /// Has the thread finish what is queued and end, and waits for that.
@@ -94,9 +134,9 @@ impl LogHandle {
     /// # Errors
     /// The thread panicked: what is on the disk is not known.
     pub fn stop(&self) -> Result<(), String> {
-        self.0.lock().stopping = true;
-        self.0.filled.notify_one();
-        let thread = self.0.thread.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
+        self.shared.lock().stopping = true;
+        self.shared.filled.notify_one();
+        let thread = self.shared.thread.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
         match thread.map(JoinHandle::join) {
             Some(Err(_)) => Err("a log thread panicked: see the message above".into()),
             Some(Ok(())) | None => Ok(()),
@@ -121,39 +161,66 @@ pub fn open(node: Arc<Node>, index: usize, folder: &Path) -> Result<(LogHandle, 
         format!("{}: {error}. If it cannot be mended, start with --rebuild", folder.display())
     })?;
     let shared = Arc::new(Shared::default());
-    let log = Log {
-        node,
-        index,
-        folder: folder.display().to_string(),
-        journal,
-        shared: shared.clone(),
-        batches: VecDeque::new(),
-        others: VecDeque::new(),
-        full: false,
-        looked: Instant::now(),
-        unsynced: 0,
-        sync_at: None,
-    };
+    let folder = folder.display().to_string();
+    let writer = Arc::new(Writer { node, folder, journal: Mutex::new(journal) });
+    let log = Log::new(index, shared.clone(), writer.clone());
     let thread = std::thread::Builder::new().name(format!("log-{index}")).spawn(move || watch(log));
     let thread = thread.map_err(|error| format!("cannot start a thread: {error}"))?;
     *shared.thread.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(thread);
-    Ok((LogHandle(shared), recovered))
+    Ok((LogHandle { shared, writer }, recovered))
 }
 
 /// Runs a log. If that panics the process ends: a node that no longer writes must not look alive.
 fn watch<D: Disk>(log: Log<D>) {
-    let folder = log.folder.clone();
+    let folder = log.writer.folder.clone();
     if catch_unwind(AssertUnwindSafe(|| log.run())).is_err() {
         end(&folder, &"the log thread panicked, see the message above");
     }
 }
 
-struct Log<D: Disk> {
+/// The log itself, which the worker may write to as well.
+#[derive(Debug)]
+struct Writer<D: Disk> {
     node: Arc<Node>,
-    index: usize,
     folder: String,
-    journal: Journal<D>,
+    journal: Mutex<Journal<D>>,
+}
+
+impl<D: Disk> Writer<D> {
+    fn lock(&self) -> MutexGuard<'_, Journal<D>> {
+        self.journal.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// Counts a batch that was written; returns its bytes.
+    fn count(&self, batch: &Batch) -> u64 {
+        let bytes = bytes_of(batch);
+        self.node.context.stats.log_bytes.add(bytes);
+        self.node.context.stats.batches.add(1);
+        bytes
+    }
+
+    /// What is durable is not known any more: nothing may be claimed from here on, so the process ends at once.
+    fn die(&self, error: &dyn std::fmt::Display) -> ! {
+        boot::distrust(&self.node.context.config.data, self.node.losses);
+        end(&self.folder, error)
+    }
+}
+
+impl Queue {
+    fn note_written(&mut self, bytes: u64) {
+        self.unsynced += bytes;
+        self.sync_at.get_or_insert_with(|| Instant::now() + RELAXED_INTERVAL);
+    }
+
+    fn is_time_to_sync(&self) -> bool {
+        self.sync_at.is_some_and(|at| Instant::now() >= at) || self.unsynced >= RELAXED_BYTES
+    }
+}
+
+struct Log<D: Disk> {
+    index: usize,
     shared: Arc<Shared>,
+    writer: Arc<Writer<D>>,
     /// Not appended yet.
     batches: VecDeque<Batch>,
     /// Fetches and snapshots, not done yet.
@@ -162,12 +229,14 @@ struct Log<D: Disk> {
     full: bool,
     /// When room was last looked for.
     looked: Instant,
-    /// Bytes that are written and not synced, and when they are to be at the latest.
-    unsynced: u64,
-    sync_at: Option<Instant>,
 }
 
 impl<D: Disk> Log<D> {
+    fn new(index: usize, shared: Arc<Shared>, writer: Arc<Writer<D>>) -> Log<D> {
+        let (batches, others) = (VecDeque::new(), VecDeque::new());
+        Log { index, shared, writer, batches, others, full: false, looked: Instant::now() }
+    }
+
     fn run(mut self) {
         while self.take() {
             self.commit();
@@ -175,19 +244,22 @@ impl<D: Disk> Log<D> {
             self.look_for_room();
         }
         self.commit();
-        self.sync();
+        self.sync(false);
     }
 
     /// Takes what is queued; waits for it if there is nothing else to do. False: the node stops.
     fn take(&mut self) -> bool {
         let mut queue = self.shared.lock();
-        while queue.jobs.is_empty() && !queue.stopping && self.others.is_empty() {
-            let until_sync = self.sync_at.map(|at| at.saturating_duration_since(Instant::now()));
+        while queue.jobs.is_empty() && !queue.stopping && self.others.is_empty() && !queue.is_time_to_sync() {
+            let until_sync = queue.sync_at.map(|at| at.saturating_duration_since(Instant::now()));
             let looks_again = (self.full || !self.batches.is_empty()).then_some(RECLAIM_INTERVAL);
             if let Some(most) = until_sync.into_iter().chain(looks_again).min() {
                 let waited = self.shared.filled.wait_timeout(queue, most);
                 queue = waited.unwrap_or_else(|poisoned| poisoned.into_inner()).0;
-                break;
+                if looks_again.is_some() {
+                    break;
+                }
+                continue;
             }
             queue = self.shared.filled.wait(queue).unwrap_or_else(|poisoned| poisoned.into_inner());
         }
@@ -205,52 +277,66 @@ impl<D: Disk> Log<D> {
 
     /// Appends all batches, syncs once if one of them wants it or it is time, and says how far it got.
     fn commit(&mut self) {
-        let (mut appended, mut strict, mut tell_written) = (0, false, None);
+        let (mut appended, mut bytes) = (0, 0);
+        let (mut strict, mut tell_written) = (false, None);
         while let Some(batch) = self.batches.front() {
-            let bytes = batch.writes.iter().map(size).sum::<u64>();
-            match self.journal.append(batch.clone()) {
+            let result = self.writer.lock().append(batch);
+            match result {
                 Ok(()) => {
                     strict |= !batch.relaxed;
                     if batch.tells_written {
                         tell_written = Some(batch.number);
                     }
-                    self.unsynced += bytes;
+                    bytes += self.writer.count(batch);
                     self.batches.pop_front();
-                    self.node.context.stats.log_bytes.add(bytes);
                     appended += 1;
                 }
                 Err(AppendError::Full) => {
                     self.tell_full(true);
                     break;
                 }
-                Err(error) => self.die(&error),
+                Err(error) => self.writer.die(&error),
             }
         }
+        let mut queue = self.shared.lock();
+        queue.unwritten -= appended;
         if appended > 0 {
-            self.node.context.stats.batches.add(appended);
-            self.sync_at.get_or_insert_with(|| Instant::now() + RELAXED_INTERVAL);
+            queue.note_written(bytes);
         }
+        let is_time = queue.is_time_to_sync();
+        drop(queue);
         if let Some(number) = tell_written {
             self.deliver(Delivery::Written(number));
         }
-        let is_time = self.sync_at.is_some_and(|at| Instant::now() >= at) || self.unsynced >= RELAXED_BYTES;
         if strict || is_time {
-            self.sync();
+            self.sync(!strict);
         }
-        if appended > 0 && self.journal.is_full() && !self.full {
+        let is_full = appended > 0 && self.writer.lock().is_full();
+        if is_full && !self.full {
             self.tell_full(true);
         }
     }
 
-    /// Makes durable what is written, and says so.
-    fn sync(&mut self) {
-        if self.sync_at.take().is_none() {
+    /// Makes durable what is written, and says so; `relaxed`: nobody waits for it.
+    fn sync(&mut self, relaxed: bool) {
+        let mut queue = self.shared.lock();
+        if queue.sync_at.take().is_none() {
             return;
         }
-        self.unsynced = 0;
+        queue.unsynced = 0;
+        drop(queue);
         let start = Instant::now();
-        let number = self.journal.sync().unwrap_or_else(|error| self.die(&error));
-        let stats = &self.node.context.stats;
+        if relaxed {
+            // Most of it is done while the worker may write on.
+            let file = self.writer.lock().newest_file();
+            file.sync().unwrap_or_else(|error| self.writer.die(&error));
+        }
+        let mut journal = self.writer.lock();
+        let number = journal.sync().unwrap_or_else(|error| self.writer.die(&error));
+        // For what the worker has written.
+        journal.maintain().unwrap_or_else(|error| self.writer.die(&error));
+        drop(journal);
+        let stats = &self.writer.node.context.stats;
         stats.fsyncs.add(1);
         let took_us = start.elapsed().as_micros() as u64;
         if took_us > stats.fsync_max_us.get() {
@@ -262,22 +348,26 @@ impl<D: Disk> Log<D> {
     fn do_one_other(&mut self) {
         let input = match self.others.pop_front() {
             Some(Job::Fetch { partition, from, to, max_bytes }) => {
-                let entries = self.journal.fetch(partition, from, to, max_bytes);
-                let entries = entries.unwrap_or_else(|error| self.die(&error));
+                let entries = self.writer.lock().fetch(partition, from, to, max_bytes);
+                let entries = entries.unwrap_or_else(|error| self.writer.die(&error));
                 Some(Input::Fetched { partition, from, entries })
             }
             Some(Job::Snapshot(write)) => {
                 let (partition, snapshot) = write.file();
-                match self.journal.snapshot(write) {
+                let mut journal = self.writer.lock();
+                let written = journal.snapshot(write);
+                let is_full = journal.is_full();
+                drop(journal);
+                match written {
                     Ok(input) => input,
                     Err(SnapshotError::Full) => {
                         // A snapshot needs much more room than a write does.
-                        if self.journal.is_full() {
+                        if is_full {
                             self.tell_full(true);
                         }
                         Some(Input::SnapshotFailed { partition, snapshot })
                     }
-                    Err(error) => self.die(&error),
+                    Err(error) => self.writer.die(&error),
                 }
             }
             Some(Job::Persist(_)) | None => None,
@@ -293,10 +383,11 @@ impl<D: Disk> Log<D> {
             return;
         }
         self.looked = Instant::now();
-        let room = self.journal.try_reclaim().unwrap_or_else(|error| self.die(&error));
+        let room = self.writer.lock().try_reclaim().unwrap_or_else(|error| self.writer.die(&error));
         if room {
             self.commit();
-            if self.batches.is_empty() && !self.journal.is_full() {
+            let is_full = self.writer.lock().is_full();
+            if self.batches.is_empty() && !is_full {
                 self.tell_full(false);
             }
         }
@@ -308,25 +399,20 @@ impl<D: Disk> Log<D> {
         }
         self.full = full;
         self.looked = Instant::now();
-        let full_logs = &self.node.context.stats.full_logs;
+        let full_logs = &self.writer.node.context.stats.full_logs;
+        let folder = &self.writer.folder;
         if full {
             full_logs.add(1);
-            tracing::error!(folder = self.folder, "the disk is full: writes are refused, reads go on");
+            tracing::error!(folder, "the disk is full: writes are refused, reads go on");
         } else {
             full_logs.sub(1);
-            tracing::info!(folder = self.folder, "the disk has room again: writes are taken");
+            tracing::info!(folder, "the disk has room again: writes are taken");
         }
         self.deliver(Delivery::Input(Input::Disk { full }));
     }
 
     fn deliver(&self, delivery: Delivery) {
-        self.node.inboxes[self.index].push(delivery);
-    }
-
-    /// What is durable is not known any more: nothing may be claimed from here on, so the process ends at once.
-    fn die(&self, error: &dyn std::fmt::Display) -> ! {
-        boot::distrust(&self.node.context.config.data, self.node.losses);
-        end(&self.folder, error)
+        self.writer.node.inboxes[self.index].push(delivery);
     }
 }
 
@@ -334,6 +420,11 @@ fn end(folder: &str, error: &dyn std::fmt::Display) -> ! {
     tracing::error!(folder, %error, "the log failed; this process stops");
     eprintln!("consort: {folder}: {error}: the log failed, so this process stops at once");
     std::process::exit(EXIT_CODE);
+}
+
+/// About what a batch takes in the log.
+fn bytes_of(batch: &Batch) -> u64 {
+    batch.writes.iter().map(size).sum()
 }
 
 /// About what a record takes in the log.
@@ -365,19 +456,9 @@ mod tests {
         let roster = Roster::load(&config.data).unwrap();
         let options = Options { segment_bytes: SEGMENT_BYTES, ..Options::default() };
         let (journal, _) = Journal::open(disk, options, |_| Table::new()).unwrap();
-        Log {
-            node: Arc::new(Node::new(config, Opened { identity, roster, founding: None, losses: 0 })),
-            index: 0,
-            folder: "memory".into(),
-            journal,
-            shared: Arc::default(),
-            batches: VecDeque::new(),
-            others: VecDeque::new(),
-            full: false,
-            looked: Instant::now(),
-            unsynced: 0,
-            sync_at: None,
-        }
+        let node = Arc::new(Node::new(config, Opened { identity, roster, founding: None, losses: 0 }));
+        let writer = Writer { node, folder: "memory".into(), journal: Mutex::new(journal) };
+        Log::new(0, Arc::default(), Arc::new(writer))
     }
 
     fn batch(number: u64, bytes: usize) -> Batch {
@@ -387,7 +468,7 @@ mod tests {
 
     fn told(log: &Log<MemoryDisk>) -> Vec<String> {
         let mut deliveries = Vec::new();
-        log.node.inboxes[0].take(&mut deliveries);
+        log.writer.node.inboxes[0].take(&mut deliveries);
         deliveries.iter().map(|delivery| format!("{delivery:?}")).collect()
     }
 
@@ -397,9 +478,10 @@ mod tests {
         let mut log = log(disk.clone(), &folder);
         disk.limit_room(Some(0));
         log.batches.push_back(batch(1, 4 * SEGMENT_BYTES as usize));
+        log.shared.lock().unwritten = 1;
         log.commit();
         assert_eq!(told(&log), ["Input(Disk { full: true })"]);
-        assert_eq!((log.batches.len(), log.node.context.stats.full_logs.get()), (1, 1));
+        assert_eq!((log.batches.len(), log.writer.node.context.stats.full_logs.get()), (1, 1));
         log.looked -= RECLAIM_INTERVAL;
         log.look_for_room();
         assert!(told(&log).is_empty(), "still full");
@@ -407,6 +489,6 @@ mod tests {
         log.looked -= RECLAIM_INTERVAL;
         log.look_for_room();
         assert_eq!(told(&log), ["Persisted(1)", "Input(Disk { full: false })"]);
-        assert_eq!((log.batches.len(), log.node.context.stats.full_logs.get()), (0, 0));
+        assert_eq!((log.batches.len(), log.writer.node.context.stats.full_logs.get()), (0, 0));
     }
 }

@@ -74,6 +74,8 @@ struct State {
     for_workers: Vec<ForWorker>,
     outbox: Outbox,
     jobs: Vec<Job>,
+    /// The last batch that this worker has written itself, and of which the shard does not know.
+    written: Option<u64>,
     published: Time,
     dirty: bool,
     roles_changed: bool,
@@ -123,6 +125,7 @@ impl Worker {
             for_workers: (0..workers).map(|_| ForWorker::default()).collect(),
             outbox: Outbox::default(),
             jobs: Vec::new(),
+            written: None,
             published: Time(0),
             dirty: true,
             roles_changed: true,
@@ -325,17 +328,19 @@ impl Worker {
 
         let now = self.node.clock.now();
         let due = state.shard.wake_at() <= now.time;
-        if !state.inputs.is_empty() || due {
+        if due {
+            state.inputs.push(Input::Wake);
+        }
+        while !state.inputs.is_empty() {
             for input in state.inputs.drain(..) {
                 state.shard.step(now, input, &mut state.outputs);
             }
-            if due {
-                state.shard.step(now, Input::Wake, &mut state.outputs);
-            }
             state.shard.finish(now, &mut state.outputs);
             state.dirty = true;
+            self.hand_out(state);
+            state.inputs.extend(state.written.take().map(|number| Input::Written { number }));
         }
-        self.hand_out(state);
+        self.send_off(state);
         self.publish(state, now.time);
         if state.handing_over {
             self.node.handed_over[self.index].store(state.shard.leads_none(), Ordering::Release);
@@ -414,6 +419,9 @@ impl Worker {
                 Output::Send { to, message } => {
                     state.outbox.send(to, &message, &self.node.context.stats);
                 }
+                Output::Persist(batch) if batch.relaxed && state.log.write_now(&batch) => {
+                    state.written = batch.tells_written.then_some(batch.number);
+                }
                 Output::Persist(batch) => state.jobs.push(Job::Persist(batch)),
                 Output::Fetch { partition, from, to, max_bytes } => {
                     state.jobs.push(Job::Fetch { partition, from, to, max_bytes });
@@ -435,6 +443,10 @@ impl Worker {
         }
         state.outputs = outputs;
         state.log.push(&mut state.jobs);
+    }
+
+    /// What was handed out for others goes to them.
+    fn send_off(&self, state: &mut State) {
         state.outbox.flush(&self.node.context.stats);
         for (worker, batch) in state.for_workers.iter_mut().enumerate() {
             if !batch.requests.is_empty() {

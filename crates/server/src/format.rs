@@ -260,7 +260,7 @@ fn write_states(config: &Config, index: usize, writes: Vec<Write>) -> Result<(),
     let options = Options { segment_bytes: config.storage.segment_bytes, ..Options::default() };
     let (mut journal, _) =
         Journal::open(disk, options, |_| data::Table::new()).map_err(|error| failed(&error))?;
-    journal.append(Batch { number: 1, writes, ..Batch::default() }).map_err(|error| failed(&error))?;
+    journal.append(&Batch { number: 1, writes, ..Batch::default() }).map_err(|error| failed(&error))?;
     journal.sync().map_err(|error| failed(&error))?;
     Ok(())
 }

@@ -19,8 +19,8 @@ pub trait Disk: std::fmt::Debug {
     fn sync_folder(&self) -> io::Result<()>;
 }
 
-/// An open file.
-pub trait File: std::fmt::Debug + Send {
+/// An open file; a clone is another way to the same one.
+pub trait File: std::fmt::Debug + Send + Clone {
     /// Reads up to `buffer.len()` bytes from `offset`; fewer only at the end of the file.
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize>;
     /// Writes all of `bytes` at `offset`.

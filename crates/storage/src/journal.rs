@@ -111,7 +111,16 @@ impl<D: Disk> Journal<D> {
     /// shard by [`Input::Disk`], and tries it again once [`Journal::try_reclaim`] finds room. If it looks at
     /// [`Journal::is_full`] after each batch and says so in time, it seldom comes to that. Anything else: the
     /// process has to stop.
-    pub fn append(&mut self, batch: Batch) -> Result<(), AppendError> {
+    pub fn append(&mut self, batch: &Batch) -> Result<(), AppendError> {
+        self.append_now(batch)?;
+        self.maintain()
+    }
+
+    /// The same, without what makes room for later batches ([`Journal::maintain`]).
+    ///
+    /// # Errors
+    /// As [`Journal::append`].
+    pub fn append_now(&mut self, batch: &Batch) -> Result<(), AppendError> {
         for write in &batch.writes {
             match write {
                 Write::Lost { partition, entries } => {
@@ -128,7 +137,7 @@ impl<D: Disk> Journal<D> {
                 _ => {}
             }
         }
-        let records: Vec<Record> = batch.writes.into_iter().filter_map(record).collect();
+        let records: Vec<Record> = batch.writes.iter().filter_map(record).collect();
         if records.iter().any(|record| self.forgetting.contains(&record.partition())) {
             self.sync().map_err(AppendError::Failed)?;
         }
@@ -144,6 +153,14 @@ impl<D: Disk> Journal<D> {
             rest = after;
         }
         self.last_batch = batch.number;
+        Ok(())
+    }
+
+    /// Makes room for later batches, in proportion to what was written since it was last called.
+    ///
+    /// # Errors
+    /// The process has to stop.
+    pub fn maintain(&mut self) -> Result<(), AppendError> {
         match self.log.maintain() {
             Ok(_) | Err(AppendError::Full) => Ok(()),
             Err(error) => Err(error),
@@ -165,6 +182,17 @@ impl<D: Disk> Journal<D> {
             self.forgetting.insert(forget.partition());
         }
         Ok(())
+    }
+
+    /// The file of the log that is written now: it may be synced while batches are written, so that [`Journal::sync`] has less
+    /// to do.
+    pub fn newest_file(&self) -> D::File {
+        self.log.newest_file()
+    }
+
+    /// Bytes of batches that can be written before the log has to begin another file, which takes its time.
+    pub fn room(&self) -> u64 {
+        self.log.room()
     }
 
     /// Makes all batches durable; returns the number of the last one, 0 if there was none.
@@ -313,8 +341,8 @@ fn first_life(records: &[Record]) -> usize {
 }
 
 /// The record of the log; what is kept elsewhere has none.
-fn record(write: Write) -> Option<Record> {
-    Some(match write {
+fn record(write: &Write) -> Option<Record> {
+    Some(match write.clone() {
         Write::Append { partition, entry } => {
             let raft::Entry { index, term, kind, payload } = entry;
             let entry = Entry { position: index, epoch: term, kind: kind as u8, payload };

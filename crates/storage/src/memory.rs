@@ -27,7 +27,7 @@ type Sector = Box<[u8; SECTOR_BYTES]>;
 pub struct MemoryDisk(Arc<Mutex<Inner>>);
 
 /// An open file of a [`MemoryDisk`].
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct MemoryFile {
     disk: MemoryDisk,
     node: usize,

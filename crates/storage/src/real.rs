@@ -8,6 +8,7 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::disk::{Disk, File};
 
@@ -23,8 +24,8 @@ pub struct RealDisk {
 }
 
 /// An open file in a folder.
-#[derive(Debug)]
-pub struct RealFile(fs::File);
+#[derive(Clone, Debug)]
+pub struct RealFile(Arc<fs::File>);
 
 impl RealDisk {
     /// Opens a folder, making it (and those above it) if it is not there.
@@ -70,7 +71,13 @@ impl Disk for RealDisk {
 
     fn open(&self, name: &str, create: bool) -> io::Result<RealFile> {
         let path = self.folder.join(name);
-        fs::OpenOptions::new().read(true).write(true).create(create).truncate(false).open(path).map(RealFile)
+        fs::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(create)
+            .truncate(false)
+            .open(path)
+            .map(|file| RealFile(Arc::new(file)))
     }
 
     fn list(&self) -> io::Result<Vec<String>> {

@@ -41,7 +41,7 @@ fn state(bytes: &'static [u8]) -> Write {
 }
 
 fn write(journal: &mut Journal<MemoryDisk>, number: u64, writes: Vec<Write>) {
-    journal.append(Batch { number, writes, ..Batch::default() }).unwrap();
+    journal.append(&Batch { number, writes, ..Batch::default() }).unwrap();
 }
 
 fn finish(journal: &mut Journal<MemoryDisk>, snapshot: u64, meta: &'static [u8]) -> Option<Input> {
@@ -311,7 +311,10 @@ fn a_batch_that_does_not_fit_changes_nothing() {
     let large = Entry { index: 2, term: 1, kind: EntryKind::Normal, payload: Bytes::from(vec![1; 100_000]) };
     let writes =
         vec![Write::Forget { partition: PartitionId(9) }, Write::Append { partition: P, entry: large }];
-    assert!(matches!(journal.append(Batch { number: 2, writes, ..Batch::default() }), Err(AppendError::Full)));
+    assert!(matches!(
+        journal.append(&Batch { number: 2, writes, ..Batch::default() }),
+        Err(AppendError::Full)
+    ));
     assert_eq!(journal.sync().unwrap(), 1);
     write(&mut journal, 3, vec![append(2)]);
     assert_eq!(journal.sync().unwrap(), 3);

@@ -7,6 +7,9 @@
 //! from each, whatever it holds. It is Nagle's algorithm with a threshold that follows the load (compare RFC 896, and group
 //! commit in DeWitt et al., "Implementation Techniques for Main Memory Database Systems", 1984, section 5.2).
 //!
+//! Where the primary acknowledges alone, nobody waits for what it sends to its members: that is gathered in the same way, while
+//! earlier writes are under way to them.
+//!
 //! Nothing depends on it but speed: what is gathered is an uncommitted suffix of a leader's log like any other.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,6 +22,8 @@ use crate::time::Time;
 /// What of a shard's writes is under way.
 #[derive(Debug)]
 pub(super) struct Gather {
+    /// Of a partition: how many writes are under way, and how many were gathered?
+    measure: fn(&Strategy) -> (u64, u64),
     patience: Duration,
     /// Partitions with writes under way or gathered.
     busy: BTreeSet<PartitionId>,
@@ -28,8 +33,8 @@ pub(super) struct Gather {
 
 impl Gather {
     /// Writes wait for `patience` at the most.
-    pub fn new(patience: Duration) -> Gather {
-        Gather { patience, busy: BTreeSet::new(), due: Time::NEVER }
+    pub fn new(measure: fn(&Strategy) -> (u64, u64), patience: Duration) -> Gather {
+        Gather { measure, patience, busy: BTreeSet::new(), due: Time::NEVER }
     }
 
     /// A batch of inputs ends: are writes to be gathered on? If not, every partition that has gathered some is touched.
@@ -42,7 +47,7 @@ impl Gather {
         let (mut under_way, mut gathered) = (0, 0);
         self.busy.extend(touched.iter().copied());
         for (_, replica) in self.busy.iter().filter_map(|partition| replicas.get_key_value(partition)) {
-            let (sent, kept) = replica.under_way();
+            let (sent, kept) = (self.measure)(replica);
             under_way += sent;
             gathered += kept;
         }
@@ -56,7 +61,7 @@ impl Gather {
 
     /// A partition has ended its batch.
     pub fn note(&mut self, partition: PartitionId, replica: &Strategy, now: Time) {
-        match replica.under_way() {
+        match (self.measure)(replica) {
             (0, 0) => {
                 self.busy.remove(&partition);
             }

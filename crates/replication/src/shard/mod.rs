@@ -159,6 +159,8 @@ pub struct Shard {
     peers: Peers,
     forwards: Forwards,
     gather: Gather,
+    /// The same for what primaries that acknowledge alone send to their members.
+    ship: Gather,
     gate: Gate,
     outbox: Outbox,
     arrivals: u64,
@@ -246,7 +248,8 @@ impl Shard {
         let peers = Peers::new(alive_interval, options.raft.election_timeout * 2, now.time);
         let mut shard = Shard {
             forwards: Forwards::new(options.lane),
-            gather: Gather::new(options.gather),
+            gather: Gather::new(Strategy::under_way, options.gather),
+            ship: Gather::new(Strategy::to_ship, options.gather),
             options,
             placement: placement.clone(),
             touched: replicas.keys().copied().collect(),
@@ -600,7 +603,10 @@ impl Shard {
 
     /// Ends a batch of inputs: gives out what is to be sent and persisted for all of them.
     pub fn finish(&mut self, now: Now, outputs: &mut Vec<Output>) {
-        let gathering = self.gather.begin(&self.replicas, &mut self.touched, now.time);
+        let gathering = (
+            self.gather.begin(&self.replicas, &mut self.touched, now.time),
+            self.ship.begin(&self.replicas, &mut self.touched, now.time),
+        );
         let may_differ = self.touched.contains(&CATALOGUE);
         self.finish_replicas(gathering, now);
         if may_differ && self.read_catalogue(now) {
@@ -615,19 +621,21 @@ impl Shard {
     }
 
     /// Partitions that come about are here when this ends, before it is looked at which ought to be.
-    fn finish_replicas(&mut self, gathering: bool, now: Now) {
+    fn finish_replicas(&mut self, gathering: (bool, bool), now: Now) {
         self.finish_touched(gathering, now);
         while self.deliver(now) {
             self.finish_touched(gathering, now);
         }
     }
 
-    fn finish_touched(&mut self, gathering: bool, now: Now) {
+    fn finish_touched(&mut self, (gathering, keeps_back): (bool, bool), now: Now) {
         for partition in std::mem::take(&mut self.touched) {
             let Some(replica) = self.replicas.get_mut(&partition) else { continue };
             replica.gather(gathering);
+            replica.keep_back(keeps_back);
             replica.finish(now, &mut self.outbox);
             self.gather.note(partition, replica, now.time);
+            self.ship.note(partition, replica, now.time);
             let (at, has_snapshot) = (replica.wake_at(now), replica.has_snapshot());
             self.set_timer(partition, at);
             if has_snapshot {
@@ -653,7 +661,12 @@ impl Shard {
     /// When [`Input::Wake`] is due; [`Time::NEVER`] if nothing is waiting for time to pass.
     pub fn wake_at(&self) -> Time {
         let timer = self.timers.first().map_or(Time::NEVER, |&(at, _)| at);
-        let own = self.peers.wake_at().min(self.forwards.wake_at()).min(self.gather.wake_at());
+        let own = self
+            .peers
+            .wake_at()
+            .min(self.forwards.wake_at())
+            .min(self.gather.wake_at())
+            .min(self.ship.wake_at());
         let governed = self.governed.wake_at();
         timer.min(own).min(self.next_sweep).min(self.next_hand_over).min(governed)
     }

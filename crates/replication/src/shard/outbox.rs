@@ -254,7 +254,12 @@ impl Gate {
         if !outbox.writes.is_empty() || !outbox.tokens.is_empty() {
             self.last_number = number;
             let tokens = std::mem::take(&mut outbox.tokens);
-            self.waiting.push_back(Waiting { number, tokens, messages: Vec::new(), once_written: Vec::new() });
+            self.waiting.push_back(Waiting {
+                number,
+                tokens,
+                messages: Vec::new(),
+                once_written: Vec::new(),
+            });
             let writes = std::mem::take(&mut outbox.writes);
             let relaxed = !std::mem::take(&mut outbox.is_strict);
             let tells_written = std::mem::take(&mut outbox.tells_written);

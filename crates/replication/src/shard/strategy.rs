@@ -165,6 +165,14 @@ impl Strategy {
         each!(self, replica => replica.wake_at(now))
     }
 
+    pub fn keep_back(&mut self, keeps_back: bool) {
+        each!(self, replica => replica.keep_back(keeps_back))
+    }
+
+    pub fn to_ship(&self) -> (u64, u64) {
+        each!(self, replica => replica.to_ship())
+    }
+
     pub fn gather(&mut self, gathering: bool) {
         each!(self, replica => replica.gather(gathering))
     }

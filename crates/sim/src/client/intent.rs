@@ -226,7 +226,9 @@ impl Intent {
     /// The key that it writes to under a token.
     pub fn key_of_token(&self) -> Option<&String> {
         match self {
-            Intent::Increment { key, token: Some(_) } | Intent::Append { key, token: Some(_), .. } => Some(key),
+            Intent::Increment { key, token: Some(_) } | Intent::Append { key, token: Some(_), .. } => {
+                Some(key)
+            }
             _ => None,
         }
     }

@@ -82,7 +82,7 @@ impl Store {
     fn write_held_back(&mut self) -> Result<(), Broken> {
         while let Some(batch) = self.held_back.front() {
             let number = batch.number;
-            match self.journal.append(batch.clone()) {
+            match self.journal.append(batch) {
                 Ok(()) => {
                     self.written = number;
                     self.held_back.pop_front();

@@ -135,9 +135,15 @@ mod tests {
             let text = drawn.to_text();
             assert_eq!(Scenario::from_text(&text), Ok(drawn), "{text}");
         }
-        for focus in
-            [Focus::Members, Focus::Pauses, Focus::Elections, Focus::Moves, Focus::Splits, Focus::Primary, Focus::Relaxed]
-        {
+        for focus in [
+            Focus::Members,
+            Focus::Pauses,
+            Focus::Elections,
+            Focus::Moves,
+            Focus::Splits,
+            Focus::Primary,
+            Focus::Relaxed,
+        ] {
             let drawn = Scenario::of_seed_focused(7, focus);
             assert_eq!(Scenario::from_text(&drawn.to_text()), Ok(drawn));
         }

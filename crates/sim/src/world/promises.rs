@@ -75,8 +75,11 @@ impl World {
         };
         let (partition, index, term) = name;
         let statuses = process.shard.status();
-        let Some(status) = statuses.iter().find(|status| status.partition == partition) else { return Ok(()) };
-        let Some(group) = status.group.as_ref().filter(|_| status.role == Role::Leader && status.term == term)
+        let Some(status) = statuses.iter().find(|status| status.partition == partition) else {
+            return Ok(());
+        };
+        let Some(group) =
+            status.group.as_ref().filter(|_| status.role == Role::Leader && status.term == term)
         else {
             return Ok(());
         };

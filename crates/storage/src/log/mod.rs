@@ -170,6 +170,17 @@ impl<D: Disk> Log<D> {
         Ok(())
     }
 
+    /// The file that is written now, for it to be synced by whoever does not want to keep others from writing meanwhile. What that
+    /// makes durable is so for the log only after the next [`Log::sync`], which has less to do then.
+    pub fn newest_file(&self) -> D::File {
+        self.segments.newest().file.clone()
+    }
+
+    /// Bytes for which there is room before another segment has to be begun, which takes its time.
+    pub fn room(&self) -> u64 {
+        self.segments.room()
+    }
+
     /// Makes everything appended so far durable, and frees segments that are not needed any more.
     ///
     /// # Errors

@@ -197,7 +197,7 @@ impl World {
         self.number += 1;
         self.candidates.extend(parts);
         self.candidates.push_back(model);
-        match journal.append(Batch { number: self.number, writes, ..Batch::default() }) {
+        match journal.append(&Batch { number: self.number, writes, ..Batch::default() }) {
             Ok(()) => Ok(()),
             Err(AppendError::Full) => panic!("there is room"),
             Err(_) => Err(()),

@@ -21,14 +21,7 @@ pub fn start(
         let folder = nursery.folder(&format!("{name}-{port}"))?;
         let mut command = Command::new("redis-server");
         command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""]);
-        command.args([
-            "--appendonly",
-            "yes",
-            "--appendfsync",
-            sync,
-            "--auto-aof-rewrite-percentage",
-            "0",
-        ]);
+        command.args(["--appendonly", "yes", "--appendfsync", sync, "--auto-aof-rewrite-percentage", "0"]);
         command.arg("--dir").arg(folder);
         if *port != ports[0] {
             command.args(["--replicaof", "127.0.0.1", &ports[0].to_string()]);

@@ -519,7 +519,11 @@ impl Raft {
         let configuration = &appointed.group.configuration;
         let own_durable = self.own_match();
         let durable = |node: NodeId| {
-            if node == self.id { own_durable } else { leading.progress.get(&node).map_or(0, |p| p.match_index) }
+            if node == self.id {
+                own_durable
+            } else {
+                leading.progress.get(&node).map_or(0, |p| p.match_index)
+            }
         };
         let own = self.held_at(self.id);
         // What all hold whoever is primary next has, unless their machines die; what is stable even then.
@@ -605,9 +609,8 @@ impl Raft {
         }
         let (Some(leading), Some(appointed)) = (&self.leading, &self.appointed) else { return 0 };
         let others = appointed.group.configuration.in_sync.iter().filter(|node| **node != self.id);
-        let durable = |node: &&NodeId| {
-            leading.progress.get(node).is_some_and(|progress| progress.match_index >= index)
-        };
+        let durable =
+            |node: &&NodeId| leading.progress.get(node).is_some_and(|progress| progress.match_index >= index);
         1 + others.filter(durable).count()
     }
 
@@ -649,6 +652,14 @@ impl Raft {
             appointed.unstable.push_back(Appended { index, at: now, before });
             appointed.appended_bytes += bytes as u64;
         }
+    }
+
+    /// Does the primary alone acknowledge writes?
+    pub(super) fn nobody_waits_for_members(&self) -> bool {
+        self.appointed.as_ref().is_some_and(|appointed| {
+            let policy = appointed.group.policy.acknowledgement;
+            [policy, appointed.group.configuration.guaranteed] == [Acknowledgement::Async; 2]
+        })
     }
 
     /// Everything up to here survives every failover, as far as known here.

@@ -85,6 +85,8 @@ pub struct Raft {
     disk_full: bool,
     /// What clients propose is neither sent nor written for now.
     gathering: bool,
+    /// What no client waits for is not sent to members for now.
+    keeps_back: bool,
     /// Something is to be done with the group for which it has to stay awake.
     busy: bool,
     /// How fast new members are sent old entries; and did one have to wait for that?
@@ -163,6 +165,7 @@ impl Raft {
             quiet: false,
             disk_full: false,
             gathering: false,
+            keeps_back: false,
             busy: false,
             copies: Pace::default(),
             copies_wait: false,
@@ -262,6 +265,25 @@ impl Raft {
     /// stands before them.
     pub fn gather(&mut self, gathering: bool) {
         self.gathering = gathering;
+    }
+
+    /// From the next [`Raft::finish`] on, does a primary that acknowledges alone send its members nothing new?
+    pub fn keep_back(&mut self, keeps_back: bool) {
+        self.keeps_back = keeps_back;
+    }
+
+    /// How many entries such a primary has sent that are not answered, and how many it has not sent, to the member of whom that is
+    /// most.
+    pub fn to_ship(&self) -> (u64, u64) {
+        let Some(leading) = self.leading.as_ref().filter(|_| self.nobody_waits_for_members()) else {
+            return (0, 0);
+        };
+        let replicating = leading.progress.values().filter(|progress| progress.is_replicating());
+        let released = self.log.released();
+        replicating.fold((0, 0), |(sent, kept), progress| {
+            let next = progress.next_index.min(released + 1);
+            (sent.max(next - 1 - progress.held.min(next - 1)), kept.max(released + 1 - next))
+        })
     }
 
     /// Is something to be done with the group, so that its leader must not fall quiet?

@@ -113,7 +113,8 @@ impl Raft {
         if !self.is_relaxed() {
             return;
         }
-        let Some(agreed) = self.appointed.as_mut().and_then(|appointed| appointed.relaxed.agreed.as_mut()) else {
+        let Some(agreed) = self.appointed.as_mut().and_then(|appointed| appointed.relaxed.agreed.as_mut())
+        else {
             return;
         };
         let match_index = durable.min(agreed.index);

@@ -68,6 +68,9 @@ impl Raft {
         round: &mut impl FnMut() -> u64,
     ) -> bool {
         let is_new = !self.membership().is_voter(node);
+        if self.keeps_back && self.nobody_waits_for_members() {
+            return false;
+        }
         while progress.is_replicating()
             && progress.next_index <= self.log.released()
             && progress.has_room(self.options.max_inflight_bytes)

@@ -62,8 +62,7 @@ impl Raft {
         let relaxed = self.is_relaxed();
         let Some(leading) = &mut self.leading else { return };
         let Some(transfer) = &leading.transfer else { return };
-        let caught_up =
-            leading.progress.get(&transfer.to).is_some_and(|progress| progress.held == last);
+        let caught_up = leading.progress.get(&transfer.to).is_some_and(|progress| progress.held == last);
         let applied = if relaxed { self.applied_by_table } else { self.log.applied() };
         let settled = applied == last && (!reads || now >= transfer.patient_until);
         if caught_up && settled && (heartbeat || !leading.lease_given_up) {

@@ -384,6 +384,16 @@ impl Replica {
         self.raft.gather(gathering);
     }
 
+    /// Sends members nothing that no client waits for ([`Raft::keep_back`]).
+    pub fn keep_back(&mut self, keeps_back: bool) {
+        self.raft.keep_back(keeps_back);
+    }
+
+    /// Writes sent to members and not answered, and writes not sent, where no client waits for that ([`Raft::to_ship`]).
+    pub fn to_ship(&self) -> (u64, u64) {
+        self.raft.to_ship()
+    }
+
     /// Writes sent and not committed, and writes kept back ([`Raft::under_way`]).
     pub fn under_way(&self) -> (u64, u64) {
         self.raft.under_way()

@@ -263,7 +263,8 @@ fn heartbeats_of_all_groups_fall_together() {
 fn memberships_and_states_survive_their_encoding_and_other_bytes_are_refused() {
     let membership = Membership { outgoing: ids(&[1, 2]), learners: ids(&[9]), ..voters(&[3, u64::MAX]) };
     assert_eq!(Membership::decode(&membership.encode()), Some(membership.clone()));
-    let state = HardState { term: 5, vote: Some(NodeId(3)), commit: 70, newcomer: false, version: 0, sound: None };
+    let state =
+        HardState { term: 5, vote: Some(NodeId(3)), commit: 70, newcomer: false, version: 0, sound: None };
     assert_eq!(HardState::decode(&state.encode()), Some(state));
     assert_eq!(state.encode().as_ref(), [1, 5, 1, 3, 70], "version 1");
     let appointed = HardState { version: 300, ..state };
