@@ -757,3 +757,26 @@ fn groups_follow_their_partition_and_operators_may_pin_primaries() {
     assert_eq!(group.settling, [one], "what it has is listed when it comes back");
     let _ = second;
 }
+
+#[test]
+fn who_is_dismissed_may_be_asked_until_the_primary_knows_it() {
+    let catalogue = with_groups(Acknowledgement::Sync);
+    let primary = catalogue.groups[&GROUP].primary.0;
+    let other = (1..=3).find(|node| *node != primary).unwrap();
+    let remove = [(primary, Wish::Remove(vec![NodeId(other)]))];
+    let durable = asked(&catalogue, &[], &remove).unwrap();
+    assert!(durable.groups[&GROUP].dismissed.is_empty(), "what it had acknowledged is on its disk");
+    let options = PrimaryReplica { relaxed: true, ..PrimaryReplica::new(Acknowledgement::Sync) };
+    let policy = Policy::PrimaryReplica { number: 0, options };
+    let relaxed = changed(&catalogue, &Change::AlterKeyspace { prefix: Bytes::from_static(b"p:"), policy });
+    let removed = asked(&relaxed, &[], &remove).unwrap();
+    let group = &removed.groups[&GROUP];
+    assert_eq!((group.dismissed.as_slice(), group.in_sync.len()), (&[NodeId(other)][..], 2));
+    assert!(group.consulted().contains(&NodeId(other)) && group.places(NodeId(other)));
+    assert_eq!(load_of(&removed), removed, "the records say so");
+    let appointed = asked(&removed, &[], &[(primary, Wish::Appoint(NodeId(other)))]).expect("it holds more");
+    assert_eq!(appointed.groups[&GROUP].primary, NodeId(other));
+    let confirmed = asked(&removed, &[], &[(primary, Wish::Confirm)]).unwrap();
+    assert!(confirmed.groups[&GROUP].dismissed.is_empty());
+    assert_eq!(asked(&confirmed, &[], &[(primary, Wish::Appoint(NodeId(other)))]), None);
+}

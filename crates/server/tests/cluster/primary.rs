@@ -250,3 +250,67 @@ fn what_cannot_be_acknowledged_is_refused_before_it_takes_effect() {
     assert_eq!(cluster.client(1).call("KEYSPACE DROP a: a:"), Value::OK);
     eventually("the keys are gone", || (cluster.client(2).call("GET a:w") == Value::Null).then_some(()));
 }
+
+/// Writes numbers to a keyspace and returns how many were taken.
+fn write_all(client: &mut Client, prefix: &str, value: &str) -> usize {
+    let commands: Vec<String> = (0..300).map(|key| format!("SET {prefix}{key} {value}{key}")).collect();
+    client.pipeline(&commands).iter().filter(|reply| **reply == Value::OK).count()
+}
+
+/// Which replies of a keyspace's keys are not what was written.
+fn wrong(client: &mut Client, prefix: &str, value: &str) -> usize {
+    let commands: Vec<String> = (0..300).map(|key| format!("GET {prefix}{key}")).collect();
+    let replies = client.pipeline(&commands);
+    let is_right = |(key, reply): (usize, &Value)| *reply == bulk(&format!("{value}{key}"));
+    replies.iter().enumerate().filter(|(key, reply)| !is_right((*key, reply))).count()
+}
+
+#[test]
+fn copies_that_are_not_yet_on_disks_survive_processes_and_the_death_of_a_machine() {
+    let mut cluster = Cluster::start(3, "");
+    create(&cluster, "r:", "ACK sync DURABILITY relaxed");
+    let info = cluster.client(0).call("KEYSPACE INFO r:");
+    assert_eq!(field(&info, "durability"), &bulk("relaxed"));
+    let mut client = cluster.client(0);
+    assert_eq!(write_all(&mut client, "r:", "a"), 300);
+    assert_eq!(client.call("WAIT 2 5000"), Value::Integer(2));
+    assert_eq!(client.call("WAITAOF 1 2 5000"), Value::Array(vec![Value::Integer(1), Value::Integer(2)]));
+    // All processes at once: the kernel has what they had written.
+    assert_eq!(write_all(&mut client, "r:", "b"), 300);
+    cluster.nodes.iter_mut().for_each(|node| node.kill());
+    cluster.nodes.iter_mut().for_each(|node| node.start(Start::Normal));
+    (0..3).for_each(|node| cluster.wait_until_serving(node));
+    eventually("everything is there again", || (wrong(&mut cluster.client(1), "r:", "b") == 0).then_some(()));
+    // One that its file says to have run on a machine that has died since: it does not vouch for anything, and the others do.
+    eventually("all are in sync", || {
+        let info = cluster.client(0).call("KEYSPACE INFO r:");
+        (field(&info, "in_sync_at_least") == &Value::Integer(3)).then_some(())
+    });
+    assert_eq!(write_all(&mut cluster.client(0), "r:", "c"), 300);
+    for victims in [&[0][..], &[0, 1, 2]] {
+        victims.iter().for_each(|&node| cluster.nodes[node].kill());
+        for &node in victims {
+            let file = cluster.nodes[node].data().join("boot.toml");
+            let text = std::fs::read_to_string(&file).expect("it is there");
+            assert!(text.contains("stopped = false"), "{text}");
+            let other =
+                text.lines().map(|line| if line.starts_with("boot") { "boot = \"other\"" } else { line });
+            std::fs::write(&file, other.collect::<Vec<_>>().join("\n")).unwrap();
+            cluster.nodes[node].start(Start::Normal);
+        }
+        victims.iter().for_each(|&node| cluster.wait_until_serving(node));
+        eventually("everything is there again", || {
+            (wrong(&mut cluster.client(2), "r:", "c") == 0).then_some(())
+        });
+    }
+    let text = std::fs::read_to_string(cluster.nodes[0].data().join("boot.toml")).unwrap();
+    assert!(text.contains("losses = 2"), "{text}");
+    // The other way is a change of the keyspace like any other.
+    assert_eq!(cluster.client(1).call("KEYSPACE ALTER r: DURABILITY durable"), Value::OK);
+    eventually("it takes writes", || (write_all(&mut cluster.client(2), "r:", "d") == 300).then_some(()));
+    assert_eq!(wrong(&mut cluster.client(0), "r:", "d"), 0);
+    let wrong = cluster.client(1).call("KEYSPACE ALTER r: DURABILITY none");
+    assert_eq!(error_of(&wrong), "ERR DURABILITY is one of durable, relaxed");
+    let raft = cluster.client(1).call("KEYSPACE CREATE c: STRATEGY raft DURABILITY relaxed");
+    assert!(error_of(&raft).contains("makes no sense for raft"), "{raft:?}");
+}

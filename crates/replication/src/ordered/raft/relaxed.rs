@@ -109,6 +109,7 @@ impl Raft {
 
     /// More of the log is on the disk: the leader is told of what it knows to be held already.
     pub(super) fn tell_durable(&mut self) {
+        self.end_doubt_if_covered();
         let (term, leader, durable) = (self.term(), self.leader, self.log.durable());
         if !self.is_relaxed() {
             return;

@@ -241,3 +241,136 @@ fn what_a_snapshot_holds_is_not_lost() {
     let lost: Vec<u64> = effects.lost.iter().map(|(entry, _)| entry.index).collect();
     assert_eq!(lost, [last]);
 }
+
+/// The same policy, with copies that need not be on disks.
+fn relaxed(mut group: Group) -> Group {
+    group.policy.relaxed = true;
+    group
+}
+
+/// A replica whose node lost what was not on its disk since it last was known to be sound.
+fn in_doubt() -> One {
+    let state =
+        HardState { term: 1, vote: Some(NodeId(2)), version: 1, sound: Some(0), ..HardState::default() };
+    let now = Time(1_000_000_000);
+    let options = Options { losses: 1, ..Options::default() };
+    let initial = Initial { hard_state: state, ..Initial::default() };
+    let mut one =
+        One { raft: Raft::new(NodeId(1), P, options, initial, 7, now), now, effects: Effects::default() };
+    one.now = one.now + std::time::Duration::from_secs(1);
+    one.appoint(&relaxed(group(1, 1, 2, &[1, 2, 3], Acknowledgement::Sync)));
+    assert!(one.raft.is_in_doubt());
+    one
+}
+
+/// It is appointed in term 2, and one of three has to say that it holds no more.
+fn appointed_again() -> Group {
+    let mut appointed = relaxed(group(2, 2, 1, &[1, 3], Acknowledgement::Sync));
+    appointed.configuration.witnesses = nodes(&[1, 2, 3]);
+    appointed.configuration.consult = 1;
+    appointed
+}
+
+#[test]
+fn one_in_doubt_does_not_lead_on_its_own_word_nor_on_that_of_others_in_doubt() {
+    let mut one = in_doubt();
+    one.appoint(&appointed_again());
+    one.step(3, Message::GrantedInDoubt { term: 2 });
+    for _ in 0..10 {
+        one.pass(100);
+        assert!(!one.raft.is_leader(), "the second may hold more");
+    }
+    one.step(2, Message::VoteGranted { term: 2 });
+    assert!(one.raft.is_leader() && !one.raft.is_in_doubt());
+    // If all who could know better have answered, nobody does.
+    let mut one = in_doubt();
+    one.appoint(&appointed_again());
+    one.step(3, Message::GrantedInDoubt { term: 2 });
+    one.pass(1000);
+    assert!(!one.raft.is_leader());
+    one.step(2, Message::GrantedInDoubt { term: 2 });
+    assert!(one.raft.is_leader());
+    // Those who were dismissed by a primary that may not have known of it could, too.
+    let mut one = in_doubt();
+    let mut dismissed = relaxed(group(2, 2, 1, &[1], Acknowledgement::Sync));
+    dismissed.configuration.witnesses = nodes(&[1]);
+    dismissed.configuration.dismissed = nodes(&[2, 3]);
+    dismissed.configuration.consult = 1;
+    one.appoint(&dismissed);
+    one.step(3, Message::GrantedInDoubt { term: 2 });
+    one.pass(1000);
+    assert!(!one.raft.is_leader());
+    let asked = one.step(2, Message::Ahead { term: 2, last_index: 9, last_term: 1 }).asks.clone();
+    assert!(asked.contains(&Wish::Appoint(NodeId(2))) && !one.raft.is_leader(), "{asked:?}");
+}
+
+#[test]
+fn a_doubt_ends_with_what_the_leader_had_after_the_restart() {
+    let mut one = in_doubt();
+    let vote = Message::Vote { term: 2, last_index: 9, last_term: 1, transfer: true };
+    let mut asked = in_doubt();
+    let answer = asked.step(3, vote).send_after_persist.clone();
+    assert_eq!(answer, [(NodeId(3), Message::GrantedInDoubt { term: 2 })]);
+    let heartbeat = |round| Message::Heartbeat { term: 1, round, commit: 0, quiet: false };
+    let question = |effects: &Effects| {
+        effects.send.iter().find_map(|(_, message)| match message {
+            Message::LogEnd { batch, .. } => Some(*batch),
+            _ => None,
+        })
+    };
+    let batch = question(one.step(2, heartbeat(1))).expect("it asks where the log ends");
+    let entry = |index| Entry { index, term: 1, kind: EntryKind::Normal, payload: Bytes::from_static(b"x") };
+    let append = |round, prev_index, entries| Message::Append {
+        term: 1,
+        round,
+        prev_index,
+        prev_term: u64::from(prev_index > 0),
+        commit: 0,
+        admitted: 0,
+        entries,
+    };
+    one.step(2, append(2, 0, vec![entry(1)]));
+    one.step(2, Message::LogEndOk { term: 1, batch: batch + 1, index: 0 });
+    assert!(one.raft.is_in_doubt(), "an answer to another question");
+    one.step(2, Message::LogEndOk { term: 1, batch, index: 2 });
+    assert!(one.raft.is_in_doubt(), "the second entry is missing");
+    assert_eq!(question(one.step(2, heartbeat(3))), None, "it knows what it lacks");
+    one.step(2, append(4, 1, vec![entry(2)]));
+    assert!(!one.raft.is_in_doubt());
+}
+
+#[test]
+fn what_is_held_is_acknowledged_and_what_is_durable_is_stable() {
+    let mut one = One::start(HardState::default());
+    one.appoint(&relaxed(group(1, 1, 1, &[1, 2], Acknowledgement::Sync)));
+    one.step(2, Message::VoteGranted { term: 1 });
+    one.pass(100);
+    one.holds(2, 1);
+    assert_eq!((one.raft.commit(), one.raft.stable()), (1, 1));
+    one.pass(60);
+    let index = one.raft.propose(Bytes::from_static(b"x"), one.now).unwrap();
+    let mut effects = Effects::default();
+    one.raft.finish(one.now, &mut effects);
+    assert!(effects.persist_relaxed && effects.waits_for_write, "nobody waits for the disk");
+    let (token, round) = (effects.persist_token.unwrap(), effects.send.iter().find_map(round_of).unwrap());
+    one.raft.step(NodeId(2), Message::Held { term: 1, round, index }, one.now);
+    one.raft.finish(one.now, &mut effects);
+    assert_eq!(one.raft.commit(), 1, "it is not written here");
+    one.raft.written(token);
+    one.raft.finish(one.now, &mut effects);
+    assert_eq!((one.raft.commit(), one.raft.stable()), (index, 1), "acknowledged, and not stable");
+    assert_eq!((one.raft.copies_of(index, false), one.raft.copies_of(index, true)), (1, 0));
+    one.raft.persisted(token, one.now);
+    one.raft.finish(one.now, &mut effects);
+    assert_eq!((one.raft.stable(), one.raft.copies_of(index, true)), (1, 1));
+    one.raft.step(NodeId(2), Message::AppendOk { term: 1, round, match_index: index }, one.now);
+    one.raft.finish(one.now, &mut effects);
+    assert_eq!((one.raft.stable(), one.raft.copies_of(index, true)), (index, 2));
+}
+
+fn round_of((_, message): &(NodeId, Message)) -> Option<u64> {
+    match message {
+        Message::Append { round, .. } => Some(*round),
+        _ => None,
+    }
+}
