@@ -32,7 +32,6 @@ mod kind {
     pub const LOG_END: u8 = 20;
     pub const LOG_END_OK: u8 = 21;
     pub const GRANTED_IN_DOUBT: u8 = 22;
-    pub const FLUSH: u8 = 23;
 }
 
 pub(super) fn put_message(out: &mut BytesMut, message: &Message) {
@@ -62,7 +61,6 @@ pub(super) fn put_message(out: &mut BytesMut, message: &Message) {
         Message::Removed { index, .. } => (kind::REMOVED, &[*index]),
         Message::Ahead { last_index, last_term, .. } => (kind::AHEAD, &[*last_index, *last_term]),
         Message::Held { round, index, .. } => (kind::HELD, &[*round, *index]),
-        Message::Flush { index, .. } => (kind::FLUSH, &[*index]),
         Message::LogEnd { batch, .. } => (kind::LOG_END, &[*batch]),
         Message::LogEndOk { batch, index, .. } => (kind::LOG_END_OK, &[*batch, *index]),
         Message::GrantedInDoubt { .. } => (kind::GRANTED_IN_DOUBT, &[]),
@@ -149,7 +147,6 @@ pub(super) fn message(reader: &mut Reader) -> Result<Message, Malformed> {
         kind::REMOVED => Message::Removed { term, index: reader.number()? },
         kind::AHEAD => Message::Ahead { term, last_index: reader.number()?, last_term: reader.number()? },
         kind::HELD => Message::Held { term, round: reader.number()?, index: reader.number()? },
-        kind::FLUSH => Message::Flush { term, index: reader.number()? },
         kind::LOG_END => Message::LogEnd { term, batch: reader.number()? },
         kind::LOG_END_OK => Message::LogEndOk { term, batch: reader.number()?, index: reader.number()? },
         kind::GRANTED_IN_DOUBT => Message::GrantedInDoubt { term },

@@ -281,7 +281,6 @@ fn fixtures() -> Vec<(Message, &'static str)> {
         (raft(M::Removed { term: 3, index: 12 }), "0101ac0210030c"),
         (raft(M::Ahead { term: 3, last_index: 12, last_term: 2 }), "0101ac0212030c02"),
         (raft(M::Held { term: 3, round: 7, index: 12 }), "0101ac021303070c"),
-        (raft(M::Flush { term: 3, index: 12 }), "0101ac0217030c"),
         (raft(M::LogEnd { term: 3, batch: 7 }), "0101ac02140307"),
         (raft(M::LogEndOk { term: 3, batch: 7, index: 12 }), "0101ac021503070c"),
         (raft(M::GrantedInDoubt { term: 3 }), "0101ac021603"),

@@ -86,10 +86,6 @@ struct Appended {
 }
 
 impl Appointed {
-    pub(super) fn group(&self) -> &Group {
-        &self.group
-    }
-
     fn unstable_bytes(&self) -> u64 {
         self.unstable.front().map_or(0, |first| self.appended_bytes - first.before)
     }
@@ -362,7 +358,7 @@ impl Raft {
     /// At each heartbeat of the primary: who is in sync, and who not any more?
     pub(super) fn look_after_members(&mut self, now: Time) {
         let timeout = self.options.election_timeout;
-        let held_by_all = self.shipped();
+        let held_by_all = self.reached_by_all(|node| self.held_at(node));
         let Some(appointed) = &mut self.appointed else { return };
         let Some(leading) = &mut self.leading else { return };
         let group = &appointed.group;
@@ -619,7 +615,7 @@ impl Raft {
     }
 
     /// How far a member holds the log as acknowledgements count it, at the primary.
-    pub(super) fn held_at(&self, node: NodeId) -> u64 {
+    fn held_at(&self, node: NodeId) -> u64 {
         let relaxed = self.wants_relaxed();
         if node == self.id {
             // Only what this replica would know to have lost.
@@ -776,16 +772,7 @@ impl Raft {
     /// How far the members in sync are behind this primary.
     pub fn lag(&self) -> Lag {
         let (Some(appointed), true) = (&self.appointed, self.is_leader()) else { return Lag::default() };
-        appointed.lag_behind(self.shipped())
-    }
-
-    /// What everyone who counts has got, durably or not.
-    fn shipped(&self) -> u64 {
-        let Some(leading) = &self.leading else { return 0 };
-        self.reached_by_all(|node| match node == self.id {
-            true => self.held_at(node),
-            false => leading.progress.get(&node).map_or(0, |progress| progress.held),
-        })
+        appointed.lag_behind(self.reached_by_all(|node| self.held_at(node)))
     }
 
     /// What is known of the group.

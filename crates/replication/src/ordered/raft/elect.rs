@@ -290,7 +290,6 @@ impl Raft {
     fn set_ballot(&mut self, term: u64, vote: Option<NodeId>) {
         assert!(term > self.term(), "terms only rise");
         self.ballot = Ballot { term, vote };
-        self.flush_to = 0;
         self.outbox.role_changed = true;
     }
 

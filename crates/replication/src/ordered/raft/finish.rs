@@ -98,8 +98,7 @@ impl Raft {
             || admitted
             || self.has_news()
             || self.persistence.sound_written() != sound
-            || self.outbox.reset.is_some()
-            || self.is_to_flush();
+            || self.outbox.reset.is_some();
         if matters || self.outbox.trim.is_some() || stale {
             self.newcomer_written = self.newcomer;
             self.commit_written = commit;
@@ -126,7 +125,7 @@ impl Raft {
             effects.persist.push(Write::Trim { partition, index });
         }
         if !effects.persist.is_empty() {
-            effects.waits_for_write = self.may_be_late();
+            effects.waits_for_write = self.is_relaxed();
             effects.persist_relaxed = effects.waits_for_write && !matters;
             let token = self.persistence.hand_out(self.log.written(), self.ballot, sound);
             effects.persist_token = Some(token);

@@ -113,7 +113,6 @@ impl Raft {
         self.set_leader(Some(self.id));
         self.election_deadline = Time::NEVER;
         self.granted.clear();
-        self.flush_to = 0;
         self.leading = Some(Box::new(Leading {
             progress: BTreeMap::new(),
             first_index: self.log.last_index() + 1,

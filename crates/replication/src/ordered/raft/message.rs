@@ -7,7 +7,6 @@
 //! | `Vote` / `VoteGranted` | candidate / anyone | all voters | vote for me / you have mine, durably |
 //! | `Append` / `AppendOk`, `AppendReject` | leader / replica | member | entries / durable up to there, or do not fit |
 //! | `Held` | replica | leader | held up to there, though not on the disk yet ([`super::relaxed`]) |
-//! | `Flush` | leader | member | have that on the disk soon, somebody waits for it |
 //! | `LogEnd` / `LogEndOk` | replica in doubt / leader | leader | where does your log end? / there |
 //! | `GrantedInDoubt` | anyone in doubt | appointed candidate | you have my vote, for what it is worth |
 //! | `Heartbeat` / `HeartbeatOk` | leader / replica | member | I lead / I follow you |
@@ -51,8 +50,6 @@ pub enum Message {
     AppendOk { term: u64, round: u64, match_index: u64 },
     /// The replica's log equals the leader's up to `index`, and the process may die, but not the machine.
     Held { term: u64, round: u64, index: u64 },
-    /// What the receiver holds up to `index` is to be on its disk without delay.
-    Flush { term: u64, index: u64 },
     /// Where does the leader's log end? A question of this life's and term's, by its number.
     LogEnd { term: u64, batch: u64 },
     /// At this entry.
@@ -107,7 +104,6 @@ impl Message {
             | Message::Append { term, .. }
             | Message::AppendOk { term, .. }
             | Message::Held { term, .. }
-            | Message::Flush { term, .. }
             | Message::LogEnd { term, .. }
             | Message::LogEndOk { term, .. }
             | Message::GrantedInDoubt { term }

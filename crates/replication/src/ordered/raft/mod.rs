@@ -112,9 +112,6 @@ pub struct Raft {
     /// Entries from here on are being read back from disk.
     fetching: Option<u64>,
     reads: Reads,
-    /// Somebody waits for what is written up to here to be on the disk; and has not said so long.
-    flush_to: u64,
-    flush_now: bool,
     /// See [`HardState::version`].
     version_at_start: u64,
     /// See [`HardState::sound`].
@@ -187,8 +184,6 @@ impl Raft {
             handed_out: snapshot.index,
             fetching: None,
             reads: Reads::new(seed),
-            flush_to: 0,
-            flush_now: false,
             version_at_start: hard_state.version,
             sound_at_start: hard_state.sound,
             appointed: None,
@@ -378,11 +373,6 @@ impl Raft {
             Message::Held { term, round, index } => {
                 if self.answered(from, term, round, now) {
                     self.on_held(from, index);
-                }
-            }
-            Message::Flush { term, index } => {
-                if term == self.term() && self.leader == Some(from) {
-                    self.flush_up_to(index);
                 }
             }
             Message::LogEnd { term, batch } => self.on_log_end(from, term, batch, now),

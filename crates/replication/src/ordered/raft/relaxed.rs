@@ -15,11 +15,6 @@
 //! ([`Options::losses`](super::Options::losses)). A replica that takes what is held for enough has written that number before
 //! ([`HardState::sound`](super::HardState::sound)); if the node's is another one now, it is in doubt.
 
-//!
-//! Where the primary acknowledges alone and durably (`ACK async`), nobody waits for the disks of its members either: they are
-//! late in the same way, and nothing is said on the strength of it. Whoever wants to know a write on their disks
-//! (`WAIT`, `CLIENT ACK`) has them asked ([`Message::Flush`]).
-
 use super::{Message, PersistToken, Raft};
 use crate::NodeId;
 use crate::time::Time;
@@ -66,45 +61,6 @@ impl Raft {
         self.wants_relaxed() && self.persistence.sound_durable().is_some()
     }
 
-    /// Need what this replica writes not be on its disk at once?
-    pub(super) fn may_be_late(&self) -> bool {
-        self.is_relaxed() || (self.nobody_waits_for_members() && !self.is_leader())
-    }
-
-    /// Is what the primary acknowledges on the disks of its members some time later?
-    pub fn is_late_at_members(&self) -> bool {
-        self.wants_relaxed() || self.nobody_waits_for_members()
-    }
-
-    /// Somebody waits for the entries up to `index` to be on disks: members and this primary see to it, from the next
-    /// [`Raft::finish`] on. False if they do already.
-    pub fn flush(&mut self, index: u64) -> bool {
-        let term = self.term();
-        let Some(appointed) = self.appointed.as_ref().filter(|_| index > self.flush_to && self.is_leader())
-        else {
-            return false;
-        };
-        for &node in &appointed.group().configuration.in_sync {
-            if node != self.id {
-                self.outbox.send.push((node, Message::Flush { term, index }));
-            }
-        }
-        self.flush_up_to(index);
-        true
-    }
-
-    /// What is written up to `index` is to be on the disk soon.
-    pub(super) fn flush_up_to(&mut self, index: u64) {
-        self.flush_to = self.flush_to.max(index);
-        self.flush_now = true;
-    }
-
-    /// Does someone wait for something of this replica to be on its disk?
-    pub(super) fn is_to_flush(&mut self) -> bool {
-        let wanted = self.flush_to > self.log.durable();
-        wanted && (std::mem::take(&mut self.flush_now) || self.log.has_unwritten())
-    }
-
     /// May this replica have lost entries that it had said to hold?
     pub fn is_in_doubt(&self) -> bool {
         #[cfg(any(test, feature = "planted-bugs"))]
@@ -135,13 +91,13 @@ impl Raft {
     pub(super) fn acknowledge_append(&mut self, to: NodeId, round: u64, index: u64) {
         let term = self.term();
         let durable = Message::AppendOk { term, round, match_index: index };
-        let late = self.may_be_late();
+        let relaxed = self.is_relaxed();
         let Some(appointed) = &mut self.appointed else { return self.send_after_persist(to, durable) };
         let former = appointed.relaxed.agreed.filter(|former| former.term == term);
         let (agreed, told) = former.map_or((index, 0), |former| (former.index.max(index), former.told));
         appointed.relaxed.agreed = Some(Agreed { leader: to, term, round, index: agreed, told });
         self.end_doubt_if_covered();
-        if !late || self.log.durable() >= index {
+        if !relaxed || self.log.durable() >= index {
             return self.send_after_persist(to, durable);
         }
         // A term that is not on the disk could be forgotten, and with it that nothing of an earlier one is taken any more.
@@ -155,6 +111,9 @@ impl Raft {
     pub(super) fn tell_durable(&mut self) {
         self.end_doubt_if_covered();
         let (term, leader, durable) = (self.term(), self.leader, self.log.durable());
+        if !self.is_relaxed() {
+            return;
+        }
         let Some(agreed) = self.appointed.as_mut().and_then(|appointed| appointed.relaxed.agreed.as_mut())
         else {
             return;

@@ -68,7 +68,7 @@ impl Raft {
         round: &mut impl FnMut() -> u64,
     ) -> bool {
         let is_new = !self.membership().is_voter(node);
-        if self.keeps_back && self.nobody_waits_for_members() && self.flush_to < progress.next_index {
+        if self.keeps_back && self.nobody_waits_for_members() {
             return false;
         }
         while progress.is_replicating()

@@ -118,16 +118,6 @@ impl Replica {
         }
     }
 
-    /// Members may take their time with what somebody wants to know on their disks: are they to be asked?
-    pub(super) fn have_flushed(&mut self) -> bool {
-        let durable = self.raft.group().is_some_and(|group| !group.policy.relaxed);
-        let waits = self.waits.iter().filter(|wait| wait.copies > 0 && (durable || wait.durably));
-        let held = self.held_back.iter().filter(|_| durable);
-        let index = waits.map(|wait| wait.index).chain(held.map(|held| held.index)).max();
-        let index = index.filter(|_| self.raft.is_late_at_members());
-        index.is_some_and(|index| self.raft.flush(index))
-    }
-
     /// This replica is primary no longer.
     pub(super) fn give_up_demands(&mut self, outbox: &mut Outbox) {
         for held in self.held_back.drain(..) {

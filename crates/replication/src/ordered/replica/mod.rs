@@ -402,13 +402,12 @@ impl Replica {
     /// Ends a batch: asks the consensus what came of it, applies, answers.
     pub fn finish(&mut self, now: Now, outbox: &mut Outbox) {
         self.expire_due(now);
-        self.have_flushed();
         // Applying may lead to new proposals (requests that were parked, keys found expired), hence the second round.
         loop {
             self.ask_reads(now, outbox);
             let mut effects = std::mem::take(&mut self.effects);
             self.raft.finish(now.time, &mut effects);
-            let more = self.take_effects(&mut effects, now, outbox) | self.have_flushed();
+            let more = self.take_effects(&mut effects, now, outbox);
             self.effects = effects;
             if !more && self.open_reads.is_empty() {
                 break;

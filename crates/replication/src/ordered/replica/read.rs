@@ -67,8 +67,8 @@ impl Replica {
         if ordered && !self.raft.is_leader() {
             return outbox.elsewhere.push((self.partition, work, self.raft.leader()));
         }
-        if !self.raft.is_leader() && self.raft.is_late_at_members() {
-            // What is acknowledged is applied here only once it is on every disk, which may take a moment.
+        if !self.raft.is_leader() && self.raft.group().is_some_and(|group| group.policy.relaxed) {
+            // What is acknowledged is applied here only once it is on every disk.
             return outbox.elsewhere.push((self.partition, work, self.raft.leader()));
         }
         if !self.raft.is_leader() {
