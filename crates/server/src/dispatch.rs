@@ -487,6 +487,10 @@ impl Dispatch {
                     asker.pipeline.borrow_mut().complete(asker.place, asker.part, reply);
                 });
             }
+            Action::Import(import) => {
+                tokio::task::spawn_local(crate::import::run(self.worker.node.clone(), import));
+                self.reply(Value::OK);
+            }
             Action::KeysInSlot { slot, limit } => {
                 let asker = self.take_place(Finish::Plain, 1, false, COMMAND_BYTES);
                 self.worker.keys_in_slot(KeysInSlot { slot, limit }, asker(0));

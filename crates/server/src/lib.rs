@@ -20,6 +20,7 @@ mod events;
 mod format;
 mod handshake;
 pub mod identity;
+mod import;
 mod inbox;
 pub mod keyspaces;
 pub mod lost;

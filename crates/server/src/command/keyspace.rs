@@ -8,6 +8,7 @@ use resp::Value;
 use super::node::{from_catalogue, no_catalogue};
 use super::subcommand::{Container, Subcommand};
 use super::{Action, Call, bulk, error, integer, lossy};
+use crate::import::Source;
 use crate::lost::Verb;
 
 pub(super) const KEYSPACE: Container = Container {
@@ -40,6 +41,13 @@ pub(super) const KEYSPACE: Container = Container {
             usage: "FAILOVER <prefix> [TO <node> [FORCE] | BACK]",
             about: "Hand the groups of a primary-replica keyspace over to other primaries. FORCE: whatever the node lacks.",
             run: failover,
+        },
+        Subcommand {
+            name: "import",
+            arity: -3,
+            usage: "IMPORT <prefix> [FROM redis://[user:password@]host[:port][/database] [SKIP-OTHER-TYPES] | STOP]",
+            about: "Follow a Redis or Valkey and take its keys of this prefix over; how far that is; or end it.",
+            run: import,
         },
         Subcommand {
             name: "info",
@@ -290,6 +298,40 @@ fn lost(call: &mut Call<'_>) -> Action {
         };
     }
     Action::Lost { keyspace: number, key, verb }
+}
+
+fn import(call: &mut Call<'_>) -> Action {
+    let prefix = prefix(call);
+    let words: Vec<String> = call.arguments[3..].iter().map(|word| lossy(word)).collect();
+    let lower: Vec<String> = words.iter().map(|word| word.to_ascii_lowercase()).collect();
+    let imports = &call.context.imports;
+    let running = imports.get(&prefix);
+    let none = || error("ERR this node imports nothing into that keyspace; ask the node that was told to");
+    match lower.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [] => running.map_or_else(none, |import| import.status()).into(),
+        ["stop"] => match running {
+            Some(import) => {
+                import.stop();
+                Value::OK.into()
+            }
+            None => none().into(),
+        },
+        ["from", _] | ["from", _, "skip-other-types"] => {
+            let state = call.context.cluster.state();
+            let Some(catalogue) = &state.catalogue else { return no_catalogue().into() };
+            if !catalogue.keyspaces.contains_key(&prefix) {
+                return unknown(&prefix).into();
+            }
+            let begun =
+                Source::parse(&words[1]).and_then(|source| imports.begin(prefix, source, words.len() == 3));
+            match begun {
+                Ok(import) => Action::Import(import),
+                Err(reason) => error(format!("ERR {reason}")).into(),
+            }
+        }
+        _ => error("ERR syntax error: KEYSPACE IMPORT <prefix> [FROM <source> [SKIP-OTHER-TYPES] | STOP]")
+            .into(),
+    }
 }
 
 fn prefix(call: &Call<'_>) -> Bytes {

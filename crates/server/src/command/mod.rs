@@ -55,6 +55,8 @@ pub struct Context {
     pub stats: Arc<Stats>,
     /// The cluster.
     pub cluster: Arc<ClusterView>,
+    /// What this node takes over from elsewhere.
+    pub imports: Arc<crate::import::Imports>,
     /// Wall clock milliseconds at the start of the process.
     pub started_ms: u64,
     /// Drawn anew at each start of the process; `INFO` shows it as `run_id`.
@@ -69,6 +71,7 @@ impl Context {
             settings: Arc::new(Settings::new(&config)),
             config,
             clients: Arc::default(),
+            imports: Arc::default(),
             stats: Arc::default(),
             cluster,
             started_ms: crate::clock::wall_clock_ms(),
@@ -110,6 +113,8 @@ pub enum Action {
         /// What to do with it.
         verb: crate::lost::Verb,
     },
+    /// `KEYSPACE IMPORT ... FROM`: the import is to be run.
+    Import(Arc<crate::import::Import>),
     /// `CLUSTER COUNTKEYSINSLOT` (`limit` is `None`: answer the number) and `GETKEYSINSLOT` (answer up to so many keys),
     /// from this node's own replica; 0 or none if it has no replica of the slot.
     KeysInSlot {

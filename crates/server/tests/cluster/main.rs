@@ -7,6 +7,7 @@
 mod basics;
 mod damage;
 mod faults;
+mod import;
 mod limits;
 mod membership;
 mod primary;

@@ -28,6 +28,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
+use super::progress::Progress;
 use super::relaxed::Relaxed;
 use super::{Effects, Entry, EntryKind, Membership, Message, ProposeRefused, Raft, Role, SnapshotMeta};
 use crate::NodeId;
@@ -410,9 +411,11 @@ impl Raft {
         let not_durable = is_old(&unsynced, most + RELAXED_SYNC * 2)
             || unsynced.bytes > policy.max_lag_bytes.saturating_mul(2);
         let stable = appointed.stable;
+        let counts = |progress: &Progress| if policy.relaxed { progress.held } else { progress.match_index };
         let lags = |node: &NodeId| {
             leading.progress.get(node).is_none_or(|progress| {
-                (too_far && progress.held <= held_by_all) || (not_durable && progress.match_index <= stable)
+                (too_far && counts(progress) <= held_by_all)
+                    || (not_durable && progress.match_index <= stable)
             })
         };
         let gone = |node: &NodeId| !heard(node) || lags(node);
@@ -421,7 +424,7 @@ impl Raft {
         let unwanted = |node: &NodeId| all_there && !configuration.replicas.contains(node);
         let leaving: Vec<NodeId> =
             others.iter().copied().filter(|node| gone(node) || unwanted(node)).collect();
-        let held = |node: &NodeId| leading.progress.get(node).map_or(0, |progress| progress.held);
+        let held = |node: &NodeId| leading.progress.get(node).map_or(0, counts);
         if !leaving.is_empty() {
             // What was acknowledged has to be held by as many of those who stay as it was promised to.
             let mut left: Vec<u64> = others.iter().filter(|node| !leaving.contains(node)).map(held).collect();
@@ -435,10 +438,10 @@ impl Raft {
         }
         // What all hold may be acknowledged for that reason, so whoever comes in does, too: it may be primary on its own word.
         let ready = |node: &&NodeId| {
-            let caught_up = |progress: &super::progress::Progress| {
+            let caught_up = |progress: &Progress| {
                 progress.is_replicating()
                     && progress.match_index >= appointed.stable
-                    && progress.held >= held_by_all
+                    && counts(progress) >= held_by_all
                     && progress.acked_round > leading.woken_after_round
             };
             !configuration.in_sync.contains(node)

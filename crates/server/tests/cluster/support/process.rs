@@ -4,7 +4,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use resp::Value;
 use server::Start;
@@ -264,8 +264,18 @@ impl Drop for Cluster {
     }
 }
 
-fn free_ports(count: usize) -> Vec<u16> {
-    let listeners: Vec<TcpListener> =
-        (0..count).map(|_| TcpListener::bind(("127.0.0.1", 0)).expect("a free port")).collect();
-    listeners.iter().map(|listener| listener.local_addr().expect("an address").port()).collect()
+/// Ports for a test's nodes. Not those that the system gives to whoever asks for any: it would give them to others, too,
+/// until a node listens there. Each process of tests has some of its own.
+pub fn free_ports(count: usize) -> Vec<u16> {
+    const FIRST: u32 = 12_000;
+    const PROCESSES: u32 = 1_250;
+    const EACH: u32 = 16;
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
+    let next = || {
+        let given = GIVEN.fetch_add(1, Ordering::Relaxed);
+        let process = (std::process::id() + given / EACH * 617) % PROCESSES;
+        (FIRST + process * EACH + given % EACH) as u16
+    };
+    let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    std::iter::repeat_with(next).filter(free).take(count).collect()
 }
