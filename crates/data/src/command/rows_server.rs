@@ -200,6 +200,7 @@ const KEYSPACE: &[Command] = &[
     row("keyspace|drop", 4, ORDERED, "", "0.1.0", "Drops a keyspace."),
     row("keyspace|failover", -3, ORDERED, "", "0.1.0", "Hands a keyspace over to other primaries."),
     row("keyspace|help", 2, ALWAYS, "", "0.1.0", "Lists the subcommands."),
+    row("keyspace|import", -3, ORDERED, "", "0.1.0", "Follows a Redis and takes its keys of a prefix over."),
     row("keyspace|info", 3, ORDERED, "", "0.1.0", "Gives the policy of a keyspace."),
     row("keyspace|list", 2, ORDERED, "", "0.1.0", "Gives all keyspaces."),
     row("keyspace|lost", -3, ORDERED, "", "0.1.0", "Gives, does again or drops writes that failovers lost."),

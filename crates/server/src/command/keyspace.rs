@@ -187,9 +187,6 @@ fn primary_replica(mut rest: &[Bytes], known: Option<PrimaryReplica>) -> Result<
             "durability" if value.eq_ignore_ascii_case(b"relaxed") => options.relaxed = true,
             "durability" => return Err(error("ERR DURABILITY is one of durable, relaxed")),
             "min-in-sync" => options.min_in_sync = small(value)?,
-            "replicas" if !is_new && small(value)? != options.replicas => {
-                return Err(error("ERR the number of copies of a keyspace cannot be changed yet"));
-            }
             "replicas" => options.replicas = small(value)?,
             "max-lag-bytes" => options.max_lag_bytes = number(value)?,
             _ => options.max_lag_ms = number(value)?,

@@ -314,3 +314,40 @@ fn copies_that_are_not_yet_on_disks_survive_processes_and_the_death_of_a_machine
     let raft = cluster.client(1).call("KEYSPACE CREATE c: STRATEGY raft DURABILITY relaxed");
     assert!(error_of(&raft).contains("makes no sense for raft"), "{raft:?}");
 }
+
+#[test]
+fn the_number_of_copies_can_be_changed_while_clients_write() {
+    let cluster = Cluster::start(3, "");
+    create(&cluster, "c:", "ACK semi-sync 1");
+    let in_sync = |wanted: i64| {
+        eventually("so many are in sync", || {
+            let info = cluster.client(1).call("KEYSPACE INFO c:");
+            (field(&info, "in_sync_at_least") == &Value::Integer(wanted)).then_some(())
+        });
+    };
+    in_sync(3);
+    let ports: Vec<u16> = cluster.nodes.iter().map(|node| node.port).collect();
+    let stop = AtomicBool::new(false);
+    let known = std::thread::scope(|scope| {
+        let writer = scope.spawn(|| write_until(&stop, &ports, "c:x"));
+        for copies in [2, 3] {
+            let altered = cluster.client(0).call(&format!("KEYSPACE ALTER c: REPLICAS {copies}"));
+            assert_eq!(altered, Value::OK);
+            in_sync(copies);
+            let info = cluster.client(1).call("KEYSPACE INFO c:");
+            assert_eq!(field(&info, "replicas"), &Value::Integer(copies));
+        }
+        stop.store(true, Ordering::Relaxed);
+        writer.join().expect("the writer is well")
+    });
+    let mut client = cluster.client(2);
+    for (key, (acknowledged, asked)) in &known {
+        let held = client.call(&format!("GET {key}"));
+        let may_be = (*acknowledged..=*asked).any(|number| held == bulk(&number.to_string()));
+        assert!(may_be, "{key}: {held:?}, not {acknowledged} to {asked}");
+    }
+    let few = client.call("KEYSPACE ALTER c: REPLICAS 1");
+    assert!(error_of(&few).contains("ACK semi-sync 1 makes no sense with 1 copies"), "{few:?}");
+    let many = client.call("KEYSPACE ALTER c: REPLICAS 4");
+    assert!(error_of(&many).contains("more than the 3 copies"), "{many:?}");
+}

@@ -128,7 +128,16 @@ impl Operator {
         for (partition, group) in &catalogue.groups {
             let mut replicas = group.replicas.clone();
             replicas.sort_unstable();
+            let policies = catalogue.keyspaces.values().map(|keyspace| &keyspace.policy);
+            let copies = policies.filter_map(|policy| match policy {
+                Policy::PrimaryReplica { number, options } if *number == partition.keyspace() => {
+                    Some(options.replicas as usize)
+                }
+                _ => None,
+            });
+            let copies = copies.filter(|copies| *copies > 0).max().unwrap_or(usize::MAX);
             let planned = catalogue.partition_of_group(group).map(|record| record.wanted());
+            let planned = planned.map(|nodes| &nodes[..nodes.len().min(copies)]);
             let is_whole =
                 replicas == group.in_sync && group.witnesses.is_empty() && group.settling.is_empty();
             if !is_whole || planned != Some(&group.replicas[..]) {
@@ -222,8 +231,10 @@ impl World {
                     _ => [Acknowledgement::SemiSync(1), Acknowledgement::Sync],
                 };
                 let relaxed = self.scenario.relaxed && self.random.chance(700);
+                let fewer = self.scenario.relaxed && self.random.chance(300);
                 let options = PrimaryReplica {
                     relaxed,
+                    replicas: if fewer { 2 } else { 0 },
                     min_in_sync: self.random.between(1, 2) as u32,
                     max_lag_ms: *self.random.pick(&[150, 2_000]),
                     max_lag_bytes: *self.random.pick(&[2_000, 64 << 20]),
