@@ -140,6 +140,7 @@ impl Core for Ours {
             commit: start.commit,
             newcomer: false,
             version: 0,
+            sound: None,
         };
         let log: Vec<RaftEntry> = start.log.iter().zip(1..).map(|(one, index)| entry(index, one)).collect();
         let now = Time(1_000_000_000);
