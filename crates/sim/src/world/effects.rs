@@ -97,7 +97,10 @@ impl World {
                 self.logs.on_opened(id, partition);
                 self.digests.on_loaded(id, partition, self.logs.highest(partition));
             }
-            Told::Lost { entries, .. } => self.counters.add_many("primary.lost_entries", entries),
+            Told::Lost { entries, .. } => {
+                self.counters.add_many("primary.lost_entries", entries);
+                self.note_lists(node);
+            }
             Told::Acknowledged { partition, index, term, demand } => {
                 self.on_acknowledged(node, partition, (index, term), demand)?;
             }

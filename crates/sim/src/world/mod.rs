@@ -134,6 +134,8 @@ pub struct World {
     leaders: Leaders,
     /// What clients were told to be done, by group, index and term.
     acknowledged: BTreeMap<(PartitionId, u64, u64), Option<Acknowledgement>>,
+    /// By node: what it ever listed as lost, and the keys. With a node that is removed its list goes.
+    listed: BTreeMap<NodeId, BTreeMap<(PartitionId, u64, u64), Vec<String>>>,
     /// When a replica of a group last asked for another to be taken out of sync.
     doubted_at: TrueTime,
     copies: Copies,
@@ -200,6 +202,7 @@ impl World {
             alarm: None,
             leaders: Leaders::default(),
             acknowledged: BTreeMap::new(),
+            listed: BTreeMap::new(),
             doubted_at: 0,
             copies: Copies::default(),
             logs: Logs::default(),

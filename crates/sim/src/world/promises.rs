@@ -106,6 +106,19 @@ impl World {
         Err(Violation::new("copies", text))
     }
 
+    /// What a node lists as lost now.
+    pub(super) fn note_lists(&mut self, node: usize) {
+        let Some(process) = &self.nodes[node].process else { return };
+        let listed = self.listed.entry(self.nodes[node].id).or_default();
+        for (partition, lost) in process.shard.lost() {
+            for lost in lost {
+                let keys = replication::ordered::keys_written(&lost.payload);
+                let keys = keys.iter().map(|key| String::from_utf8_lossy(key).into_owned()).collect();
+                listed.insert((partition, lost.index, lost.term), keys);
+            }
+        }
+    }
+
     /// At the end: whatever was acknowledged is there, or (`async` only) it is listed as lost; and nothing that is there is
     /// listed. Returns the keys of what is listed.
     ///
@@ -130,6 +143,12 @@ impl World {
             let text =
                 format!("entry {index} of {:x} in term {term} is listed as lost, and is there", partition.0);
             return Err(Violation::new("lost writes", text));
+        }
+        // The list of a node that was removed went with it.
+        let removed = self.nodes.iter().filter(|node| node.outside);
+        for (name, written) in removed.filter_map(|node| self.listed.get(&node.id)).flatten() {
+            listed.insert(*name);
+            keys.extend(written.iter().cloned());
         }
         let is_lost = |name: &&(PartitionId, u64, u64)| self.logs.term_at(name.0, name.1) != Some(name.2);
         let gone = self.copies.gone().filter(|(name, _)| is_lost(name));

@@ -57,6 +57,8 @@ pub(super) struct Appointed {
     ahead: BTreeMap<NodeId, (u64, u64)>,
     /// To be in sync, as soon as the catalogue says so: they count already.
     admitting: BTreeSet<NodeId>,
+    /// The catalogue was asked to take them out of sync, and may have done so: their copies vouch for nothing any more.
+    removing: BTreeSet<NodeId>,
     /// When what is wished for may be asked for again.
     ask_at: Time,
     asks: Vec<Wish>,
@@ -87,6 +89,12 @@ struct Appended {
 }
 
 impl Appointed {
+    /// Whose copies count beside the primary's.
+    fn vouching(&self, primary: NodeId) -> impl Iterator<Item = NodeId> {
+        let in_sync = self.group.configuration.in_sync.iter().copied();
+        in_sync.filter(move |node| *node != primary && !self.removing.contains(node))
+    }
+
     fn unstable_bytes(&self) -> u64 {
         self.unstable.front().map_or(0, |first| self.appended_bytes - first.before)
     }
@@ -130,6 +138,7 @@ impl Raft {
                 patient_until: Time(0),
                 ahead: BTreeMap::new(),
                 admitting: BTreeSet::new(),
+                removing: BTreeSet::new(),
                 ask_at: Time(0),
                 asks: Vec::new(),
                 unstable: VecDeque::new(),
@@ -157,6 +166,7 @@ impl Raft {
         appointed.version_known = appointed.version_known.max(group.configuration.version);
         if !same {
             appointed.admitting.clear();
+            appointed.removing.clear();
             appointed.ask_at = Time(0);
             self.configured(now);
         }
@@ -422,8 +432,9 @@ impl Raft {
         // Where the group moves, those go last that are not to hold it any more.
         let all_there = configuration.replicas.iter().all(|node| configuration.in_sync.contains(node));
         let unwanted = |node: &NodeId| all_there && !configuration.replicas.contains(node);
-        let leaving: Vec<NodeId> =
-            others.iter().copied().filter(|node| gone(node) || unwanted(node)).collect();
+        // And whoever does not count any more, until the catalogue has decided.
+        let leaves = |node: &NodeId| gone(node) || unwanted(node) || appointed.removing.contains(node);
+        let leaving: Vec<NodeId> = others.iter().copied().filter(leaves).collect();
         let held = |node: &NodeId| leading.progress.get(node).map_or(0, counts);
         if !leaving.is_empty() {
             // What was acknowledged has to be held by as many of those who stay as it was promised to.
@@ -432,6 +443,7 @@ impl Raft {
             let copies = configuration.guaranteed.copies(left.len()).min(left.len());
             let safe = copies == 0 || left[copies - 1] >= self.commit;
             if safe {
+                appointed.removing.extend(&leaving);
                 return self.ask(Wish::Remove(leaving), now);
             }
             return;
@@ -554,8 +566,8 @@ impl Raft {
             Acknowledgement::Async => held_by(0),
         };
         // With others in sync the primary alone cannot know that it is the primary, but for its lease.
-        let alone =
-            wanted == Acknowledgement::Async && !(copies.is_empty() && appointed.admitting.is_empty());
+        let has_others = configuration.in_sync.len() > 1 || !appointed.admitting.is_empty();
+        let alone = wanted == Acknowledgement::Async && has_others;
         let may_acknowledge = !alone || now < self.bare_lease_until() || self.has_bug_missing_fence();
         // What all hold survives without a lease; but they may be too few for what the keyspace asks.
         let commit = match wanted {
@@ -611,9 +623,9 @@ impl Raft {
             return 0;
         }
         let (Some(leading), Some(appointed)) = (&self.leading, &self.appointed) else { return 0 };
-        let others = appointed.group.configuration.in_sync.iter().filter(|node| **node != self.id);
+        let others = appointed.vouching(self.id);
         let durable =
-            |node: &&NodeId| leading.progress.get(node).is_some_and(|progress| progress.match_index >= index);
+            |node: &NodeId| leading.progress.get(node).is_some_and(|progress| progress.match_index >= index);
         1 + others.filter(durable).count()
     }
 
@@ -631,8 +643,8 @@ impl Raft {
     /// How far each of the others in sync holds the log, the most first; nothing where this replica does not lead.
     fn held_by_others(&self) -> Vec<u64> {
         let (Some(_), Some(appointed)) = (&self.leading, &self.appointed) else { return Vec::new() };
-        let others = appointed.group.configuration.in_sync.iter().filter(|node| **node != self.id);
-        let mut held: Vec<u64> = others.map(|node| self.held_at(*node)).collect();
+        let others = appointed.vouching(self.id);
+        let mut held: Vec<u64> = others.map(|node| self.held_at(node)).collect();
         held.sort_unstable_by(|a, b| b.cmp(a));
         held
     }
@@ -683,6 +695,7 @@ impl Raft {
         let Some(appointed) = &mut self.appointed else { return };
         appointed.unstable.clear();
         appointed.admitting.clear();
+        appointed.removing.clear();
         appointed.suspended = false;
         appointed.led = appointed.led.max(self.ballot.term);
         let stable = appointed.stable;
