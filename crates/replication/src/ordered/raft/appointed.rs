@@ -370,6 +370,9 @@ impl Raft {
     pub(super) fn look_after_members(&mut self, now: Time) {
         let timeout = self.options.election_timeout;
         let held_by_all = self.reached_by_all(|node| self.held_at(node));
+        // Failovers may rely on the policy only once what was acknowledged under a weaker one is held as it asks.
+        let is_held_so =
+            self.group().is_some_and(|group| self.held_by(group.policy.acknowledgement) >= self.commit);
         let Some(appointed) = &mut self.appointed else { return };
         let Some(leading) = &mut self.leading else { return };
         let group = &appointed.group;
@@ -397,6 +400,7 @@ impl Raft {
         }
         if self.commit >= leading.first_index
             && appointed.stable >= leading.first_index
+            && is_held_so
             && (!configuration.witnesses.is_empty()
                 || !configuration.dismissed.is_empty()
                 || configuration.guaranteed != group.policy.acknowledgement)
