@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::{NodeId, PartitionId};
 
 /// When a write is acknowledged. In any case it is durable at the primary then, unless the keyspace relaxes that.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Acknowledgement {
     /// Once the primary holds it.
     Async,
@@ -234,8 +234,9 @@ pub enum Wish {
     Appoint(NodeId),
     /// The primary has forgotten what it said in its term, or has given up its lease for nothing: it wants another term.
     Renew,
-    /// The primary holds everything that was acknowledged before its term, and has made it so.
-    Confirm,
+    /// The primary holds everything that was acknowledged before its term, and has made it so; and everything acknowledged is held
+    /// as this asks.
+    Confirm(Acknowledgement),
     /// A former primary has nothing any more that the present one has not.
     Settled(NodeId),
 }

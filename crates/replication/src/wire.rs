@@ -16,7 +16,7 @@ mod tests;
 use bytes::{BufMut, Bytes, BytesMut};
 use fields::{Reader, put_bytes, put_number, put_option, put_position};
 
-use crate::configuration::{Ask, Wish};
+use crate::configuration::{Acknowledgement, Ask, Wish};
 use crate::ordered::raft;
 use crate::{NodeId, PartitionId};
 
@@ -188,7 +188,7 @@ pub fn encode(message: &Message, out: &mut BytesMut) {
                 Wish::Admit(node) => (2, std::slice::from_ref(node)),
                 Wish::Appoint(node) => (3, std::slice::from_ref(node)),
                 Wish::Renew => (4, &[]),
-                Wish::Confirm => (5, &[]),
+                Wish::Confirm(acknowledgement) => (7, &[NodeId(acknowledgement.rank().into())]),
                 Wish::Settled(node) => (6, std::slice::from_ref(node)),
             };
             out.put_u8(kind);
@@ -267,7 +267,12 @@ pub fn decode(bytes: Bytes) -> Result<Message, Malformed> {
                 (2, [node]) => Wish::Admit(*node),
                 (3, [node]) => Wish::Appoint(*node),
                 (4, []) => Wish::Renew,
-                (5, []) => Wish::Confirm,
+                // From before it said what is held: then nothing may be relied on.
+                (5, []) => Wish::Confirm(Acknowledgement::Async),
+                (7, [NodeId(rank)]) => {
+                    let rank = u32::try_from(*rank).map_err(|_| Malformed("an acknowledgement"))?;
+                    Wish::Confirm(Acknowledgement::of_rank(rank))
+                }
                 (6, [node]) => Wish::Settled(*node),
                 _ => return Err(Malformed("a wish that is not known")),
             },

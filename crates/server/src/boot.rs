@@ -6,7 +6,7 @@
 //! writes. After a failed sync the kernel may not have them, so that counts like the death of the machine.
 
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -15,6 +15,9 @@ use crate::identity::replace_file;
 
 /// Where Linux tells boots apart. Without that every start after a stop out of order counts.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
+/// The length of the file, whatever it says.
+const BYTES: usize = 256;
 
 /// What `boot.toml` says.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,9 +81,18 @@ pub fn distrust(data: &Path, losses: u64) {
     }
 }
 
+/// On a full disk there is no room for another file; then the one that is there is overwritten, which is less than a sector.
 fn write(data: &Path, boot: &Boot) -> Result<(), String> {
-    let text = toml::to_string(boot).map_err(|error| error.to_string())?;
-    replace_file(&path(data), text.as_bytes())
+    let mut text = toml::to_string(boot).map_err(|error| error.to_string())?;
+    text.push_str(&"#".repeat(BYTES.saturating_sub(text.len())));
+    replace_file(&path(data), text.as_bytes()).or_else(|reason| {
+        let overwrite = || -> io::Result<()> {
+            let mut file = fs::OpenOptions::new().write(true).open(path(data))?;
+            file.write_all(text.as_bytes())?;
+            file.sync_all()
+        };
+        overwrite().map_err(|_| reason)
+    })
 }
 
 #[cfg(test)]
@@ -101,6 +113,17 @@ mod tests {
         assert_eq!(begin("three"), 2, "a sync had failed");
         assert_eq!(begin(""), 3, "nobody knows");
         assert_eq!(begin(""), 4);
+    }
+
+    #[test]
+    fn without_room_for_another_file_the_one_that_is_there_is_overwritten() {
+        let folder = Folder::new();
+        assert_eq!(begin_on(folder.path(), "one".into()), Ok(0));
+        fs::create_dir(folder.path().join("boot.new")).unwrap();
+        assert_eq!(begin_on(folder.path(), "another one".into()), Ok(1));
+        end(folder.path(), 1).unwrap();
+        assert_eq!(begin_on(folder.path(), "one".into()), Ok(1));
+        assert_eq!(fs::metadata(path(folder.path())).unwrap().len() as usize, BYTES);
     }
 
     #[test]

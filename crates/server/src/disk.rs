@@ -331,11 +331,7 @@ impl<D: Disk> Log<D> {
             let file = self.writer.lock().newest_file();
             file.sync().unwrap_or_else(|error| self.writer.die(&error));
         }
-        let mut journal = self.writer.lock();
-        let number = journal.sync().unwrap_or_else(|error| self.writer.die(&error));
-        // For what the worker has written.
-        journal.maintain().unwrap_or_else(|error| self.writer.die(&error));
-        drop(journal);
+        let number = self.writer.lock().sync().unwrap_or_else(|error| self.writer.die(&error));
         let stats = &self.writer.node.context.stats;
         stats.fsyncs.add(1);
         let took_us = start.elapsed().as_micros() as u64;
@@ -343,6 +339,10 @@ impl<D: Disk> Log<D> {
             stats.fsync_max_us.set(took_us);
         }
         self.deliver(Delivery::Persisted(number));
+        if relaxed {
+            // For what the worker has written; batches that came here have seen to it themselves.
+            self.writer.lock().maintain().unwrap_or_else(|error| self.writer.die(&error));
+        }
     }
 
     fn do_one_other(&mut self) {

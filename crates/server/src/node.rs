@@ -300,7 +300,10 @@ impl Workers {
         let stopped = tokio::task::spawn_blocking(join).await.unwrap_or_else(|error| Err(error.to_string()));
         let failure = node.lock_failure().clone();
         failure.map_or(stopped, Err)?;
-        boot::end(&node.context.config.data, node.losses)
+        if let Err(reason) = boot::end(&node.context.config.data, node.losses) {
+            tracing::warn!(reason, "if the machine is booted now, the next start takes it for one that died");
+        }
+        Ok(())
     }
 
     fn tell(&self, delivery: impl Fn() -> Delivery) {

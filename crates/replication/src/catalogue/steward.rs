@@ -94,11 +94,13 @@ fn answer(ask: &Ask, record: &Configuration, situation: &Situation<'_>) -> Optio
             next.appoint(*node, true);
         }
         Wish::Renew if is_primary => next.appoint(record.primary, true),
-        Wish::Confirm if is_primary => {
+        Wish::Confirm(held) if is_primary => {
             next.witnesses.clear();
             next.consult = 0;
             next.dismissed.clear();
-            next.guaranteed = options_of(ask.partition, situation.catalogue)?.acknowledgement;
+            // The keyspace may have been altered since the primary asked: it knows only what holds for what it knew.
+            let policy = options_of(ask.partition, situation.catalogue)?.acknowledgement;
+            next.guaranteed = policy.min(*held);
         }
         Wish::Settled(node) if is_primary => next.settling.retain(|other| other != node),
         _ => return None,

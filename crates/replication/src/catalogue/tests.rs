@@ -665,10 +665,14 @@ fn a_primary_is_deposed_if_all_miss_it_or_one_does_and_the_steward_too() {
             (group.primary.0, group.term, group.consult, group.witnesses.len()),
             (third, 3, consult, 3)
         );
-        let confirmed = asked(&next, &[], &[(third, Wish::Confirm)]).expect("it has begun");
+        let confirmed = asked(&next, &[], &[(third, Wish::Confirm(acknowledgement))]).expect("it has begun");
         let group = &confirmed.groups[&GROUP];
         assert!(group.witnesses.is_empty() && group.consult == 0 && group.settling.len() == 2);
-        assert_eq!(asked(&confirmed, &[], &[(third, Wish::Confirm)]), None, "once is enough");
+        assert_eq!(
+            asked(&confirmed, &[], &[(third, Wish::Confirm(acknowledgement))]),
+            None,
+            "once is enough"
+        );
     }
 }
 
@@ -715,7 +719,10 @@ fn weaker_acknowledgement_counts_at_once_and_stronger_one_when_it_is_confirmed()
         Acknowledgement::SemiSync(1),
         "what was before holds less"
     );
-    let confirmed = asked(&stronger, &[], &[(primary, Wish::Confirm)]).expect("all hold everything");
+    let before = [(primary, Wish::Confirm(Acknowledgement::SemiSync(1)))];
+    assert_eq!(asked(&stronger, &[], &before), None, "it asked when the keyspace was not altered yet");
+    let confirmed = asked(&stronger, &[], &[(primary, Wish::Confirm(Acknowledgement::Sync))])
+        .expect("all hold everything");
     assert_eq!(confirmed.groups[&GROUP].guaranteed, Acknowledgement::Sync);
     let weaker = changed(&confirmed, &alter(Acknowledgement::Async));
     assert_eq!(weaker.groups[&GROUP].guaranteed, Acknowledgement::Async);
@@ -782,7 +789,7 @@ fn who_is_dismissed_may_be_asked_until_the_primary_knows_it() {
     assert_eq!(load_of(&removed), removed, "the records say so");
     let appointed = asked(&removed, &[], &[(primary, Wish::Appoint(NodeId(other)))]).expect("it holds more");
     assert_eq!(appointed.groups[&GROUP].primary, NodeId(other));
-    let confirmed = asked(&removed, &[], &[(primary, Wish::Confirm)]).unwrap();
+    let confirmed = asked(&removed, &[], &[(primary, Wish::Confirm(Acknowledgement::Sync))]).unwrap();
     assert!(confirmed.groups[&GROUP].dismissed.is_empty());
     assert_eq!(asked(&confirmed, &[], &[(primary, Wish::Appoint(NodeId(other)))]), None);
 }

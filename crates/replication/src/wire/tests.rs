@@ -4,7 +4,7 @@ use bytes::{Bytes, BytesMut};
 use proptest::prelude::*;
 
 use super::{Message, SnapshotAck, SnapshotChunk, decode, encode};
-use crate::configuration::{Ask, Wish};
+use crate::configuration::{Acknowledgement, Ask, Wish};
 use crate::ordered::raft::{self, Entry, EntryKind, Membership, SnapshotMeta};
 use crate::random::Random;
 use crate::{NodeId, PartitionId};
@@ -127,7 +127,7 @@ fn wish() -> impl Strategy<Value = Wish> {
         node().prop_map(Wish::Admit),
         node().prop_map(Wish::Appoint),
         Just(Wish::Renew),
-        Just(Wish::Confirm),
+        (0u32..3).prop_map(|rank| Wish::Confirm(Acknowledgement::of_rank(rank))),
         node().prop_map(Wish::Settled),
     ]
 }
@@ -338,7 +338,10 @@ fn fixtures() -> Vec<(Message, &'static str)> {
         (ask(Wish::Admit(NodeId(2))), "010c81800409070000000000000002010200000000000000"),
         (ask(Wish::Appoint(NodeId(2))), "010c81800409070000000000000003010200000000000000"),
         (ask(Wish::Renew), "010c8180040907000000000000000400"),
-        (ask(Wish::Confirm), "010c8180040907000000000000000500"),
+        (
+            ask(Wish::Confirm(Acknowledgement::SemiSync(2))),
+            "010c81800409070000000000000007010200000000000000",
+        ),
         (ask(Wish::Settled(NodeId(2))), "010c81800409070000000000000006010200000000000000"),
     ]
 }
@@ -363,6 +366,14 @@ fn bytes_of_version_1() {
         assert_eq!(decode(unhex(bytes)), Ok(message));
     }
     assert!(differences.is_empty(), "{}", differences.join("\n"));
+}
+
+/// What nodes sent that did not say what is held.
+#[test]
+fn a_confirmation_of_the_first_kind_promises_nothing() {
+    let read = decode(unhex("010c8180040907000000000000000500")).expect("decodes");
+    let Message::Ask(Ask { wish, .. }) = read else { panic!("{read:?}") };
+    assert_eq!(wish, Wish::Confirm(Acknowledgement::Async));
 }
 
 /// What nodes sent that knew nothing of splits.

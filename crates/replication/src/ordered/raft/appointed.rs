@@ -405,7 +405,8 @@ impl Raft {
                 || !configuration.dismissed.is_empty()
                 || configuration.guaranteed != group.policy.acknowledgement)
         {
-            return self.ask(Wish::Confirm, now);
+            let acknowledgement = group.policy.acknowledgement;
+            return self.ask(Wish::Confirm(acknowledgement), now);
         }
         let first_index = leading.first_index;
         let has_settled = |node: &&NodeId| {
