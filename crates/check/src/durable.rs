@@ -4,11 +4,14 @@
 //! or a key per write. (Where later writes replace earlier ones, read at the end and check
 //! [`linearizable`](mod@crate::linearizable).) It needs no search, so it takes histories of any length.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// How a write ended; see [`Outcome`](crate::Outcome).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Ended {
     /// It must be there.
     Acknowledged,
@@ -23,7 +26,9 @@ pub enum Ended {
 pub struct Report {
     /// How many acknowledged writes were looked for.
     pub acknowledged: usize,
-    /// Acknowledged, but absent: lost writes.
+    /// Acknowledged and absent, but listed as lost.
+    pub listed: Vec<(String, String)>,
+    /// Acknowledged, but absent, and not listed: lost silently.
     pub missing: Vec<(String, String)>,
     /// Refused, but present.
     pub refused_present: Vec<(String, String)>,
@@ -45,7 +50,17 @@ impl Report {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.is_valid() {
-            return write!(f, "durable: all {} acknowledged writes are there", self.acknowledged);
+            return match self.listed.len() {
+                0 => write!(f, "durable: all {} acknowledged writes are there", self.acknowledged),
+                lost => {
+                    let there = self.acknowledged - lost;
+                    write!(
+                        f,
+                        "accounted for: of {} acknowledged writes {there} are there, {lost} are listed as lost",
+                        self.acknowledged
+                    )
+                }
+            };
         }
         let lists = [
             ("acknowledged but missing", &self.missing),
@@ -65,10 +80,11 @@ impl fmt::Display for Report {
 }
 
 /// Compares the writes that clients sent (key, value, how it ended; no value twice on one key) with the values that each
-/// key holds at the end. A value that was sent twice counts as acknowledged if either was, and as unknown if either was.
+/// key holds at the end, and with those that the system itself lists as lost. A value that was sent twice counts as acknowledged if either was, and as unknown if either was.
 pub fn durable<'a>(
     writes: impl IntoIterator<Item = (&'a str, &'a str, Ended)>,
     held: impl IntoIterator<Item = (&'a str, &'a str)>,
+    listed: impl IntoIterator<Item = (&'a str, &'a str)>,
 ) -> Report {
     let mut sent: BTreeMap<(&str, &str), Ended> = BTreeMap::new();
     for (key, value, ended) in writes {
@@ -84,11 +100,16 @@ pub fn durable<'a>(
         let chosen = |&(place, known): &(&(&str, &str), &Ended)| {
             *known == ended && found.contains_key(place) == present
         };
-        sent.iter().filter(chosen).map(|(place, _)| owned(place)).collect()
+        sent.iter().filter(chosen).map(|(place, _)| owned(place)).collect::<Vec<_>>()
     };
+    let known_lost: BTreeSet<(&str, &str)> = listed.into_iter().collect();
+    let (listed, missing) = sent_and(Ended::Acknowledged, false)
+        .into_iter()
+        .partition(|(key, value)| known_lost.contains(&(key.as_str(), value.as_str())));
     Report {
         acknowledged: sent.values().filter(|ended| **ended == Ended::Acknowledged).count(),
-        missing: sent_and(Ended::Acknowledged, false),
+        listed,
+        missing,
         refused_present: sent_and(Ended::Refused, true),
         repeated: found.iter().filter(|(_, count)| **count > 1).map(|(place, _)| owned(place)).collect(),
         unheard_of: found.keys().filter(|place| !sent.contains_key(*place)).map(owned).collect(),
@@ -122,12 +143,12 @@ mod tests {
             ("d", "1", Ended::Unknown),
         ];
         let good = [("a", "1"), ("a", "2"), ("a", "3"), ("c", "1"), ("d", "1")];
-        let report = durable(writes, good);
+        let report = durable(writes, good, []);
         assert!(report.is_valid(), "{report}");
         assert_eq!(report.acknowledged, 3);
 
         let bad = [("a", "1"), ("a", "1"), ("a", "3"), ("b", "1"), ("c", "1"), ("a", "9")];
-        let report = durable(writes, bad);
+        let report = durable(writes, bad, []);
         let place = |key: &str, value: &str| vec![(key.to_owned(), value.to_owned())];
         assert_eq!(report.missing, place("a", "2"));
         assert_eq!(report.refused_present, place("b", "1"));

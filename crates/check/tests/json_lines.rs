@@ -1,16 +1,20 @@
 //! Our own format: a file as documented, every history through text and back, and what is refused.
 
-use check::format::json_lines::{check_linearizable, read, write};
+use check::format::file::{Check, judge};
+use check::format::json_lines::{read, write};
 use check::model::{
     Counter, CounterInput, CounterOutput, Register, RegisterInput, RegisterOutput, Strings, StringsInput,
     StringsOutput,
 };
-use check::{Budget, History, Verdict};
+use check::{Budget, Finding, History};
 
 const HEADER: &str = "{\"history\":\"consort\",\"version\":1,\"model\":\"register\"}\n";
 
-fn verdict(text: &str) -> Verdict {
-    check_linearizable(text, Budget::default()).unwrap_or_else(|error| panic!("{error}"))
+fn verdict(text: &str) -> Finding {
+    let mut judged = judge(text, Budget::default()).unwrap_or_else(|error| panic!("{error}"));
+    let (check, finding) = judged.pop().expect("one check");
+    assert_eq!((check, judged.len()), (Check::Linearizable, 0));
+    finding
 }
 
 /// Version 1 as it was first written; it must stay readable.
@@ -78,6 +82,11 @@ fn refused() {
         ("{}\n".to_owned(), 1, "missing field"),
         (HEADER.replace('1', "2"), 1, "version 2, expected \"consort\" version 1"),
         (HEADER.replace("register", "queue"), 1, "unknown model \"queue\""),
+        (
+            HEADER.replace('}', ",\"checks\":[\"monotonic\"]}"),
+            1,
+            "sums only grow is no check of the model \"register\"",
+        ),
         (format!("{HEADER}{{\n"), 2, "EOF"),
         (format!("{HEADER}{}\n", invoke.replace("read", "peek")), 2, "unknown variant `peek`"),
         (format!("{HEADER}{invoke}\n\n{invoke}\n"), 4, "operation 0 is under way already"),
@@ -88,7 +97,7 @@ fn refused() {
         ),
     ];
     for (text, line, reason) in table {
-        let error = check_linearizable(&text, Budget::default()).expect_err(&text);
+        let error = judge(&text, Budget::default()).expect_err(&text);
         assert_eq!(error.line, line, "{error}");
         assert!(error.reason.contains(reason), "{error}");
     }

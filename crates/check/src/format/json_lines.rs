@@ -24,26 +24,35 @@
 //! | `register` | `"read"`, `{"write":"x"}` (or `null`), `{"compare_and_set":{"expected":"x","new":"y"}}` | `{"value":"x"}` (or `null`), `"written"`, `{"swapped":true}` |
 //! | `strings` | `"get"`, `{"put":"x"}`, `{"append":"x"}` | `{"value":"x"}` (or `null`), `"written"`, `{"length":3}` |
 //! | `counter` | `"get"`, `{"add":1}` | the sum, as a number |
+//! | `transactions` | steps: `[["name","get"],["name",{"append":"x"}]]` | an answer for each step, as of `strings` |
+//! | `expiring` | `"get"`, `{"set":{"value":"x","lives":500}}` | as of `register` |
+//!
+//! The first line may say what is to be checked (`"checks":["causal","read_your_writes"]`, see [`Check`]); files with other
+//! content than operations are described there, too.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::ReadError;
+use super::file::Check;
 use crate::history::{History, OperationId, Outcome};
-use crate::linearizable::{Budget, Verdict, check};
-use crate::model::{Counter, Model, Register, Strings};
+use crate::model::Model;
 
 /// The version written; every version ever written is read.
 const VERSION: u32 = 1;
 
 /// The first line.
 #[derive(Serialize, Deserialize)]
-struct Header {
+pub(super) struct Header {
     history: String,
     version: u32,
-    model: String,
+    pub model: String,
+    /// What to check; nothing: linearizability, as in the files of before there was a choice.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub checks: Vec<Check>,
 }
 
 /// Every other line.
@@ -56,15 +65,29 @@ enum Event<I, O> {
     Unknown { id: u64, time: u64 },
 }
 
-/// The history as text, each operation's end after its invocation.
+/// The history as text, each operation's end after its invocation, to be checked for linearizability.
 pub fn write<M: Model>(history: &History<M::Input, M::Output>) -> String {
-    let header = Header { history: "consort".to_owned(), version: VERSION, model: M::NAME.to_owned() };
+    write_as(M::NAME, &[], history)
+}
+
+/// The history as text, with what is to be checked ([`Check`](super::file::Check); nothing: linearizability).
+pub fn write_as<I: Clone + Serialize, O: Clone + Serialize>(
+    model: &str,
+    checks: &[Check],
+    history: &History<I, O>,
+) -> String {
+    let header = Header {
+        history: "consort".to_owned(),
+        version: VERSION,
+        model: model.to_owned(),
+        checks: checks.to_vec(),
+    };
     let mut text = json(&header);
     for (id, operation) in (0..).zip(history.operations()) {
         let time = operation.invoked_at;
         let (process, key, input) = (operation.process, operation.key.clone(), operation.input.clone());
-        let invoke: Event<M::Input, M::Output> = Event::Invoke { id, process, time, key, input };
-        let end: Event<M::Input, M::Output> = match &operation.outcome {
+        let invoke: Event<I, O> = Event::Invoke { id, process, time, key, input };
+        let end: Event<I, O> = match &operation.outcome {
             Outcome::Done { at, output } => Event::Done { id, time: *at, output: output.clone() },
             Outcome::Refused => Event::Refused { id, time },
             Outcome::Unknown => Event::Unknown { id, time },
@@ -75,7 +98,13 @@ pub fn write<M: Model>(history: &History<M::Input, M::Output>) -> String {
     text
 }
 
-fn json(line: &impl Serialize) -> String {
+/// The first line of a file that is no history of operations.
+pub(super) fn header_line(model: &str, checks: &[Check]) -> String {
+    let (history, model, checks) = ("consort".to_owned(), model.to_owned(), checks.to_vec());
+    json(&Header { history, version: VERSION, model, checks })
+}
+
+pub(super) fn json(line: &impl Serialize) -> String {
     // The types above hold nothing that JSON cannot say.
     serde_json::to_string(line).unwrap_or_default() + "\n"
 }
@@ -85,12 +114,21 @@ fn json(line: &impl Serialize) -> String {
 /// # Errors
 /// The first line names another format, version or model, or a line is not as described above.
 pub fn read<M: Model>(text: &str) -> Result<History<M::Input, M::Output>, ReadError> {
+    read_as(M::NAME, text)
+}
+
+/// Reads a history of operations on the model named so.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_as<I: DeserializeOwned, O: DeserializeOwned>(
+    model: &str,
+    text: &str,
+) -> Result<History<I, O>, ReadError> {
     let found = header(text)?;
-    if found.model != M::NAME {
-        return Err(ReadError {
-            line: 1,
-            reason: format!("the model is {:?}, expected {:?}", found.model, M::NAME),
-        });
+    if found.model != model {
+        let reason = format!("the model is {:?}, expected {model:?}", found.model);
+        return Err(ReadError { line: 1, reason });
     }
     let mut history = History::new();
     let mut ids: BTreeMap<u64, OperationId> = BTreeMap::new();
@@ -104,28 +142,12 @@ pub fn read<M: Model>(text: &str) -> Result<History<M::Input, M::Output>, ReadEr
     Ok(history)
 }
 
-/// Reads a history of whatever model its first line names and checks whether it is linearizable.
-///
-/// # Errors
-/// As [`read`]; or the model is unknown.
-pub fn check_linearizable(text: &str, budget: Budget) -> Result<Verdict, ReadError> {
-    match header(text)?.model.as_str() {
-        Register::NAME => Ok(check::<Register>(&read::<Register>(text)?, budget)),
-        Strings::NAME => Ok(check::<Strings>(&read::<Strings>(text)?, budget)),
-        Counter::NAME => Ok(check::<Counter>(&read::<Counter>(text)?, budget)),
-        other => Err(ReadError {
-            line: 1,
-            reason: format!("unknown model {other:?}, known are register, strings and counter"),
-        }),
-    }
-}
-
-fn complete_lines(text: &str) -> impl Iterator<Item = &str> {
+pub(super) fn complete_lines(text: &str) -> impl Iterator<Item = &str> {
     let end = text.rfind('\n').map_or(0, |last| last + 1);
     text[..end].lines()
 }
 
-fn header(text: &str) -> Result<Header, ReadError> {
+pub(super) fn header(text: &str) -> Result<Header, ReadError> {
     let error = |reason: String| ReadError { line: 1, reason };
     let line = complete_lines(text).next().ok_or_else(|| error("the header is missing".to_owned()))?;
     let header: Header = serde_json::from_str(line).map_err(|reason| error(reason.to_string()))?;

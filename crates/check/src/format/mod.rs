@@ -1,8 +1,11 @@
 //! Histories as text.
 //!
-//! [`json_lines`] is our own format, written by the simulator and by `consort verify`; [`jepsen_etcd`] and
+//! [`json_lines`] is our own format, written by the simulator and by `consort verify`, and [`file`] checks whatever such a
+//! file holds; [`edn`] is for the checkers of others (Knossos, Elle); [`jepsen_etcd`] and
 //! [`porcupine_kv`] read recorded histories of others, whose verdicts are known, to check the checker.
 
+pub mod edn;
+pub mod file;
 pub mod jepsen_etcd;
 pub mod json_lines;
 pub mod porcupine_kv;

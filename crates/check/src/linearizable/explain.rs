@@ -177,13 +177,14 @@ fn table<M: Model>(
     }
     for &index in &window[hidden..] {
         let mark = if index == blocked { '>' } else { ' ' };
-        lines.push(format!("{mark} {}", operation_line::<M>(&operations[index])));
+        lines.push(format!("{mark} {}", operation_line::<M>(&operations[index], false)));
     }
     lines.join("\n")
 }
 
-fn operation_line<M: Model>(operation: &Operation<M::Input, M::Output>) -> String {
-    let Operation { process, input, invoked_at, outcome, .. } = operation;
+/// One operation, for people.
+pub(crate) fn operation_line<M: Model>(operation: &Operation<M::Input, M::Output>, with_key: bool) -> String {
+    let Operation { process, key, input, invoked_at, outcome } = operation;
     let (end, what) = match outcome {
         Outcome::Done { at, output } => (at.to_string(), M::describe(input, Some(output))),
         Outcome::Unknown => ("?".to_owned(), M::describe(input, None)),
@@ -192,7 +193,8 @@ fn operation_line<M: Model>(operation: &Operation<M::Input, M::Output>) -> Strin
             ("refused".to_owned(), asked)
         }
     };
-    format!("process {process}, {invoked_at} to {end}: {what}")
+    let on = if with_key { format!("{key:?} ") } else { String::new() };
+    format!("process {process}, {invoked_at} to {end}: {on}{what}")
 }
 
 fn list(items: &[String], separator: &str) -> String {

@@ -38,6 +38,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 pub use explain::Failure;
+pub(crate) use explain::operation_line;
 use problem::Problem;
 use search::{Finding, Search};
 

@@ -3,6 +3,7 @@
 mod counter;
 mod register;
 mod strings;
+mod transactions;
 
 use std::fmt::Debug;
 use std::hash::Hash;
@@ -13,6 +14,7 @@ use serde::de::DeserializeOwned;
 pub use counter::{Counter, CounterInput, CounterOutput};
 pub use register::{Register, RegisterInput, RegisterOutput};
 pub use strings::{Strings, StringsInput, StringsOutput};
+pub use transactions::{Step, Transactions};
 
 /// A sequential object. A model may keep notes (to describe states later), which never change what a step gives.
 pub trait Model: Default {

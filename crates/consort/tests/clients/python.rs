@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::Command;
 
-use check::format::json_lines::check_linearizable;
+use check::format::file::judge;
 use check::linearizable::Budget;
 
 use crate::cluster::Cluster;
@@ -43,6 +43,7 @@ fn leaders_killed_under_load_lose_nothing() {
     });
     let Some(cluster) = cluster else { return };
     let text = fs::read_to_string(history(&cluster)).unwrap();
-    let verdict = check_linearizable(&text, Budget::default()).unwrap();
-    assert!(verdict.is_valid(), "{verdict}");
+    for (check, finding) in judge(&text, Budget::default()).unwrap() {
+        assert!(finding.is_valid(), "{check}: {finding}");
+    }
 }
