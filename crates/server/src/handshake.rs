@@ -11,7 +11,8 @@
 //! Either side may say `Refused` with its reason instead, so that both can log it. A node that wants to become a member
 //! says `Join` instead of `Hello`, proves that it knows the secret, and is told the members once it is one of them. Proofs are HMAC-SHA256 with the shared `peer_secret`; without a secret they are
 //! empty. A refusal which says that the other side's disk was wiped ends that process, so it carries a proof of its own;
-//! without a secret it is believed only by a dialer, of the address that its configuration gives. The beginning of every frame (magic, versions) is the same in all versions of the protocol.
+//! without a secret it is believed only by a dialer, of the address that its configuration gives. The beginning of every frame (length, magic, versions)
+//! is the same in all versions of the protocol; a CRC-32 of all but the length ends it, so that damage on the way is no opinion of the peer.
 
 use std::fmt;
 use std::io;
@@ -30,7 +31,7 @@ use crate::roster::{Content, Stranger};
 
 const MAGIC: &[u8; 8] = b"consort\0";
 /// The versions of the peer protocol that this program speaks.
-const VERSIONS: (u16, u16) = (2, 2);
+const VERSIONS: (u16, u16) = (3, 3);
 const FRAME_BYTES: usize = 64 << 10;
 /// The list of members may be longer; it is taken only from whom this node asked for it.
 const JOINED_BYTES: usize = 16 << 20;
@@ -372,12 +373,14 @@ fn check_proof(secret: Option<&str>, side: Side, transcript: &[u8], proof: &[u8]
 
 async fn write(stream: &mut TcpStream, frame: &Frame) -> Result<(), Rejection> {
     let body = postcard::to_allocvec(frame).map_err(|error| Rejection::Network(error.to_string()))?;
-    let mut bytes = BytesMut::with_capacity(body.len() + 16);
-    bytes.put_u32_le((body.len() + 12) as u32);
+    let mut bytes = BytesMut::with_capacity(body.len() + 20);
+    bytes.put_u32_le((body.len() + 16) as u32);
     bytes.put_slice(MAGIC);
     bytes.put_u16_le(VERSIONS.0);
     bytes.put_u16_le(VERSIONS.1);
     bytes.put_slice(&body);
+    let sum = crc32fast::hash(&bytes[4..]);
+    bytes.put_u32_le(sum);
     Ok(stream.write_all(&bytes).await?)
 }
 
@@ -409,7 +412,30 @@ fn decode(bytes: &[u8]) -> Result<Frame, String> {
             VERSIONS.0, VERSIONS.1
         ));
     }
+    let (body, sum) = body.split_last_chunk::<4>().ok_or("a handshake frame is too short")?;
+    if crc32fast::hash(&bytes[..bytes.len() - 4]) != u32::from_le_bytes(*sum) {
+        return Err("a handshake frame is damaged".into());
+    }
     postcard::from_bytes(body).map_err(|_| "a handshake frame is malformed".into())
+}
+
+/// The name of the node whose first bytes on a connection these are; `None` while more are needed. For who stands between
+/// two nodes and wants to know whose connection it holds.
+///
+/// # Errors
+/// This is not how a node of this version introduces itself.
+pub fn dialer(bytes: &[u8]) -> Result<Option<String>, String> {
+    let Some((length, rest)) = bytes.split_first_chunk::<4>() else { return Ok(None) };
+    let length = u32::from_le_bytes(*length) as usize;
+    if length > FRAME_BYTES {
+        return Err("this is not a Consort node".into());
+    }
+    let Some(frame) = rest.get(..length) else { return Ok(None) };
+    match decode(frame)? {
+        Frame::Hello(hello) => Ok(Some(hello.identity.name)),
+        Frame::Join { request, .. } => Ok(Some(request.name)),
+        _ => Err("a handshake frame out of turn".into()),
+    }
 }
 
 #[cfg(test)]

@@ -43,6 +43,7 @@ use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 
+pub use handshake::dialer;
 pub use identity::Start;
 
 use node::{Node, Workers};

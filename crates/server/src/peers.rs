@@ -1,7 +1,9 @@
 //! The other nodes: one TCP connection for each direction of each pair of nodes.
 //!
 //! Every node dials every other and *sends* on the connection that it dialed; what it receives comes on those that the
-//! others dialed. A frame is a length (32 bits, little endian) and one [`wire::Message`]. Messages may be lost by
+//! others dialed. A frame is a header of three numbers (32 bits, little endian: the length of the message, its CRC-32, the
+//! CRC-32 of these two) and one [`wire::Message`]. A sum that is wrong ends the connection: the sums of TCP are weak, and a
+//! damaged message could be one that was never sent. Messages may be lost by
 //! contract: what is sent while there is no connection, or over the bound of the queue, is dropped and counted.
 //!
 //! The sockets live on worker 0. Drivers of all workers encode what they send into one piece of bytes per peer and batch
@@ -34,6 +36,8 @@ use crate::stats::Stats;
 
 /// The longest frame: a write as long as the longest request, and its frame.
 const FRAME_BYTES: usize = (1 << 30) + (1 << 16);
+/// What stands before each message.
+const HEADER_BYTES: usize = 12;
 /// Bytes that may wait for one peer.
 const QUEUE_BYTES: usize = 64 << 20;
 /// A buffer that grew larger than this is given back after use.
@@ -199,10 +203,10 @@ impl Outbox {
             return;
         };
         let start = bytes.len();
-        bytes.extend_from_slice(&[0; 4]);
+        bytes.extend_from_slice(&[0; HEADER_BYTES]);
         wire::encode(message, bytes);
-        let length = (bytes.len() - start - 4) as u32;
-        bytes[start..start + 4].copy_from_slice(&length.to_le_bytes());
+        let header = header(&bytes[start + HEADER_BYTES..]);
+        bytes[start..start + HEADER_BYTES].copy_from_slice(&header);
     }
 
     /// Leaves everything with the links.
@@ -442,17 +446,36 @@ async fn read_frames(worker: &Worker, stream: &mut TcpStream, hello: &Hello) -> 
     }
 }
 
+/// What stands before a message.
+fn header(message: &[u8]) -> [u8; HEADER_BYTES] {
+    let mut header = [0; HEADER_BYTES];
+    header[..4].copy_from_slice(&(message.len() as u32).to_le_bytes());
+    header[4..8].copy_from_slice(&crc32fast::hash(message).to_le_bytes());
+    let sum = crc32fast::hash(&header[..8]);
+    header[8..].copy_from_slice(&sum.to_le_bytes());
+    header
+}
+
 fn next_frame(buffer: &mut BytesMut) -> io::Result<Option<Bytes>> {
-    let Some(length) = buffer.first_chunk::<4>() else { return Ok(None) };
-    let length = u32::from_le_bytes(*length) as usize;
+    let damaged = |what: &str| io::Error::new(io::ErrorKind::InvalidData, format!("{what} is damaged"));
+    let Some(header) = buffer.first_chunk::<HEADER_BYTES>() else { return Ok(None) };
+    let number = |at: usize| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
+    let (length, sum) = (number(0) as usize, number(4));
+    // The length has a sum of its own, or a wrong one would be waited for.
+    if number(8) != crc32fast::hash(&header[..8]) {
+        return Err(damaged("the header of a frame"));
+    }
     if length > FRAME_BYTES {
         let text = format!("a frame of {length} bytes is longer than {FRAME_BYTES}");
         return Err(io::Error::new(io::ErrorKind::InvalidData, text));
     }
-    if buffer.len() < 4 + length {
+    if buffer.len() < HEADER_BYTES + length {
         return Ok(None);
     }
-    buffer.advance(4);
+    buffer.advance(HEADER_BYTES);
+    if crc32fast::hash(&buffer[..length]) != sum {
+        return Err(damaged("a message"));
+    }
     if length > COPY_BYTES {
         return Ok(Some(buffer.split_to(length).freeze()));
     }
@@ -508,23 +531,38 @@ fn deliver(worker: &Worker, hello: &Hello, message: Message) {
 mod tests {
     use super::*;
 
+    fn frames(buffer: &mut BytesMut) -> io::Result<Vec<Bytes>> {
+        std::iter::from_fn(|| next_frame(buffer).transpose()).collect()
+    }
+
     #[test]
     fn frames_are_found_however_the_bytes_come() {
-        let bytes = b"\x03\0\0\0abc\0\0\0\0\x01\0\0\0d";
+        let messages = [&b"abc"[..], b"", b"d"];
+        let bytes: Vec<u8> =
+            messages.iter().flat_map(|message| [&header(message)[..], message].concat()).collect();
         for cut in 0..bytes.len() {
             let mut buffer = BytesMut::from(&bytes[..cut]);
-            let mut frames = Vec::new();
-            while let Some(frame) = next_frame(&mut buffer).unwrap() {
-                frames.push(frame);
-            }
+            let mut found = frames(&mut buffer).unwrap();
             buffer.extend_from_slice(&bytes[cut..]);
-            while let Some(frame) = next_frame(&mut buffer).unwrap() {
-                frames.push(frame);
-            }
-            assert_eq!(frames, [&b"abc"[..], b"", b"d"]);
+            found.extend(frames(&mut buffer).unwrap());
+            assert_eq!(found, messages);
         }
-        let mut endless = BytesMut::from(&b"\xff\xff\xff\xffxyz"[..]);
-        assert!(next_frame(&mut endless).is_err());
+    }
+
+    /// Whichever bit is wrong, no message comes of it, and nothing is waited for.
+    #[test]
+    fn damage_ends_the_connection() {
+        let bytes = [&header(b"abc")[..], b"abc"].concat();
+        for bit in 0..8 * bytes.len() {
+            let mut damaged = bytes.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            let error = next_frame(&mut BytesMut::from(damaged.as_slice())).unwrap_err();
+            assert!(error.to_string().ends_with("is damaged"), "bit {bit}: {error}");
+        }
+        let mut endless = [0xff; HEADER_BYTES];
+        let sum = crc32fast::hash(&endless[..8]).to_le_bytes();
+        endless[8..].copy_from_slice(&sum);
+        assert!(next_frame(&mut BytesMut::from(&endless[..])).is_err());
     }
 
     #[test]

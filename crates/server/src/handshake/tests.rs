@@ -12,6 +12,8 @@ fn bytes(magic: &[u8; 8], versions: (u16, u16), frame: &Frame) -> Vec<u8> {
     bytes.extend_from_slice(&versions.0.to_le_bytes());
     bytes.extend_from_slice(&versions.1.to_le_bytes());
     bytes.extend(postcard::to_allocvec(frame).unwrap());
+    let sum = crc32fast::hash(&bytes).to_le_bytes();
+    bytes.extend(sum);
     bytes
 }
 
@@ -35,11 +37,31 @@ fn damaged_frames_are_errors() {
     for cut in 0..whole.len() {
         assert!(decode(&whole[..cut]).is_err(), "cut at {cut}");
     }
-    for kind in 8..=255 {
+    for bit in 0..8 * whole.len() {
         let mut other = whole.clone();
+        other[bit / 8] ^= 1 << (bit % 8);
+        assert!(decode(&other).is_err(), "bit {bit}");
+    }
+    for kind in 8..=255 {
+        let mut other = whole[..whole.len() - 4].to_vec();
         other[12] = kind;
+        let sum = crc32fast::hash(&other).to_le_bytes();
+        other.extend(sum);
         assert!(decode(&other).is_err(), "kind {kind}");
     }
+}
+
+#[test]
+fn who_stands_between_learns_who_dials() {
+    let folder = Folder::new();
+    let hello = hello(&node(&folder, "n2", None));
+    let frame = bytes(MAGIC, VERSIONS, &Frame::Hello(hello));
+    let sent = [&(frame.len() as u32).to_le_bytes()[..], &frame].concat();
+    for cut in 0..sent.len() {
+        assert_eq!(dialer(&sent[..cut]), Ok(None), "cut at {cut}");
+    }
+    assert_eq!(dialer(&[&sent[..], b"more"].concat()), Ok(Some("n2".to_string())));
+    assert!(dialer(b"GET / HTTP/1.1\r\n").is_err());
 }
 
 #[test]
