@@ -1,5 +1,6 @@
 //! `consort`: the one binary. `dev` runs a cluster on this machine, `server` runs one node, `ctl` asks a cluster about
-//! itself, `config` shows what a node would be told.
+//! itself, `verify` proves that a cluster keeps its promises, `check` judges recorded histories, `config` shows what a node
+//! would be told.
 //!
 //! Where to read next: `dev` (child processes and the live table), `ctl`, `ask` (a small RESP client), `status` (what a node
 //! says of itself).
@@ -9,9 +10,11 @@ mod ask;
 mod catalogue;
 mod ctl;
 mod dev;
+mod judge;
 mod serve;
 mod status;
 mod table;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -38,6 +41,10 @@ enum Command {
     Config(serve::Show),
     /// Ask a running cluster about itself, or give it orders
     Ctl(ctl::Options),
+    /// Prove that a cluster keeps its promises: load and faults, and the recorded history checked
+    Verify(verify::Options),
+    /// Check recorded histories
+    Check(judge::Options),
 }
 
 fn main() -> ExitCode {
@@ -46,6 +53,8 @@ fn main() -> ExitCode {
         Command::Server(options) => in_runtime(serve::run(options)),
         Command::Config(options) => serve::show(&options),
         Command::Ctl(options) => in_runtime(ctl::run(options)),
+        Command::Verify(options) => in_runtime(verify::run(options)),
+        Command::Check(options) => judge::run(&options),
     };
     result.unwrap_or_else(|failure| {
         eprintln!("consort: {failure}");

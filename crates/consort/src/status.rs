@@ -29,6 +29,8 @@ pub struct Status {
     pub partitions: Vec<Partition>,
     /// Keyspaces with groups of their own: what the node says of those that it leads.
     pub keyspaces: Vec<Keyspace>,
+    /// The groups of those keyspaces of which the node holds a replica.
+    pub groups: Vec<Group>,
     /// Its counters.
     pub counters: BTreeMap<String, u64>,
 }
@@ -86,6 +88,19 @@ pub struct Partition {
     pub voters: Vec<String>,
     /// The node's own replica, if it has one.
     pub replica: Option<Replica>,
+}
+
+/// A group of a keyspace of its own, as a node that holds a replica of it sees it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Group {
+    /// Its number, eight hexadecimal digits.
+    pub group: String,
+    /// The primary's id, as far as the node knows.
+    pub leader: Option<String>,
+    /// The members' ids.
+    pub voters: Vec<String>,
+    /// The node's own replica.
+    pub replica: Replica,
 }
 
 /// A replica.
@@ -154,6 +169,7 @@ impl Status {
             // A node of before has none.
             keyspaces: field(reply, "keyspaces")
                 .map_or(Some(Vec::new()), |keyspaces| list(keyspaces, Keyspace::parse))?,
+            groups: field(reply, "groups").map_or(Some(Vec::new()), |groups| list(groups, Group::parse))?,
             counters: counters
                 .iter()
                 .filter_map(|(name, value)| Some((text(name)?, number(value)?)))
@@ -219,6 +235,17 @@ impl Partition {
             leader: text(field(value, "leader")?),
             voters: list(field(value, "voters")?, text)?,
             replica: if *replica == Value::Null { None } else { Some(Replica::parse(replica)?) },
+        })
+    }
+}
+
+impl Group {
+    fn parse(value: &Value) -> Option<Group> {
+        Some(Group {
+            group: text(field(value, "group")?)?,
+            leader: text(field(value, "leader")?),
+            voters: list(field(value, "voters")?, text)?,
+            replica: Replica::parse(field(value, "replica")?)?,
         })
     }
 }

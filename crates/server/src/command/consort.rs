@@ -151,6 +151,7 @@ fn status(call: &mut Call<'_>) -> Action {
         ("uptime_ms", integer(uptime_ms(context))),
         ("nodes", Value::Array(state.nodes.iter().map(|node| node_entry(node, &state)).collect())),
         ("partitions", Value::Array(partitions.map(|number| partition_entry(number, &state)).collect())),
+        ("groups", Value::Array(state.groups.values().map(|status| group_entry(status, &state)).collect())),
         ("catalogue_epoch", integer(state.catalogue.as_ref().map_or(0, |catalogue| catalogue.epoch))),
         ("moves", state.catalogue.as_ref().map_or(Value::Array(Vec::new()), |catalogue| moving(catalogue))),
         ("keyspaces", Value::Array(crate::keyspaces::reports(&state).iter().map(keyspace_entry).collect())),
@@ -198,6 +199,16 @@ fn partition_entry(number: PartitionId, state: &ClusterState) -> Value {
         ("leader", status.and_then(|status| status.leader).map_or(Value::Null, id)),
         ("voters", ids(state.members(number))),
         ("replica", status.map_or(Value::Null, replica_entry)),
+    ])
+}
+
+/// A group of a keyspace of its own, as far as this node holds a replica of it.
+fn group_entry(status: &PartitionStatus, state: &ClusterState) -> Value {
+    map([
+        ("group", bulk(format!("{:08x}", status.partition.0))),
+        ("leader", status.leader.map_or(Value::Null, id)),
+        ("voters", ids(state.members(status.partition))),
+        ("replica", replica_entry(status)),
     ])
 }
 

@@ -1,0 +1,505 @@
+//! Carries out a plan: each fault begins when it is due, and is undone when its time is over.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use resp::Value;
+use serde::Serialize;
+use tokio::time::Instant;
+
+use super::cluster::{Begin, Cluster};
+use super::faultfile::Wrong;
+use super::plan::{Fault, Planned};
+use super::proxy::LinkFault;
+use crate::ask::Connection;
+
+/// A fault as it was.
+#[derive(Clone, Debug, Serialize)]
+pub struct Happened {
+    /// When it began, in microseconds since the beginning.
+    pub from: u64,
+    /// When it was undone.
+    pub to: u64,
+    /// Its kind.
+    pub kind: String,
+    /// What it was, for people.
+    pub what: String,
+    /// What else is to be told.
+    pub note: Option<String>,
+}
+
+/// How long a node may take to come back, a member to be out.
+const LIMIT: Duration = Duration::from_secs(60);
+const ORDER: Duration = Duration::from_secs(8);
+
+/// What is wrong at the moment.
+pub struct Director<'a> {
+    /// The cluster; `None` if it is not ours.
+    pub cluster: Option<&'a mut Cluster>,
+    begin: std::time::Instant,
+    active: Vec<Active>,
+    /// What happened, in the order of the ends.
+    pub happened: Vec<Happened>,
+    /// Prefixes of keyspaces of primary-replica.
+    keyspaces: Vec<String>,
+    /// A keyspace that may be altered, as it is and as it becomes.
+    alter: Option<(String, [Vec<String>; 2])>,
+    joined: usize,
+    /// Pieces that were damaged by faults that are over.
+    damaged: u64,
+}
+
+struct Active {
+    /// With the moment at which it really began.
+    planned: Planned,
+    /// When it was to end.
+    due_ms: u64,
+    from: u64,
+    note: Option<String>,
+}
+
+impl<'a> Director<'a> {
+    /// Nothing is wrong yet.
+    pub fn new(
+        cluster: Option<&'a mut Cluster>,
+        begin: std::time::Instant,
+        keyspaces: Vec<String>,
+        alter: Option<(String, [Vec<String>; 2])>,
+    ) -> Director<'a> {
+        Director {
+            cluster,
+            begin,
+            active: Vec::new(),
+            happened: Vec::new(),
+            keyspaces,
+            alter,
+            joined: 0,
+            damaged: 0,
+        }
+    }
+
+    fn now(&self) -> u64 {
+        self.begin.elapsed().as_micros() as u64
+    }
+
+    /// What is wrong now, for the screen.
+    pub fn wrong(&self) -> String {
+        let texts: Vec<String> = self.active.iter().map(|active| active.planned.fault.to_string()).collect();
+        texts.join("; ")
+    }
+
+    /// Looks whether something is to begin or to end; `tell` hears of it.
+    pub async fn step(&mut self, plan: &mut Vec<Planned>, tell: &mut dyn FnMut(String)) {
+        let now = self.now() / 1000;
+        while let Some(place) = self.active.iter().position(|active| active.planned.end_ms() <= now) {
+            let active = self.active.remove(place);
+            self.end(active, tell).await;
+        }
+        // What was not to overlap waits for what took longer to undo, and then has its whole length.
+        let may_begin = |active: &[Active], planned: &Planned, now: u64| {
+            planned.at_ms <= now && active.iter().all(|active| active.due_ms > planned.at_ms)
+        };
+        while plan.first().is_some_and(|planned| may_begin(&self.active, planned, self.now() / 1000)) {
+            let mut planned = plan.remove(0);
+            let due_ms = planned.end_ms();
+            planned.at_ms = self.now() / 1000;
+            tell(format!("{:>7.1} s  {}", self.now() as f64 / 1e6, planned.fault));
+            let from = self.now();
+            let note = self.begin_fault(&planned.fault).await.err();
+            if let Some(note) = &note {
+                tell(format!("           {note}"));
+            }
+            self.active.push(Active { planned, due_ms, from, note });
+        }
+        self.revive(tell).await;
+    }
+
+    /// Undoes everything.
+    pub async fn heal(&mut self, tell: &mut dyn FnMut(String)) {
+        while let Some(active) = self.active.pop() {
+            self.end(active, tell).await;
+        }
+        if let Some(cluster) = &mut self.cluster {
+            cluster.proxies.heal();
+            for node in &mut cluster.nodes {
+                node.resume().await;
+                for wrong in [
+                    Wrong::WallClock(0),
+                    Wrong::Drift(0),
+                    Wrong::SyncFails(false),
+                    Wrong::SyncSlow(0),
+                    Wrong::Full(false),
+                ] {
+                    node.set(wrong);
+                }
+            }
+        }
+        self.revive(tell).await;
+    }
+
+    async fn end(&mut self, active: Active, tell: &mut dyn FnMut(String)) {
+        let Active { planned, from, mut note, .. } = active;
+        if let Err(reason) = self.undo(&planned.fault).await {
+            tell(format!("           {reason}"));
+            note.get_or_insert(reason);
+        }
+        if let (Fault::Corrupt { .. }, Some(cluster)) = (&planned.fault, &self.cluster) {
+            let damaged = cluster.proxies.damaged();
+            note = Some(format!("{} pieces were damaged", damaged - self.damaged));
+            self.damaged = damaged;
+        }
+        let (kind, what) = (planned.fault.kind().to_owned(), planned.fault.to_string());
+        self.happened.push(Happened { from, to: self.now(), kind, what, note });
+    }
+
+    /// Starts nodes again that ended though no fault that is in force keeps them down: their disk failed, or they have
+    /// a bug.
+    async fn revive(&mut self, tell: &mut dyn FnMut(String)) {
+        let down: BTreeSet<usize> = self
+            .active
+            .iter()
+            .flat_map(|active| match active.planned.fault {
+                Fault::Kill { node } | Fault::Stop { node } | Fault::SyncFails { node } => vec![node],
+                Fault::Wipe { node } => vec![node],
+                Fault::KillAll => (0..64).collect(),
+                _ => Vec::new(),
+            })
+            .collect();
+        let now = self.now();
+        let Some(cluster) = &mut self.cluster else { return };
+        for index in 0..cluster.nodes.len() {
+            if down.contains(&index) || cluster.nodes[index].ended().is_none() {
+                continue;
+            }
+            let node = &cluster.nodes[index];
+            let last = node.log_tail();
+            let last = last.lines().last().unwrap_or_default().to_owned();
+            tell(format!("{:>7.1} s  {} ended by itself: {last}", now as f64 / 1e6, node.name));
+            let what = format!("{} ended by itself", node.name);
+            let _ = cluster.begin(index, Begin::Normal);
+            let kind = "ended by itself".to_owned();
+            self.happened.push(Happened { from: now, to: now, kind, what, note: Some(last) });
+        }
+    }
+
+    /// Changes the links of a node, to or from it.
+    fn links(&mut self, node: usize, says: bool, hears: bool, change: &dyn Fn(&mut LinkFault)) {
+        let Some(cluster) = &mut self.cluster else { return };
+        let name = cluster.nodes[node].name.clone();
+        for other in cluster.nodes.iter().filter(|other| other.name != name) {
+            if says {
+                cluster.proxies.change(&name, &other.name, change);
+            }
+            if hears {
+                cluster.proxies.change(&other.name, &name, change);
+            }
+        }
+    }
+
+    fn cut(&mut self, groups: &dyn Fn(usize, usize) -> bool, cut: bool) {
+        let Some(cluster) = &mut self.cluster else { return };
+        for (a, from) in cluster.nodes.iter().enumerate() {
+            for (b, to) in cluster.nodes.iter().enumerate().filter(|(b, _)| *b != a) {
+                if groups(a, b) {
+                    cluster.proxies.change(&from.name, &to.name, |link| link.cut = cut);
+                    // Half of the connections come back as they were, with all that was on its way; the others are new.
+                    if !cut && (a + b) % 2 == 0 {
+                        cluster.proxies.drop_connections(&from.name, &to.name);
+                    }
+                }
+            }
+        }
+    }
+
+    fn set(&mut self, node: usize, wrong: Wrong) {
+        if let Some(cluster) = &self.cluster {
+            cluster.nodes[node].set(wrong);
+        }
+    }
+
+    async fn begin_fault(&mut self, fault: &Fault) -> Result<(), String> {
+        match *fault {
+            Fault::Kill { node } | Fault::Wipe { node } => {
+                if let Some(cluster) = &mut self.cluster {
+                    cluster.nodes[node].kill().await;
+                }
+                Ok(())
+            }
+            Fault::KillAll => {
+                for node in self.cluster.iter_mut().flat_map(|cluster| &mut cluster.nodes) {
+                    node.kill().await;
+                }
+                Ok(())
+            }
+            Fault::Pause { node } => {
+                if let Some(cluster) = &mut self.cluster {
+                    cluster.nodes[node].pause().await;
+                }
+                Ok(())
+            }
+            Fault::Stop { node } => {
+                if let Some(cluster) = &mut self.cluster {
+                    cluster.nodes[node].stop().await;
+                }
+                Ok(())
+            }
+            Fault::Drop { node } => {
+                self.drop_of(node);
+                Ok(())
+            }
+            Fault::Jump { node, milliseconds } => {
+                self.set(node, Wrong::WallClock(milliseconds));
+                Ok(())
+            }
+            Fault::Drift { node, millionths } => {
+                self.set(node, Wrong::Drift(millionths));
+                Ok(())
+            }
+            Fault::DiskFull { node } => {
+                self.set(node, Wrong::Full(true));
+                Ok(())
+            }
+            Fault::SyncFails { node } => {
+                self.set(node, Wrong::SyncFails(true));
+                Ok(())
+            }
+            Fault::SyncSlow { node, milliseconds } => {
+                self.set(node, Wrong::SyncSlow(milliseconds as i64 * 1000));
+                Ok(())
+            }
+            Fault::Failover { node } => self.failover(node).await,
+            Fault::Split { partition } => self.order(&["NODE", "SPLIT", &partition.to_string()]).await,
+            Fault::Member => self.member_joins().await,
+            Fault::Alter => self.alter(0).await,
+            Fault::User { ref begin, .. } => shell(begin).await,
+            _ => {
+                self.change_network(fault, true);
+                Ok(())
+            }
+        }
+    }
+
+    async fn undo(&mut self, fault: &Fault) -> Result<(), String> {
+        match *fault {
+            Fault::Kill { node } | Fault::Stop { node } => self.start(node, Begin::Normal).await,
+            Fault::Wipe { node } => {
+                if let Some(cluster) = &self.cluster {
+                    cluster.nodes[node].wipe();
+                }
+                self.start(node, Begin::Rebuild).await?;
+                self.whole().await
+            }
+            Fault::KillAll => {
+                let nodes = self.cluster.as_ref().map_or(0, |cluster| cluster.nodes.len());
+                for node in 0..nodes {
+                    self.start(node, Begin::Normal).await?;
+                }
+                Ok(())
+            }
+            Fault::Pause { node } => {
+                if let Some(cluster) = &mut self.cluster {
+                    cluster.nodes[node].resume().await;
+                }
+                Ok(())
+            }
+            Fault::Drop { node } => {
+                self.drop_of(node);
+                Ok(())
+            }
+            Fault::Jump { node, .. } => {
+                self.set(node, Wrong::WallClock(0));
+                Ok(())
+            }
+            Fault::Drift { node, .. } => {
+                self.set(node, Wrong::Drift(0));
+                Ok(())
+            }
+            Fault::DiskFull { node } => {
+                self.set(node, Wrong::Full(false));
+                Ok(())
+            }
+            Fault::SyncFails { node } => {
+                self.set(node, Wrong::SyncFails(false));
+                let Some(cluster) = &mut self.cluster else { return Ok(()) };
+                if cluster.nodes[node].ended().is_some() {
+                    return self.start(node, Begin::Normal).await;
+                }
+                Err("no fsync was tried meanwhile".into())
+            }
+            Fault::SyncSlow { node, .. } => {
+                self.set(node, Wrong::SyncSlow(0));
+                Ok(())
+            }
+            Fault::Failover { .. } | Fault::Split { .. } => Ok(()),
+            Fault::Member => self.member_leaves().await,
+            Fault::Alter => self.alter(1).await,
+            Fault::User { ref end, .. } => match end {
+                Some(end) => shell(end).await,
+                None => Ok(()),
+            },
+            _ => {
+                self.change_network(fault, false);
+                Ok(())
+            }
+        }
+    }
+
+    fn change_network(&mut self, fault: &Fault, on: bool) {
+        let nodes = self.cluster.as_ref().map_or(0, |cluster| cluster.nodes.len());
+        match *fault {
+            Fault::Isolate { node } => self.cut(&|a, b| a == node || b == node, on),
+            Fault::Mute { node } => self.cut(&|a, _| a == node, on),
+            Fault::Deaf { node } => self.cut(&|_, b| b == node, on),
+            Fault::CutPair { node, other } => {
+                self.cut(&|a, b| (a, b) == (node, other) || (b, a) == (node, other), on);
+            }
+            Fault::Halves { node, size } => {
+                let first = move |which: usize| (which + nodes - node) % nodes.max(1) < size;
+                self.cut(&|a, b| first(a) != first(b), on);
+            }
+            Fault::Ring => {
+                let apart = move |a: usize, b: usize| {
+                    let distance = a.abs_diff(b);
+                    distance.min(nodes - distance) > 1
+                };
+                self.cut(&apart, on);
+            }
+            Fault::Delay { node, milliseconds, jitter } => self.links(node, true, true, &|link| {
+                (link.delay, link.jitter) = match on {
+                    true => (Duration::from_millis(milliseconds), Duration::from_millis(jitter)),
+                    false => (Duration::ZERO, Duration::ZERO),
+                };
+            }),
+            Fault::Throttle { node, kilobytes } => self.links(node, true, true, &|link| {
+                link.bytes_per_second = if on { kilobytes * 1000 } else { 0 };
+            }),
+            Fault::Corrupt { node, one_of } => {
+                self.links(node, true, true, &|link| link.corrupt_one_of = if on { one_of } else { 0 });
+            }
+            _ => {}
+        }
+    }
+
+    fn drop_of(&mut self, node: usize) {
+        let Some(cluster) = &self.cluster else { return };
+        let name = &cluster.nodes[node].name;
+        for other in cluster.nodes.iter().filter(|other| other.name != *name) {
+            cluster.proxies.drop_connections(name, &other.name);
+            cluster.proxies.drop_connections(&other.name, name);
+        }
+    }
+
+    async fn start(&mut self, node: usize, begin: Begin) -> Result<(), String> {
+        let Some(cluster) = &mut self.cluster else { return Ok(()) };
+        cluster.nodes[node].kill().await;
+        cluster.begin(node, begin)
+    }
+
+    /// Gives an order to some node that takes it.
+    async fn order(&self, command: &[&str]) -> Result<(), String> {
+        let Some(cluster) = &self.cluster else { return Ok(()) };
+        let mut last = "no node is there".to_owned();
+        for node in cluster.nodes.iter().filter(|node| node.is_running()) {
+            last = match order(&node.client, command).await {
+                Ok(_) => return Ok(()),
+                Err(reason) => reason,
+            };
+        }
+        Err(format!("{}: {last}", command.join(" ")))
+    }
+
+    /// Hands everything that can be handed to a node.
+    async fn failover(&self, node: usize) -> Result<(), String> {
+        let Some(cluster) = &self.cluster else { return Ok(()) };
+        let name = cluster.nodes[node].name.clone();
+        let partitions = match cluster.nodes[node].status().await {
+            Some(status) => status.partitions.len(),
+            None => return Err(format!("{name} does not answer")),
+        };
+        let mut result = Ok(());
+        for keyspace in &self.keyspaces {
+            result = result.and(self.order(&["KEYSPACE", "FAILOVER", keyspace, "TO", &name]).await);
+        }
+        for partition in 0..partitions {
+            // Only the leader takes it: all are asked.
+            for other in cluster.nodes.iter().filter(|other| other.is_running()) {
+                let _ = order(&other.client, &["CONSORT", "TRANSFER", &partition.to_string(), &name]).await;
+            }
+        }
+        result
+    }
+
+    async fn alter(&self, which: usize) -> Result<(), String> {
+        let Some((prefix, settings)) = &self.alter else { return Ok(()) };
+        let mut command = vec!["KEYSPACE", "ALTER", prefix];
+        command.extend(settings[which].iter().map(String::as_str));
+        let deadline = Instant::now() + LIMIT;
+        loop {
+            match self.order(&command).await {
+                Err(_) if which == 1 && Instant::now() < deadline => {
+                    tokio::time::sleep(Duration::from_millis(500)).await;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    async fn member_joins(&mut self) -> Result<(), String> {
+        let Some(cluster) = &mut self.cluster else { return Ok(()) };
+        self.joined += 1;
+        cluster.join(format!("x{}", self.joined)).map(|_| ())
+    }
+
+    /// Removes the node that joined last; it ends by itself when nobody needs it any more.
+    async fn member_leaves(&mut self) -> Result<(), String> {
+        let name = format!("x{}", self.joined);
+        let deadline = Instant::now() + LIMIT;
+        loop {
+            match self.order(&["NODE", "REMOVE", &name]).await {
+                Ok(()) => break,
+                Err(reason) if Instant::now() > deadline => return Err(reason),
+                Err(_) => tokio::time::sleep(Duration::from_millis(300)).await,
+            }
+        }
+        let Some(cluster) = &mut self.cluster else { return Ok(()) };
+        let Some(index) = cluster.index_of(&name) else { return Ok(()) };
+        let ended = cluster.nodes[index].wait(LIMIT).await;
+        cluster.forget_last().await;
+        match ended {
+            Some(_) => Ok(()),
+            None => Err(format!("{name} was removed, and did not end within {LIMIT:?}")),
+        }
+    }
+
+    /// Waits until every partition has all its members and they are caught up: a second disk may be lost only then.
+    async fn whole(&self) -> Result<(), String> {
+        let Some(cluster) = &self.cluster else { return Ok(()) };
+        let deadline = Instant::now() + LIMIT;
+        while Instant::now() < deadline {
+            let statuses = cluster.statuses().await;
+            let quiet = statuses.len() == cluster.nodes.len() && super::settled::is_whole(&statuses);
+            if quiet {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        }
+        Err(format!("not all copies are there again after {LIMIT:?}"))
+    }
+}
+
+async fn order(address: &str, command: &[&str]) -> Result<Value, String> {
+    let mut connection = Connection::open(address, None, Duration::from_secs(1)).await?;
+    match connection.ask(command, ORDER).await? {
+        Value::Error(text) => Err(text.to_string()),
+        value => Ok(value),
+    }
+}
+
+async fn shell(command: &str) -> Result<(), String> {
+    let ran = tokio::process::Command::new("sh").args(["-c", command]).output();
+    let output = ran.await.map_err(|error| format!("cannot run it: {error}"))?;
+    match output.status.success() {
+        true => Ok(()),
+        false => Err(format!("{}: {}", output.status, String::from_utf8_lossy(&output.stderr).trim())),
+    }
+}

@@ -1,0 +1,138 @@
+//! The keyspaces of a run and what each of them promises.
+
+use resp::Value;
+
+use crate::ask::Connection;
+use crate::status::{field, list, number, text};
+
+/// What may be lost of what was acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loss {
+    /// Nothing.
+    None,
+    /// What a failover loses is kept and listed (`KEYSPACE LOST`); what goes with a disk is not.
+    Listed,
+}
+
+/// A keyspace.
+#[derive(Clone, Debug)]
+pub struct Keyspace {
+    /// What its keys begin with.
+    pub prefix: String,
+    /// Its strategy and how it acknowledges.
+    pub kind: String,
+    /// What it promises, in its own words.
+    pub promise: String,
+    /// What may be lost.
+    pub loss: Loss,
+    /// How far replicas may lag behind, where something may be lost.
+    pub max_lag_ms: u64,
+    /// Does it have primaries of its own?
+    pub has_primaries: bool,
+}
+
+impl Keyspace {
+    /// What a server promises that is no Consort: what the user says, or what everybody hopes for.
+    pub fn foreign() -> Keyspace {
+        Keyspace {
+            prefix: String::new(),
+            kind: "not a Consort".into(),
+            promise: "linearizable; nothing acknowledged is lost (as asked for on the command line)".into(),
+            loss: Loss::None,
+            max_lag_ms: 0,
+            has_primaries: false,
+        }
+    }
+
+    fn parse(value: &Value) -> Option<Keyspace> {
+        let of = |name: &str| field(value, name).and_then(text);
+        let (prefix, strategy) = (of("prefix")?, of("strategy")?);
+        let ack = of("ack");
+        let relaxed = of("durability").is_some_and(|durability| durability == "relaxed");
+        let kind = match &ack {
+            Some(ack) => format!("{strategy} {ack}{}", if relaxed { ", relaxed" } else { "" }),
+            None => strategy.clone(),
+        };
+        Some(Keyspace {
+            prefix,
+            kind,
+            promise: of("promise").unwrap_or_default(),
+            loss: if ack.as_deref() == Some("async") { Loss::Listed } else { Loss::None },
+            max_lag_ms: field(value, "max_lag_ms").and_then(number).unwrap_or(0),
+            has_primaries: strategy == "primary-replica",
+        })
+    }
+}
+
+const LIMIT: std::time::Duration = std::time::Duration::from_secs(8);
+
+/// The keyspaces of a cluster; `None` if the server does not know what that is.
+pub async fn ask(address: &str, password: Option<&str>) -> Result<Option<Vec<Keyspace>>, String> {
+    let mut connection = Connection::open(address, password, LIMIT).await?;
+    match connection.ask(&["KEYSPACE", "LIST"], LIMIT).await? {
+        Value::Error(_) => Ok(None),
+        value => {
+            list(&value, Keyspace::parse).map(Some).ok_or_else(|| "KEYSPACE LIST is not understood".into())
+        }
+    }
+}
+
+/// The keyspaces that a cluster of our own gets, beside the one that is always there.
+pub const OWN: &[(&str, &[&str])] = &[
+    ("sync:", &["ACK", "sync"]),
+    ("semi:", &["ACK", "semi-sync", "1"]),
+    ("async:", &["ACK", "async"]),
+    ("relaxed:", &["ACK", "semi-sync", "1", "DURABILITY", "relaxed"]),
+];
+
+/// Makes the keyspaces of [`OWN`].
+///
+/// # Errors
+/// The cluster does not.
+pub async fn create(address: &str, wanted: &dyn Fn(&str) -> bool) -> Result<(), String> {
+    let mut connection = Connection::open(address, None, LIMIT).await?;
+    for (prefix, settings) in OWN.iter().filter(|(prefix, _)| wanted(prefix)) {
+        let mut command = vec!["KEYSPACE", "CREATE", prefix, "STRATEGY", "primary-replica"];
+        command.extend_from_slice(settings);
+        if let Value::Error(text) = connection.ask(&command, LIMIT).await? {
+            return Err(format!("{}: {text}", command.join(" ")));
+        }
+    }
+    Ok(())
+}
+
+/// What a keyspace lists as lost: keys with values, an empty one where the command is not a plain `SET`.
+///
+/// # Errors
+/// It cannot be asked, or not all nodes could.
+pub async fn lost(
+    address: &str,
+    password: Option<&str>,
+    prefix: &str,
+) -> Result<Vec<(String, String)>, String> {
+    let mut connection = Connection::open(address, password, LIMIT).await?;
+    let value = match connection.ask(&["KEYSPACE", "LOST", prefix], LIMIT).await? {
+        Value::Error(text) => return Err(text.to_string()),
+        value => value,
+    };
+    let Value::Array(entries) = value else { return Err("KEYSPACE LOST is not understood".into()) };
+    let mut lost = Vec::new();
+    for entry in &entries {
+        if let Some(node) = field(entry, "unreachable").and_then(text) {
+            return Err(format!("{node} could not be asked what it keeps"));
+        }
+        let words = |value: &Value| list(value, text);
+        let keys = field(entry, "keys").and_then(words).unwrap_or_default();
+        let commands =
+            field(entry, "commands").and_then(|commands| list(commands, |value| list(value, text)));
+        for key in keys {
+            let set = commands.iter().flatten().find(|command| {
+                command.first().is_some_and(|name| name.eq_ignore_ascii_case("set"))
+                    && command.get(1) == Some(&key)
+            });
+            let value = set.and_then(|command| command.get(2)).cloned().unwrap_or_default();
+            lost.push((key, value));
+        }
+    }
+    Ok(lost)
+}

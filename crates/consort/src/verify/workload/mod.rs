@@ -1,0 +1,299 @@
+//! What clients do to a keyspace, through ordinary connections, and the history of it.
+//!
+//! Each workload has a few processes. Keys are used for some hundred operations and then left for others: what a check costs
+//! grows faster than linearly with the operations on one key, and more so with those of unknown outcome.
+
+mod values;
+mod written;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use check::expiry::ExpiringInput;
+use check::model::{
+    CounterInput, CounterOutput, RegisterInput, RegisterOutput, Step, StringsInput, StringsOutput,
+};
+use check::{History, Operation, Outcome};
+use resp::Value;
+
+use super::client::{Answer, Asked, Client, Process, Target};
+use super::plan::Draw;
+use super::record::Recorder;
+
+/// All histories of a keyspace.
+#[derive(Debug, Default)]
+pub struct Histories {
+    /// Registers: read, write, compare-and-set.
+    pub registers: History<RegisterInput, RegisterOutput>,
+    /// Registers of sessions that go from node to node: read and write.
+    pub sessions: History<RegisterInput, RegisterOutput>,
+    /// Lists that are appended to.
+    pub lists: History<StringsInput, StringsOutput>,
+    /// Counters, half of them with retries of what ended unknown.
+    pub counters: History<CounterInput, CounterOutput>,
+    /// Transactions over a few strings in one slot.
+    pub transactions: History<Vec<Step>, Vec<StringsOutput>>,
+    /// Keys that expire.
+    pub expiring: History<ExpiringInput, RegisterOutput>,
+    /// Writes of a key each: key, value, when it ended, how.
+    pub blind: Vec<Blind>,
+    /// Members added to sets (bits of a bitmap): set, member, how it ended.
+    pub members: Vec<(String, u32, check::durable::Ended)>,
+    /// What could not be what it seems: an answer of a kind that the command does not have.
+    pub absurd: Vec<String>,
+}
+
+/// A write of a value of its own to a key of its own.
+#[derive(Clone, Debug)]
+pub struct Blind {
+    /// The key.
+    pub key: String,
+    /// The value.
+    pub value: String,
+    /// When it was answered.
+    pub at: u64,
+    /// How it ended.
+    pub ended: check::durable::Ended,
+}
+
+/// The histories of a keyspace, as its processes write them.
+#[derive(Clone, Debug, Default)]
+pub struct Shared(Arc<Mutex<Histories>>);
+
+impl Shared {
+    /// For reading or writing.
+    pub fn lock(&self) -> MutexGuard<'_, Histories> {
+        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+/// Which workloads there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Read, write and compare-and-set of registers.
+    Registers,
+    /// Sessions that go from node to node.
+    Sessions,
+    /// Lists.
+    Lists,
+    /// Counters.
+    Counters,
+    /// Transactions.
+    Transactions,
+    /// Expiry.
+    Expiring,
+    /// A key and a value of its own for each write.
+    Blind,
+    /// Sets.
+    Members,
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Kind; 8] = [
+        Kind::Registers,
+        Kind::Sessions,
+        Kind::Lists,
+        Kind::Counters,
+        Kind::Transactions,
+        Kind::Expiring,
+        Kind::Blind,
+        Kind::Members,
+    ];
+
+    fn processes(self) -> u64 {
+        match self {
+            Kind::Registers | Kind::Sessions => 4,
+            Kind::Lists | Kind::Counters | Kind::Transactions => 3,
+            Kind::Expiring | Kind::Blind | Kind::Members => 2,
+        }
+    }
+}
+
+/// What the processes of a keyspace have in common.
+#[derive(Clone)]
+pub struct Load {
+    /// Where the cluster is.
+    pub target: Arc<Target>,
+    /// What all keys begin with.
+    pub prefix: String,
+    /// Where histories go.
+    pub histories: Shared,
+    /// Where samples go.
+    pub recorder: Recorder,
+    /// What to do.
+    pub kinds: Vec<Kind>,
+    /// The pause between two operations of a process.
+    pub pace: Duration,
+    /// When it ends, in microseconds since the beginning.
+    pub until: u64,
+    /// Does the server know `IDEMPOTENT`?
+    pub idempotent: bool,
+    /// The seed of the run.
+    pub seed: u64,
+}
+
+impl Load {
+    /// How many processes there will be.
+    pub fn processes(kinds: &[Kind]) -> u64 {
+        kinds.iter().map(|kind| kind.processes()).sum()
+    }
+
+    /// Starts all processes, numbered from `first` on.
+    pub fn start(&self, first: u64) -> Vec<tokio::task::JoinHandle<()>> {
+        let mut number = first;
+        let mut tasks = Vec::new();
+        for &kind in &self.kinds {
+            for place in 0..kind.processes() {
+                let client = Client::new(&self.target, number as usize);
+                let process = Process::new(number, client, self.recorder.clone(), &self.target);
+                let worker = Worker {
+                    load: self.clone(),
+                    process,
+                    place,
+                    draw: Draw::new(self.seed ^ number.wrapping_mul(0x5851_f42d_4c95_7f2d)),
+                    turn: 0,
+                };
+                tasks.push(tokio::spawn(worker.run(kind)));
+                number += 1;
+            }
+        }
+        tasks
+    }
+}
+
+/// One process of a workload.
+struct Worker {
+    load: Load,
+    process: Process,
+    /// Its number within its workload.
+    place: u64,
+    draw: Draw,
+    /// How many operations it has done.
+    turn: u64,
+}
+
+impl Worker {
+    async fn run(mut self, kind: Kind) {
+        // Not all at the same time.
+        tokio::time::sleep(self.load.pace.mul_f64(self.draw.below(1000) as f64 / 1000.0)).await;
+        let mut hops: Vec<Client> = match kind {
+            Kind::Sessions | Kind::Expiring => (0..self.load.target.addresses.len())
+                .map(|at| Client::of_one(&self.load.target, at))
+                .collect(),
+            _ => Vec::new(),
+        };
+        while self.process.now() < self.load.until {
+            let began = tokio::time::Instant::now();
+            match kind {
+                Kind::Registers => self.registers().await,
+                Kind::Sessions => self.sessions(&mut hops).await,
+                Kind::Lists => self.lists().await,
+                Kind::Counters => self.counters().await,
+                Kind::Transactions => self.transactions().await,
+                Kind::Expiring => self.expiring(&mut hops).await,
+                Kind::Blind => self.blind().await,
+                Kind::Members => self.members().await,
+            }
+            self.turn += 1;
+            tokio::time::sleep_until(began + self.load.pace).await;
+        }
+    }
+
+    /// A key for now: a few are in use at a time, and others after `turns` operations of each process. A process that was held
+    /// up is on older keys for a while.
+    fn key(&mut self, kind: &str, at_once: u64, turns: u64) -> String {
+        let generation = self.turn / turns;
+        format!("{}{kind}:{generation}:{}", self.load.prefix, self.draw.below(at_once))
+    }
+
+    /// A value that nobody else writes.
+    fn unique(&self) -> String {
+        format!("{}.{}", self.process.number, self.turn)
+    }
+
+    /// Adds an operation to a history.
+    fn note<I, O>(
+        &self,
+        history: impl FnOnce(&mut Histories) -> &mut History<I, O>,
+        key: String,
+        input: I,
+        asked: Asked,
+        understood: impl FnOnce(Value) -> Result<O, Value>,
+    ) {
+        let outcome = match asked.answer {
+            Answer::Refused(_) => Outcome::Refused,
+            Answer::Unknown => Outcome::Unknown,
+            Answer::Done(value) => match understood(value) {
+                Ok(output) => Outcome::Done { at: asked.to, output },
+                Err(value) => {
+                    self.load.histories.lock().absurd.push(format!("key {key:?}: {value:?}"));
+                    return;
+                }
+            },
+        };
+        let operation =
+            Operation { process: self.process.number, key, input, invoked_at: asked.from, outcome };
+        history(&mut self.load.histories.lock()).push(operation);
+    }
+}
+
+/// How a write ended, for the accounts.
+fn ended(answer: &Answer) -> check::durable::Ended {
+    match answer {
+        Answer::Done(_) => check::durable::Ended::Acknowledged,
+        Answer::Refused(_) => check::durable::Ended::Refused,
+        Answer::Unknown => check::durable::Ended::Unknown,
+    }
+}
+
+/// A bulk or nothing.
+fn optional(value: Value) -> Result<Option<String>, Value> {
+    match value {
+        Value::Null | Value::NullArray => Ok(None),
+        Value::Bulk(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
+        other => Err(other),
+    }
+}
+
+fn integer(value: Value) -> Result<i64, Value> {
+    match value {
+        Value::Integer(number) => Ok(number),
+        other => Err(other),
+    }
+}
+
+/// What is read when all is quiet.
+#[derive(Debug, Default)]
+pub struct Settled {
+    /// Values of the blind keys that are there.
+    pub held: BTreeMap<String, String>,
+    /// Members of the sets.
+    pub members: BTreeMap<String, Vec<u32>>,
+    /// Sums of the counters.
+    pub sums: BTreeMap<String, i64>,
+}
+
+/// Reads what the workloads left behind.
+///
+/// # Errors
+/// It cannot be read though all is quiet.
+pub async fn settle(target: &Arc<Target>, histories: &Shared) -> Result<Settled, String> {
+    written::settle(target, histories).await
+}
+
+/// All keys that were written.
+pub fn keys(prefix: &str, histories: &Shared) -> Vec<String> {
+    written::keys(prefix, &histories.lock())
+}
+
+/// Deletes keys.
+pub async fn delete(target: &Arc<Target>, keys: &[String]) {
+    written::delete(target, keys).await;
+}
+
+/// The key of a string of a transaction: what stands in braces decides its slot, what stands before them its keyspace.
+fn in_slot(prefix: &str, slot: &str, name: &str) -> String {
+    format!("{prefix}{{{}}}{name}", slot.strip_prefix(prefix).unwrap_or(slot))
+}

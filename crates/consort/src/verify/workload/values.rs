@@ -1,0 +1,217 @@
+//! Workloads whose answers are checked one by one: registers, sessions, lists, counters, transactions, expiry.
+
+use std::time::Duration;
+
+use check::expiry::ExpiringInput;
+use check::model::{CounterInput, CounterOutput, RegisterInput, RegisterOutput, StringsInput, StringsOutput};
+use check::{Operation, Outcome, Text};
+use resp::Value;
+
+use super::{Worker, integer, optional};
+use crate::verify::client::{Answer, Asked, Client};
+
+/// How long a write with a token is tried again.
+const RETRIES: Duration = Duration::from_secs(20);
+
+fn read(value: Value) -> Result<RegisterOutput, Value> {
+    optional(value).map(|value| RegisterOutput::Value(value.map(Text::from)))
+}
+
+fn written(value: Value) -> Result<RegisterOutput, Value> {
+    match value {
+        Value::Simple(_) => Ok(RegisterOutput::Written),
+        other => Err(other),
+    }
+}
+
+fn string(value: Value) -> Result<StringsOutput, Value> {
+    match value {
+        Value::Integer(length) => Ok(StringsOutput::Length(u64::try_from(length).unwrap_or_default())),
+        other => optional(other).map(|value| StringsOutput::Value(value.map(Text::from))),
+    }
+}
+
+impl Worker {
+    pub(super) async fn registers(&mut self) {
+        let key = self.key("r", 4, 150);
+        let value = self.unique();
+        match self.draw.below(10) {
+            0..5 => {
+                let asked = self.process.ask(&["GET", &key], false).await;
+                self.note(|all| &mut all.registers, key, RegisterInput::Read, asked, read);
+            }
+            5..8 => {
+                let asked = self.process.ask(&["SET", &key, &value], true).await;
+                let input = RegisterInput::Write(Some(value.into()));
+                self.note(|all| &mut all.registers, key, input, asked, written);
+            }
+            _ => self.compare_and_set(key, value).await,
+        }
+    }
+
+    /// With `WATCH`, as Redis' users do it. Values are unique, so the transaction goes ahead only if the key still has the
+    /// value that was read. Where it does not, there is nothing to record: it may have changed before it was read.
+    async fn compare_and_set(&mut self, key: String, value: String) {
+        if !matches!(self.process.client.ask(&["WATCH", &key]).await, Answer::Done(_)) {
+            return;
+        }
+        let asked = self.process.ask(&["GET", &key], false).await;
+        let Answer::Done(seen) = asked.answer.clone() else { return };
+        self.note(|all| &mut all.registers, key.clone(), RegisterInput::Read, asked, read);
+        let Ok(expected) = optional(seen) else { return };
+        let asked = self.process.transaction(&[vec!["SET", &key, &value]], true).await;
+        if matches!(asked.answer, Answer::Done(Value::Null | Value::NullArray)) {
+            return;
+        }
+        let input =
+            RegisterInput::CompareAndSet { expected: expected.map(Text::from), new: Some(value.into()) };
+        self.note(
+            |all| &mut all.registers,
+            key,
+            input,
+            asked,
+            |value| match value {
+                Value::Array(_) => Ok(RegisterOutput::Swapped(true)),
+                other => Err(other),
+            },
+        );
+    }
+
+    /// Each operation at another node: what the session has seen or done must be known there.
+    pub(super) async fn sessions(&mut self, hops: &mut [Client]) {
+        let key = self.key("s", 3, 150);
+        let hop = self.draw.below(hops.len() as u64) as usize;
+        if self.draw.one_in(2) {
+            let asked = self.process.ask_by(&mut hops[hop], &["GET", &key], false).await;
+            self.note(|all| &mut all.sessions, key, RegisterInput::Read, asked, read);
+        } else {
+            let value = self.unique();
+            let asked = self.process.ask_by(&mut hops[hop], &["SET", &key, &value], true).await;
+            let input = RegisterInput::Write(Some(value.into()));
+            self.note(|all| &mut all.sessions, key, input, asked, written);
+        }
+    }
+
+    pub(super) async fn lists(&mut self) {
+        let key = self.key("l", 3, 100);
+        if self.draw.one_in(2) {
+            let asked = self.process.ask(&["GET", &key], false).await;
+            self.note(|all| &mut all.lists, key, StringsInput::Get, asked, string);
+        } else {
+            let piece = format!("{} ", self.process.number * 1_000_000 + self.turn);
+            let asked = self.process.ask(&["APPEND", &key, &piece], true).await;
+            self.note(|all| &mut all.lists, key, StringsInput::Append(piece.into()), asked, string);
+        }
+    }
+
+    /// Half of the additions carry a token and are sent again until their outcome is known.
+    pub(super) async fn counters(&mut self) {
+        let key = self.key("c", 3, 100);
+        let sum = |value: Value| integer(value).map(CounterOutput);
+        if self.draw.one_in(3) {
+            let asked = self.process.ask(&["GET", &key], false).await;
+            return self.note(
+                |all| &mut all.counters,
+                key,
+                CounterInput::Get,
+                asked,
+                |value| {
+                    let text = optional(value.clone())?;
+                    text.map_or(Ok(0), |text| text.parse()).map(CounterOutput).map_err(|_| value)
+                },
+            );
+        }
+        let amount = self.draw.between(1, 9);
+        let text = amount.to_string();
+        let asked = match self.load.idempotent && self.draw.one_in(2) {
+            false => self.process.ask(&["INCRBY", &key, &text], true).await,
+            true => {
+                let token = format!("{:x}.{}", self.load.seed, self.unique());
+                self.insist(&["IDEMPOTENT", &token, "INCRBY", &key, &text]).await
+            }
+        };
+        self.note(|all| &mut all.counters, key, CounterInput::Add(amount as i64), asked, sum);
+    }
+
+    /// Sends a command that may be sent twice until its outcome is known.
+    async fn insist(&mut self, command: &[&str]) -> Asked {
+        let mut asked = self.process.ask(command, true).await;
+        let deadline = tokio::time::Instant::now() + RETRIES;
+        let mut open = asked.answer == Answer::Unknown;
+        while open && tokio::time::Instant::now() < deadline {
+            let again = self.process.ask(command, true).await;
+            asked.to = again.to;
+            if let Answer::Done(_) = again.answer {
+                open = false;
+                asked.answer = again.answer;
+            }
+        }
+        asked
+    }
+
+    /// A few strings of one slot in one transaction.
+    pub(super) async fn transactions(&mut self) {
+        let slot = self.key("t", 2, 60);
+        let count = self.draw.between(1, 3) as usize;
+        let mut names = ["a", "b", "c"];
+        names.rotate_left(self.draw.below(3) as usize);
+        let piece = format!("{} ", self.process.number * 1_000_000 + self.turn);
+        let reads_alone = self.draw.one_in(3);
+        let mut steps = Vec::new();
+        let mut commands: Vec<[String; 3]> = Vec::new();
+        for name in &names[..count] {
+            let key = super::in_slot(&self.load.prefix, &slot, name);
+            if reads_alone || self.draw.one_in(3) {
+                steps.push((Text::from(*name), StringsInput::Get));
+                commands.push(["GET".into(), key, String::new()]);
+            } else {
+                steps.push((Text::from(*name), StringsInput::Append(piece.as_str().into())));
+                commands.push(["APPEND".into(), key, piece.clone()]);
+            }
+        }
+        let words: Vec<Vec<&str>> = commands
+            .iter()
+            .map(|command| command.iter().map(String::as_str).filter(|word| !word.is_empty()).collect())
+            .collect();
+        let asked = self.process.transaction(&words, !reads_alone).await;
+        self.note(
+            |all| &mut all.transactions,
+            slot,
+            steps,
+            asked,
+            |value| match value {
+                Value::Array(answers) => answers.into_iter().map(string).collect(),
+                other => Err(other),
+            },
+        );
+    }
+
+    /// A key that is to live for a while, read from all sides until it is gone and a little longer.
+    pub(super) async fn expiring(&mut self, hops: &mut [Client]) {
+        let lives = self.draw.between(200, 1_500);
+        let (key, value) = (format!("{}e:{}", self.load.prefix, self.unique()), self.unique());
+        let milliseconds = lives.to_string();
+        let asked = self.process.ask(&["SET", &key, &value, "PX", &milliseconds], true).await;
+        let input = ExpiringInput::Set { value: value.into(), lives: lives * 1_000 };
+        self.note(|all| &mut all.expiring, key.clone(), input, asked, written);
+        let end = tokio::time::Instant::now() + Duration::from_millis(lives + 300);
+        while tokio::time::Instant::now() < end {
+            let hop = self.draw.below(hops.len() as u64) as usize;
+            let asked = self.process.ask_by(&mut hops[hop], &["GET", &key], false).await;
+            self.note(|all| &mut all.expiring, key.clone(), ExpiringInput::Get, asked, read);
+            let pause = Duration::from_millis(self.draw.between(20, 120)).max(self.load.pace);
+            tokio::time::sleep(pause).await;
+        }
+    }
+}
+
+/// An answer that was heard, as an operation that is done; for those that read what others left.
+pub(super) fn done<I, O>(
+    key: String,
+    process: u64,
+    input: I,
+    asked: (u64, u64),
+    output: O,
+) -> Operation<I, O> {
+    Operation { process, key, input, invoked_at: asked.0, outcome: Outcome::Done { at: asked.1, output } }
+}

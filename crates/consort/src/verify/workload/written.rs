@@ -1,0 +1,176 @@
+//! Workloads that are judged by what is there in the end: a key for each write, and sets that members are added to.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use check::model::{RegisterInput, RegisterOutput, StringsInput, StringsOutput};
+use resp::Value;
+
+use super::values::done;
+use super::{Blind, Histories, Settled, Shared, Worker, ended, optional};
+use crate::verify::client::{Answer, Client, Target};
+
+/// Members of one set.
+const SET_SIZE: u64 = 20_000;
+/// Keys that are read together.
+const TOGETHER: usize = 200;
+/// How often what is quiet is asked before it counts as unreadable.
+const ATTEMPTS: u32 = 60;
+/// The first of the processes that read in the end.
+const READER: u64 = 999_999;
+
+impl Worker {
+    pub(super) async fn blind(&mut self) {
+        let value = self.unique();
+        let key = format!("{}b:{value}", self.load.prefix);
+        let asked = self.process.ask(&["SET", &key, &value], true).await;
+        let ended = ended(&asked.answer);
+        self.load.histories.lock().blind.push(Blind { key, value, at: asked.to, ended });
+    }
+
+    /// Each member is one bit, and added once: the bit before must have been 0.
+    pub(super) async fn members(&mut self) {
+        let number = 2 * self.turn + self.place;
+        let (set, member) = (format!("{}m:{}", self.load.prefix, number / SET_SIZE), number % SET_SIZE);
+        let asked = self.process.ask(&["SETBIT", &set, &member.to_string(), "1"], true).await;
+        let mut all = self.load.histories.lock();
+        if let Answer::Done(before) = &asked.answer {
+            if *before != Value::Integer(0) {
+                all.absurd.push(format!(
+                    "key {set:?}: member {member} was added once, and was there before: {before:?}"
+                ));
+            }
+        }
+        all.members.push((set, member as u32, ended(&asked.answer)));
+    }
+}
+
+/// Reads what all workloads left behind. The last values of registers and lists go into their histories, as reads of
+/// one more process: what was acknowledged last must be there, too.
+pub(super) async fn settle(target: &Arc<Target>, histories: &Shared) -> Result<Settled, String> {
+    let mut reader = Reader { target: target.clone(), client: Client::new(target, 0) };
+    let mut settled = Settled::default();
+    let (blind, sets, counters, registers, sessions, lists) = {
+        let all = histories.lock();
+        let blind: Vec<String> = all.blind.iter().map(|write| write.key.clone()).collect();
+        let sets: BTreeSet<String> = all.members.iter().map(|(set, ..)| set.clone()).collect();
+        let keys = |operations: &mut dyn Iterator<Item = &String>| -> Vec<String> {
+            operations.cloned().collect::<BTreeSet<_>>().into_iter().collect()
+        };
+        (
+            blind,
+            sets,
+            keys(&mut all.counters.operations().iter().map(|operation| &operation.key)),
+            keys(&mut all.registers.operations().iter().map(|operation| &operation.key)),
+            keys(&mut all.sessions.operations().iter().map(|operation| &operation.key)),
+            keys(&mut all.lists.operations().iter().map(|operation| &operation.key)),
+        )
+    };
+    for keys in blind.chunks(TOGETHER) {
+        for (key, value, _) in reader.values(keys).await? {
+            settled.held.extend(value.map(|value| (key, value)));
+        }
+    }
+    for set in sets {
+        let value = reader.ask(&["GET", &set]).await?.0;
+        let Value::Bulk(bytes) = value else { continue };
+        let is_set = |member: &u32| {
+            bytes.get((*member / 8) as usize).is_some_and(|byte| byte & (0x80 >> (member % 8)) != 0)
+        };
+        settled.members.insert(set, (0..bytes.len() as u32 * 8).filter(is_set).collect());
+    }
+    for keys in counters.chunks(TOGETHER) {
+        for (key, value, _) in reader.values(keys).await? {
+            let sum =
+                value.map_or(Ok(0), |value| value.parse()).map_err(|_| format!("{key} holds no number"))?;
+            settled.sums.insert(key, sum);
+        }
+    }
+    // Keys that are read together are read at one moment, which no session does: each by a process of its own.
+    let mut number = READER;
+    for (of_sessions, keys) in [(false, registers), (true, sessions)] {
+        for keys in keys.chunks(TOGETHER) {
+            for (key, value, asked) in reader.values(keys).await? {
+                let output = RegisterOutput::Value(value.map(Into::into));
+                number += 1;
+                let operation = done(key, number, RegisterInput::Read, asked, output);
+                let mut all = histories.lock();
+                match of_sessions {
+                    true => all.sessions.push(operation),
+                    false => all.registers.push(operation),
+                };
+            }
+        }
+    }
+    for keys in lists.chunks(TOGETHER) {
+        for (key, value, asked) in reader.values(keys).await? {
+            let output = StringsOutput::Value(value.map(Into::into));
+            histories.lock().lists.push(done(key, READER, StringsInput::Get, asked, output));
+        }
+    }
+    Ok(settled)
+}
+
+/// Asks until it is answered.
+struct Reader {
+    target: Arc<Target>,
+    client: Client,
+}
+
+impl Reader {
+    async fn ask(&mut self, command: &[&str]) -> Result<(Value, (u64, u64)), String> {
+        let mut last = String::new();
+        for _ in 0..ATTEMPTS {
+            let from = self.target.now();
+            match self.client.ask(command).await {
+                Answer::Done(value) => return Ok((value, (from, self.target.now()))),
+                Answer::Refused(text) => last = text,
+                Answer::Unknown => last = "no answer".into(),
+            }
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        }
+        Err(format!("{} cannot be read though all is quiet: {last}", command.get(1).unwrap_or(&"?")))
+    }
+
+    /// The values of some keys, each with the moments of the reading.
+    async fn values(&mut self, keys: &[String]) -> Result<Vec<(String, Option<String>, (u64, u64))>, String> {
+        let command: Vec<&str> = std::iter::once("MGET").chain(keys.iter().map(String::as_str)).collect();
+        let (value, asked) = self.ask(&command).await?;
+        let Value::Array(values) = value else { return Err(format!("MGET is answered with {value:?}")) };
+        keys.iter()
+            .zip(values)
+            .map(|(key, value)| match optional(value) {
+                Ok(value) => Ok((key.clone(), value, asked)),
+                Err(other) => Err(format!("MGET is answered with {other:?}")),
+            })
+            .collect()
+    }
+}
+
+/// All keys that were written.
+pub(super) fn keys(prefix: &str, all: &Histories) -> Vec<String> {
+    let mut keys: BTreeSet<String> = BTreeSet::new();
+    keys.extend(all.blind.iter().map(|write| write.key.clone()));
+    keys.extend(all.members.iter().map(|(set, ..)| set.clone()));
+    keys.extend(all.counters.operations().iter().map(|operation| operation.key.clone()));
+    keys.extend(all.registers.operations().iter().map(|operation| operation.key.clone()));
+    keys.extend(all.sessions.operations().iter().map(|operation| operation.key.clone()));
+    keys.extend(all.lists.operations().iter().map(|operation| operation.key.clone()));
+    keys.extend(all.expiring.operations().iter().map(|operation| operation.key.clone()));
+    for operation in all.transactions.operations() {
+        keys.extend(["a", "b", "c"].map(|name| super::in_slot(prefix, &operation.key, name)));
+    }
+    keys.into_iter().collect()
+}
+
+/// Deletes keys, as far as the cluster lets us.
+pub(super) async fn delete(target: &Arc<Target>, keys: &[String]) {
+    let mut reader = Reader { target: target.clone(), client: Client::new(target, 0) };
+    for keys in keys.chunks(TOGETHER) {
+        let command: Vec<&str> = std::iter::once("DEL").chain(keys.iter().map(String::as_str)).collect();
+        if reader.ask(&command).await.is_err() {
+            return;
+        }
+    }
+}
