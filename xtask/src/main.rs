@@ -1,4 +1,4 @@
-//! Development tasks: `cargo xtask sim|large|bench|fuzz`. Each is a module of its own. The rules that the repository keeps about
+//! Development tasks: `cargo xtask sim|large|bench|fuzz|mutants`. Each is a module of its own. The rules that the repository keeps about
 //! itself are ordinary tests, in `tests/tidy.rs`.
 
 // Measuring needs a clock.
@@ -7,6 +7,7 @@
 mod bench;
 mod fuzz;
 mod large;
+mod mutants;
 mod sim;
 
 use std::process::ExitCode;
@@ -34,6 +35,8 @@ enum Task {
     Bench(bench::Arguments),
     /// Feeds damaged input to the decoders that face the network.
     Fuzz(fuzz::Arguments),
+    /// Runs `consort verify` on builds with planted bugs, and sees each found.
+    Mutants(mutants::Arguments),
     /// Ends the processes of a measurement when it ends; started by `bench`.
     #[command(hide = true)]
     BenchKeeper,
@@ -48,6 +51,7 @@ fn main() -> ExitCode {
         Task::Large(arguments) => told(large::run(&arguments)),
         Task::Bench(arguments) => told(bench::run(&arguments)),
         Task::Fuzz(arguments) => told(fuzz::run(&arguments)),
+        Task::Mutants(arguments) => told(mutants::run(&arguments)),
         Task::BenchKeeper => told(bench::keep()),
         Task::BenchLimit(arguments) => told(bench::run_limit(&arguments)),
     }

@@ -6,6 +6,9 @@
 //! says of itself).
 #![allow(clippy::disallowed_methods)]
 
+#[cfg(all(feature = "planted-bugs", not(debug_assertions)))]
+compile_error!("planted bugs are not for release builds");
+
 mod ask;
 mod catalogue;
 mod ctl;

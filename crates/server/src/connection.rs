@@ -90,6 +90,7 @@ pub async fn serve(worker: Rc<Worker>, stream: TcpStream, session: Session, pipe
 }
 
 async fn talk(worker: &Rc<Worker>, stream: tokio::net::TcpStream, session: Session, pipeline: &Shared) {
+    worker.informed_soon().await;
     let context = &worker.node.context;
     let client = session.client.clone();
     let limits = Limits {

@@ -253,6 +253,11 @@ impl Dispatch {
         if let Err(error) = command.check_arity(&arguments) {
             return self.fail(error);
         }
+        if !self.worker.is_informed() && needs_catalogue(command) {
+            return self.fail(Value::error(
+                "CLUSTERDOWN this node has not read the catalogue since it started, nothing was done",
+            ));
+        }
         match command.name {
             "multi" => self.on_multi(),
             "exec" => self.on_exec(),
@@ -711,4 +716,9 @@ fn unknown_command(arguments: &[Bytes]) -> Value {
         beginning.push_str(&format!("'{}' ", text(argument)));
     }
     Value::error(format!("ERR unknown command '{name}', with args beginning with: {beginning}"))
+}
+
+/// Does a command go where keys belong? What a transaction queues was let in by `MULTI`.
+fn needs_catalogue(command: &Command) -> bool {
+    command.kind != Kind::Server || matches!(command.name, "multi" | "watch" | "idempotent")
 }

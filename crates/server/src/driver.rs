@@ -107,6 +107,9 @@ const PUBLISH_EVERY: Duration = Duration::from_millis(100);
 
 /// How long it takes until it is worth looking again whether the catalogue has changed.
 const CHANGE_PAUSE: Duration = Duration::from_millis(5);
+/// How long a client's connection waits for a node that has just started to know the catalogue, before it is told that it does
+/// not.
+const INFORMED_SOON: Duration = Duration::from_millis(1000);
 
 /// The most that one read of a client's connection takes.
 const READ_BYTES: usize = 64 << 10;
@@ -160,6 +163,24 @@ impl Worker {
                 }
                 None => self.inbox.notified().await,
             }
+        }
+    }
+
+    /// Does this worker know the catalogue as it was after the node had started, or later? Until then it may not know where
+    /// keys belong.
+    pub fn is_informed(&self) -> bool {
+        #[cfg(feature = "planted-bugs")]
+        if crate::planted::has(crate::planted::Mutant::KeysBeforeCatalogue) {
+            return true;
+        }
+        self.placement.borrow().epoch >= self.node.catalogue_since_start.load(Ordering::Acquire)
+    }
+
+    /// Waits until it is informed, but not for long.
+    pub async fn informed_soon(&self) {
+        let patience = Instant::now() + INFORMED_SOON;
+        while !self.is_informed() && Instant::now() < patience {
+            tokio::time::sleep(CHANGE_PAUSE).await;
         }
     }
 

@@ -29,6 +29,8 @@ mod node;
 mod occupied;
 mod peers;
 mod pipeline;
+#[cfg(feature = "planted-bugs")]
+mod planted;
 mod random;
 pub mod roster;
 pub mod session;

@@ -6,16 +6,17 @@
 use std::net::TcpStream as StdStream;
 use std::path::Path;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use replication::catalogue::{CATALOGUE, Catalogue, Change, Member};
-use replication::contract::Input;
+use replication::catalogue::{CATALOGUE, Catalogue, Change, Member, Record, read_epoch};
+use replication::contract::{Call, Input, Reply};
 use replication::ordered::raft;
 use replication::shard::{Options, Recovered};
 use replication::{NodeId, PartitionId, Placement, Shard};
+use resp::Value;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::LocalSet;
 
@@ -39,6 +40,8 @@ const HAND_OVER_TIMEOUT: Duration = Duration::from_secs(3);
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often a node looks whether the catalogue knows it as it is.
 const INTRODUCE_INTERVAL: Duration = Duration::from_millis(500);
+/// How long after the catalogue could not be asked it is asked again.
+const LEARN_PAUSE: Duration = Duration::from_millis(20);
 /// How often a stopping node looks how far it is.
 const STOP_INTERVAL: Duration = Duration::from_millis(5);
 
@@ -59,6 +62,9 @@ pub struct Node {
     pub first_placement: Arc<Placement>,
     /// The latest one, which says what worker owns a partition that came about by a split.
     lanes: RwLock<Arc<Placement>>,
+    /// The epoch of the catalogue that the cluster had after this node started: what it knew before may be out of date.
+    /// [`u64::MAX`] until that is known.
+    pub catalogue_since_start: AtomicU64,
     /// The clocks.
     pub clock: Clock,
     /// One for each worker.
@@ -76,6 +82,8 @@ pub struct Node {
 impl Node {
     /// A node that is about to start.
     pub fn new(config: Config, opened: Opened) -> Node {
+        #[cfg(feature = "planted-bugs")]
+        assert!(crate::planted::is_known(), "CONSORT_PLANTED names no fault");
         let Opened { identity, roster, founding, losses } = opened;
         let content = roster.content();
         let views = content.nodes.iter().map(|(name, known)| NodeView {
@@ -97,6 +105,7 @@ impl Node {
             founding,
             lanes: RwLock::new(Arc::new(placement.clone())),
             first_placement: Arc::new(placement),
+            catalogue_since_start: AtomicU64::new(u64::MAX),
             clock: Clock::start(),
             inboxes: (0..workers).map(|_| Arc::default()).collect(),
             peers: Peers::default(),
@@ -345,6 +354,7 @@ fn work(index: usize, node: &Arc<Node>, started: oneshot::Sender<Result<LogHandl
             local.spawn_local(driver::or_fail(node.clone(), peers::keep_sending(worker.clone(), link)));
         }
         local.spawn_local(driver::or_fail(node.clone(), introduce(worker.clone())));
+        local.spawn_local(driver::or_fail(node.clone(), learn_epoch(worker.clone())));
     }
     runtime.block_on(local.run_until(Rc::clone(&worker).drive()));
 }
@@ -352,6 +362,26 @@ fn work(index: usize, node: &Arc<Node>, started: oneshot::Sender<Result<LogHandl
 /// The folder that holds a worker's log and snapshots.
 pub fn shard_folder(data: &Path, index: usize) -> std::path::PathBuf {
     data.join(format!("shard-{index}"))
+}
+
+/// Asks the catalogue's leader for the present epoch. A node knows keyspaces from its own copy of the catalogue, which at its
+/// start ends wherever its log does, and begins with nothing: a key that it takes for one without a keyspace of its own
+/// would be read, and written, where nobody else looks for it. So it waits with keys until it has read up to here.
+async fn learn_epoch(worker: Rc<Worker>) {
+    let get = || {
+        let command = data::Command::lookup(b"get")?;
+        Some(Call::Command { command, arguments: vec!["GET".into(), Record::Epoch.key()], token: None })
+    };
+    while let Some(call) = get() {
+        if let Reply::Done(Value::Bulk(bytes)) = worker.ask_and_wait(CATALOGUE, call, worker.deadline()).await
+        {
+            match read_epoch(&bytes) {
+                Ok(epoch) => return worker.node.catalogue_since_start.store(epoch, Ordering::Release),
+                Err(error) => tracing::error!(reason = error.0, "the catalogue's epoch"),
+            }
+        }
+        tokio::time::sleep(LEARN_PAUSE).await;
+    }
 }
 
 /// Tells the catalogue who this node is, whenever that is not what it says.
@@ -387,6 +417,8 @@ fn make_shard(index: usize, node: &Node, recovered: Vec<Recovered>) -> Shard {
             election_timeout: config.timing.election_timeout,
             heartbeat_interval: config.timing.heartbeat,
             losses: node.losses,
+            #[cfg(feature = "planted-bugs")]
+            planted: crate::planted::bug(),
             ..raft::Options::default()
         },
         snapshot_log_bytes: config.storage.snapshot_log_bytes,

@@ -473,6 +473,11 @@ fn next_frame(buffer: &mut BytesMut) -> io::Result<Option<Bytes>> {
         return Ok(None);
     }
     buffer.advance(HEADER_BYTES);
+    #[cfg(feature = "planted-bugs")]
+    let sum = match crate::planted::has(crate::planted::Mutant::ChecksumIgnored) {
+        true => crc32fast::hash(&buffer[..length]),
+        false => sum,
+    };
     if crc32fast::hash(&buffer[..length]) != sum {
         return Err(damaged("a message"));
     }

@@ -45,6 +45,7 @@ fn status(number: u64, leader: Option<u64>, replica: Replica) -> Status {
             replica: Some(replica),
         }],
         keyspaces: Vec::new(),
+        groups: Vec::new(),
         counters: BTreeMap::new(),
     }
 }

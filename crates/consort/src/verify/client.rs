@@ -71,16 +71,16 @@ impl Client {
 
     /// Sends a command and waits for its answer.
     pub async fn ask(&mut self, command: &[&str]) -> Answer {
-        if self.connection.is_none() {
-            if let Err(reason) = self.connect().await {
-                self.turn();
-                tokio::time::sleep(PAUSE).await;
-                return Answer::Refused(reason);
-            }
+        if self.connection.is_none()
+            && let Err(reason) = self.connect().await
+        {
+            self.turn();
+            tokio::time::sleep(PAUSE).await;
+            return Answer::Refused(reason);
         }
         let Some(connection) = &mut self.connection else { return Answer::Unknown };
         match connection.ask(command, PATIENCE).await {
-            Ok(Value::Error(text)) => self.failed(&text.to_string()).await,
+            Ok(Value::Error(text)) => self.failed(text.as_ref()).await,
             Ok(value) => Answer::Done(value),
             Err(_) => {
                 self.turn();

@@ -30,7 +30,9 @@ pub struct Happened {
 
 /// How long a node may take to come back, a member to be out.
 const LIMIT: Duration = Duration::from_secs(60);
+/// How long an order may take, and several of them.
 const ORDER: Duration = Duration::from_secs(8);
+const ORDERS: Duration = Duration::from_secs(3);
 
 /// What is wrong at the moment.
 pub struct Director<'a> {
@@ -267,7 +269,10 @@ impl<'a> Director<'a> {
                 self.set(node, Wrong::SyncSlow(milliseconds as i64 * 1000));
                 Ok(())
             }
-            Fault::Failover { node } => self.failover(node).await,
+            Fault::Failover { node } => match tokio::time::timeout(ORDERS, self.failover(node)).await {
+                Ok(result) => result,
+                Err(_) => Err(format!("not all orders were taken within {ORDERS:?}")),
+            },
             Fault::Split { partition } => self.order(&["NODE", "SPLIT", &partition.to_string()]).await,
             Fault::Member => self.member_joins().await,
             Fault::Alter => self.alter(0).await,

@@ -271,7 +271,7 @@ async fn test(
 
     let target = Arc::new(Target { addresses, password, prelude: Vec::new(), begin: Instant::now() });
     let until = target.now() + length.as_micros() as u64;
-    let loads = start_load(options, seed, &target, &spaces, until, local, is_ours);
+    let mut loads = start_load(options, seed, &target, &spaces, until, local, is_ours);
     let primaries: Vec<String> =
         spaces.iter().filter(|space| space.has_primaries).map(|space| space.prefix.clone()).collect();
     let alter = primaries.iter().find(|prefix| *prefix == "semi:").map(|prefix| {
@@ -296,8 +296,8 @@ async fn test(
     let mut happened = std::mem::take(&mut director.happened);
     happened.sort_by_key(|fault| fault.from);
     drop(director);
-    for load in &loads {
-        for task in load.tasks.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).drain(..) {
+    for load in &mut loads {
+        for task in load.tasks.drain(..) {
             let _ = task.await;
         }
     }
@@ -392,7 +392,7 @@ struct Loaded {
     keyspace: Keyspace,
     recorder: Recorder,
     histories: Shared,
-    tasks: std::sync::Mutex<Vec<tokio::task::JoinHandle<()>>>,
+    tasks: Vec<tokio::task::JoinHandle<()>>,
 }
 
 fn start_load(
@@ -426,7 +426,7 @@ fn start_load(
             idempotent: is_ours,
             seed: seed ^ first,
         };
-        let tasks = std::sync::Mutex::new(load.start(first));
+        let tasks = load.start(first);
         first += Load::processes(&Kind::ALL);
         loaded.push(Loaded { keyspace: keyspace.clone(), recorder, histories, tasks });
     }

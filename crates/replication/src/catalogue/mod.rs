@@ -33,7 +33,7 @@ use serde::{Deserialize, Serialize};
 
 pub use change::{Change, Refusal, Target};
 pub use keyspace::{Keyspace, Policy, StrategyKind};
-pub use record::{Record, Unreadable, epoch_of, load};
+pub use record::{Record, Unreadable, epoch_of, load, read_epoch};
 pub use steward::{Situation, next_change};
 
 use crate::configuration::{Configuration, Group};

@@ -212,6 +212,14 @@ pub fn epoch_of(table: &Table) -> Result<u64, Unreadable> {
     }
 }
 
+/// The epoch that the record of it says, as `GET` answers.
+///
+/// # Errors
+/// See [`Unreadable`].
+pub fn read_epoch(bytes: &[u8]) -> Result<u64, Unreadable> {
+    decode(&Record::Epoch, bytes)
+}
+
 /// The catalogue that a table holds.
 ///
 /// # Errors

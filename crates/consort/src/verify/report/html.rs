@@ -286,8 +286,8 @@ fn faults(page: &mut String, run: &Run) {
 fn spell(microseconds: u64) -> String {
     match microseconds {
         0 => "0".into(),
-        ..10_000 => format!("{:.1} ms", microseconds as f64 / 1e3),
-        ..1_000_000 => format!("{} ms", microseconds / 1000),
+        1..10_000 => format!("{:.1} ms", microseconds as f64 / 1e3),
+        10_000..1_000_000 => format!("{} ms", microseconds / 1000),
         _ => format!("{:.1} s", microseconds as f64 / 1e6),
     }
 }
@@ -297,7 +297,7 @@ fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place) % 3 == 0 {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
             text.push(' ');
         }
         text.push(digit);

@@ -35,12 +35,12 @@ impl Worker {
         let (set, member) = (format!("{}m:{}", self.load.prefix, number / SET_SIZE), number % SET_SIZE);
         let asked = self.process.ask(&["SETBIT", &set, &member.to_string(), "1"], true).await;
         let mut all = self.load.histories.lock();
-        if let Answer::Done(before) = &asked.answer {
-            if *before != Value::Integer(0) {
-                all.absurd.push(format!(
-                    "key {set:?}: member {member} was added once, and was there before: {before:?}"
-                ));
-            }
+        if let Answer::Done(before) = &asked.answer
+            && *before != Value::Integer(0)
+        {
+            all.absurd.push(format!(
+                "key {set:?}: member {member} was added once, and was there before: {before:?}"
+            ));
         }
         all.members.push((set, member as u32, ended(&asked.answer)));
     }
