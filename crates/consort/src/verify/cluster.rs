@@ -264,7 +264,7 @@ impl Cluster {
         if let Some(mut node) = self.nodes.pop() {
             node.kill().await;
             self.proxies.forget(&node.name);
-            let _ = fs::remove_dir_all(&node.folder);
+            let _ = fs::rename(&node.folder, node.folder.with_extension("gone"));
         }
     }
 }
@@ -304,7 +304,11 @@ impl Node {
     /// Waits until its process has ended by itself.
     pub async fn wait(&mut self, limit: Duration) -> Option<ExitStatus> {
         let child = self.child.as_mut()?;
-        let status = tokio::time::timeout(limit, child.wait()).await.ok()?.ok()?;
+        // Waiting closes the standard input, whose end asks a node to stop.
+        let input = child.stdin.take();
+        let ended = tokio::time::timeout(limit, child.wait()).await;
+        child.stdin = input;
+        let status = ended.ok()?.ok()?;
         self.child = None;
         Some(status)
     }

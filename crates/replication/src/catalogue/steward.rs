@@ -36,7 +36,7 @@ pub fn next_change(situation: &Situation<'_>) -> Option<Change> {
         .or_else(|| next_voters(catalogue))
         .or_else(|| next_removal(catalogue))
         .or_else(|| next_place(catalogue))
-        .or_else(|| next_homes(catalogue))
+        .or_else(|| next_homes(situation))
         .or_else(|| next_split(catalogue))
         .filter(news)
 }
@@ -143,15 +143,24 @@ fn best_suspect(ask: &Ask, record: &Configuration, situation: &Situation<'_>) ->
     order.into_iter().find(|node| others().any(|other| other == *node) && misses(node))
 }
 
-/// Groups follow the partitions that they lie over.
-fn next_homes(catalogue: &Catalogue) -> Option<Change> {
+/// Groups follow the partitions that they lie over. A former primary that is to list what it lost is waited for, unless it was
+/// removed, or is to be removed and has been silent for so long that any other node would be replaced: then its list is gone
+/// with it, and it must not stay a member for ever.
+fn next_homes(situation: &Situation<'_>) -> Option<Change> {
+    let Situation { catalogue, silent_for, .. } = situation;
+    let limit = Duration::from_millis(catalogue.settings.replace_after_ms);
+    let comes_back = |node: &NodeId| {
+        catalogue.members.get(node).is_some_and(|member| {
+            member.state != MemberState::Leaving || limit.is_zero() || silent_for(*node) < limit
+        })
+    };
     let mut moved = Vec::new();
     for keyspace in catalogue.keyspaces.values() {
         let Policy::PrimaryReplica { number, options } = keyspace.policy else { continue };
         for (partition, configuration) in catalogue.groups_of(number) {
             let replicas = catalogue.home_of_group(configuration.first_slot, options.replicas);
             let mut next = configuration.clone();
-            next.settling.retain(|node| catalogue.members.contains_key(node));
+            next.settling.retain(comes_back);
             next.dismissed.retain(|node| catalogue.members.contains_key(node));
             if !replicas.is_empty() {
                 next.replicas = replicas;

@@ -771,6 +771,37 @@ fn groups_follow_their_partition_and_operators_may_pin_primaries() {
     let _ = second;
 }
 
+/// One that has to list what it lost stays a member until it has, but not for ever if it was told to leave and is dead.
+#[test]
+fn a_dead_node_that_was_told_to_leave_is_let_go() {
+    let catalogue = genesis((1..=4).map(|number| member(number, 0, 1)), 1, 3);
+    let catalogue = with_keyspace(&catalogue, "p:", PrimaryReplica::new(Acknowledgement::Async));
+    let one = catalogue.groups[&GROUP].primary;
+    let two = catalogue.groups[&GROUP].replicas[1];
+    let prefix = Bytes::from_static(b"p:");
+    let mut catalogue = changed(&catalogue, &Change::Failover { prefix, target: Target::Forced(two) });
+    catalogue = changed(&catalogue, &Change::State { node: one, state: MemberState::Leaving });
+    let limit = Duration::from_millis(catalogue.settings.replace_after_ms);
+    let steward = |catalogue: &mut Catalogue, silent: Duration| {
+        let silent_for = |node: NodeId| if node == one { silent } else { Duration::ZERO };
+        for _ in 0..100 {
+            let (partition, index) = (PartitionId(0), 1000 + catalogue.epoch);
+            let voters = catalogue.partitions[0].moving_to.clone();
+            let settled = (!voters.is_empty()).then_some(Report { partition, index, voters });
+            let reports: Vec<Report> = settled.into_iter().collect();
+            let situation = Situation { catalogue, silent_for: &silent_for, reports: &reports, asks: &[] };
+            let Some(change) = next_change(&situation) else { return };
+            *catalogue = changed(catalogue, &change);
+        }
+        panic!("the steward finds no end");
+    };
+    steward(&mut catalogue, limit - Duration::from_millis(1));
+    assert!(catalogue.members.contains_key(&one), "its list is waited for");
+    assert_eq!(catalogue.groups[&GROUP].settling, [one]);
+    steward(&mut catalogue, limit);
+    assert!(catalogue.removed.contains_key(&one) && catalogue.groups[&GROUP].settling.is_empty());
+}
+
 #[test]
 fn who_is_dismissed_may_be_asked_until_the_primary_knows_it() {
     let catalogue = with_groups(Acknowledgement::Sync);
