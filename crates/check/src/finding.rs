@@ -67,7 +67,13 @@ impl From<Verdict> for Finding {
         match verdict {
             Verdict::Valid => Finding::Valid,
             Verdict::Unknown { .. } => Finding::Unknown(verdict.to_string()),
-            Verdict::Invalid(failure) => Finding::invalid("not linearizable", failure.window, failure.text),
+            Verdict::Invalid(failure) => {
+                // The one that cannot be placed comes last.
+                let mut operations = failure.window;
+                operations.retain(|index| *index != failure.blocked);
+                operations.push(failure.blocked);
+                Finding::invalid("not linearizable", operations, failure.text)
+            }
         }
     }
 }

@@ -28,6 +28,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use tokio::signal::unix::{SignalKind, signal};
 
 use client::Target;
 use cluster::{Cluster, Recipe};
@@ -121,7 +122,15 @@ pub async fn run(options: Options) -> Result<ExitCode, String> {
         true => Some(start_local(&options, &data, &mut left_out, &screen).await?),
         false => None,
     };
-    let tested = test(&options, seed, cluster.as_mut(), left_out, &screen).await;
+    // A node that is frozen does not end with this process: an interrupted run stops its nodes, too.
+    let failed = |error: std::io::Error| format!("cannot listen for signals: {error}");
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+    let tested = tokio::select! {
+        tested = test(&options, seed, cluster.as_mut(), left_out, &screen) => tested,
+        _ = interrupt.recv() => Err("interrupted".to_owned()),
+        _ = terminate.recv() => Err("terminated".to_owned()),
+    };
     if let Some(cluster) = &mut cluster {
         screen.say("stopping the nodes");
         cluster.stop().await;
@@ -404,7 +413,7 @@ fn start_load(
     local: bool,
     is_ours: bool,
 ) -> Vec<Loaded> {
-    let processes = Load::processes(&Kind::ALL) * spaces.len() as u64;
+    let processes = Load::processes(&Kind::ALL, target.addresses.len()) * spaces.len() as u64;
     let pace = Duration::from_secs_f64(processes as f64 / options.rate.max(1) as f64);
     let mut first = 0;
     let mut loaded = Vec::new();
@@ -427,7 +436,7 @@ fn start_load(
             seed: seed ^ first,
         };
         let tasks = load.start(first);
-        first += Load::processes(&Kind::ALL);
+        first += Load::processes(&Kind::ALL, target.addresses.len());
         loaded.push(Loaded { keyspace: keyspace.clone(), recorder, histories, tasks });
     }
     loaded

@@ -7,6 +7,7 @@ mod values;
 mod written;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -102,14 +103,20 @@ impl Kind {
         Kind::Members,
     ];
 
-    fn processes(self) -> u64 {
+    /// How many processes it has in a cluster of so many nodes.
+    fn processes(self, nodes: u64) -> u64 {
         match self {
-            Kind::Registers | Kind::Sessions => 4,
+            // And a reader at each node, which stays with it: who was cut off must not answer with what was.
+            Kind::Registers => WRITERS + nodes,
+            Kind::Sessions => 4,
             Kind::Lists | Kind::Counters | Kind::Transactions => 3,
             Kind::Expiring | Kind::Blind | Kind::Members => 2,
         }
     }
 }
+
+/// Processes that write registers.
+const WRITERS: u64 = 4;
 
 /// What the processes of a keyspace have in common.
 #[derive(Clone)]
@@ -136,8 +143,8 @@ pub struct Load {
 
 impl Load {
     /// How many processes there will be.
-    pub fn processes(kinds: &[Kind]) -> u64 {
-        kinds.iter().map(|kind| kind.processes()).sum()
+    pub fn processes(kinds: &[Kind], nodes: usize) -> u64 {
+        kinds.iter().map(|kind| kind.processes(nodes as u64)).sum()
     }
 
     /// Starts all processes, numbered from `first` on.
@@ -145,8 +152,12 @@ impl Load {
         let mut number = first;
         let mut tasks = Vec::new();
         for &kind in &self.kinds {
-            for place in 0..kind.processes() {
-                let client = Client::new(&self.target, number as usize);
+            let operations = Arc::new(AtomicU64::new(0));
+            for place in 0..kind.processes(self.target.addresses.len() as u64) {
+                let client = match (kind, place.checked_sub(WRITERS)) {
+                    (Kind::Registers, Some(node)) => Client::of_one(&self.target, node as usize),
+                    _ => Client::new(&self.target, number as usize),
+                };
                 let process = Process::new(number, client, self.recorder.clone(), &self.target);
                 let worker = Worker {
                     load: self.clone(),
@@ -154,6 +165,7 @@ impl Load {
                     place,
                     draw: Draw::new(self.seed ^ number.wrapping_mul(0x5851_f42d_4c95_7f2d)),
                     turn: 0,
+                    operations: operations.clone(),
                 };
                 tasks.push(tokio::spawn(worker.run(kind)));
                 number += 1;
@@ -172,6 +184,8 @@ struct Worker {
     draw: Draw,
     /// How many operations it has done.
     turn: u64,
+    /// How many its workload has done.
+    operations: Arc<AtomicU64>,
 }
 
 impl Worker {
@@ -201,10 +215,9 @@ impl Worker {
         }
     }
 
-    /// A key for now: a few are in use at a time, and others after `turns` operations of each process. A process that was held
-    /// up is on older keys for a while.
-    fn key(&mut self, kind: &str, at_once: u64, turns: u64) -> String {
-        let generation = self.turn / turns;
+    /// A key for now: a few are in use at a time, and others after so many operations of the whole workload, about.
+    fn key(&mut self, kind: &str, at_once: u64, operations: u64) -> String {
+        let generation = self.operations.fetch_add(1, Ordering::Relaxed) / operations;
         format!("{}{kind}:{generation}:{}", self.load.prefix, self.draw.below(at_once))
     }
 

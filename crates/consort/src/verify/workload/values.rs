@@ -33,9 +33,13 @@ fn string(value: Value) -> Result<StringsOutput, Value> {
 
 impl Worker {
     pub(super) async fn registers(&mut self) {
-        let key = self.key("r", 4, 150);
+        let key = self.key("r", 4, 900);
         let value = self.unique();
         match self.draw.below(10) {
+            _ if self.place >= super::WRITERS => {
+                let asked = self.process.ask(&["GET", &key], false).await;
+                self.note(|all| &mut all.registers, key, RegisterInput::Read, asked, read);
+            }
             0..5 => {
                 let asked = self.process.ask(&["GET", &key], false).await;
                 self.note(|all| &mut all.registers, key, RegisterInput::Read, asked, read);
@@ -79,7 +83,7 @@ impl Worker {
 
     /// Each operation at another node: what the session has seen or done must be known there.
     pub(super) async fn sessions(&mut self, hops: &mut [Client]) {
-        let key = self.key("s", 3, 150);
+        let key = self.key("s", 3, 600);
         let hop = self.draw.below(hops.len() as u64) as usize;
         if self.draw.one_in(2) {
             let asked = self.process.ask_by(&mut hops[hop], &["GET", &key], false).await;
@@ -93,7 +97,7 @@ impl Worker {
     }
 
     pub(super) async fn lists(&mut self) {
-        let key = self.key("l", 3, 100);
+        let key = self.key("l", 3, 300);
         if self.draw.one_in(2) {
             let asked = self.process.ask(&["GET", &key], false).await;
             self.note(|all| &mut all.lists, key, StringsInput::Get, asked, string);
@@ -106,7 +110,7 @@ impl Worker {
 
     /// Half of the additions carry a token and are sent again until their outcome is known.
     pub(super) async fn counters(&mut self) {
-        let key = self.key("c", 3, 100);
+        let key = self.key("c", 3, 300);
         let sum = |value: Value| integer(value).map(CounterOutput);
         if self.draw.one_in(3) {
             let asked = self.process.ask(&["GET", &key], false).await;
@@ -151,7 +155,7 @@ impl Worker {
 
     /// A few strings of one slot in one transaction.
     pub(super) async fn transactions(&mut self) {
-        let slot = self.key("t", 2, 60);
+        let slot = self.key("t", 2, 160);
         let count = self.draw.between(1, 3) as usize;
         let mut names = ["a", "b", "c"];
         names.rotate_left(self.draw.below(3) as usize);
