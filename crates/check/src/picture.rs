@@ -30,7 +30,7 @@ pub struct Shade {
 }
 
 const WIDTH: f64 = 1100.0;
-const LEFT: f64 = 110.0;
+const LEFT: f64 = 165.0;
 const LANE: f64 = 34.0;
 const TOP: f64 = 26.0;
 

@@ -22,6 +22,8 @@ pub enum Answer {
 
 /// Longer than a node waits itself (5 s by default), so that its own answer is heard.
 const PATIENCE: Duration = Duration::from_secs(8);
+/// For those who do not wait.
+const HASTE: Duration = Duration::from_millis(300);
 /// A node that does not even say hello is not waited for so long.
 const HELLO: Duration = Duration::from_secs(2);
 /// After a failure.
@@ -55,18 +57,32 @@ pub struct Client {
     /// Stays with its node however often that fails.
     faithful: bool,
     readonly: bool,
+    /// How long an answer is waited for.
+    patience: Duration,
 }
 
 impl Client {
     /// A client that begins at the node of this number and goes on to the next when one fails.
     pub fn new(target: &Arc<Target>, at: usize) -> Client {
         let at = at % target.addresses.len();
-        Client { target: target.clone(), at, connection: None, faithful: false, readonly: false }
+        Client {
+            target: target.clone(),
+            at,
+            connection: None,
+            faithful: false,
+            readonly: false,
+            patience: PATIENCE,
+        }
     }
 
     /// A client of one node, which says READONLY: reads are served there.
     pub fn of_one(target: &Arc<Target>, at: usize) -> Client {
         Client { faithful: true, readonly: true, ..Client::new(target, at) }
+    }
+
+    /// The same, but it does not wait for long.
+    pub fn hasty(target: &Arc<Target>, at: usize) -> Client {
+        Client { patience: HASTE, ..Client::of_one(target, at) }
     }
 
     /// Sends a command and waits for its answer.
@@ -79,7 +95,7 @@ impl Client {
             return Answer::Refused(reason);
         }
         let Some(connection) = &mut self.connection else { return Answer::Unknown };
-        match connection.ask(command, PATIENCE).await {
+        match connection.ask(command, self.patience).await {
             Ok(Value::Error(text)) => self.failed(text.as_ref()).await,
             Ok(value) => Answer::Done(value),
             Err(_) => {
@@ -92,7 +108,8 @@ impl Client {
 
     async fn connect(&mut self) -> Result<(), String> {
         let address = &self.target.addresses[self.at];
-        let mut connection = Connection::open(address, self.target.password.as_deref(), HELLO).await?;
+        let mut connection =
+            Connection::open(address, self.target.password.as_deref(), HELLO.min(self.patience)).await?;
         for command in &self.target.prelude {
             let command: Vec<&str> = command.iter().map(String::as_str).collect();
             connection.ask(&command, HELLO).await?;

@@ -88,6 +88,9 @@ pub struct Options {
     /// Only these keyspaces, by their prefix; "default" for the one of all other keys
     #[arg(long, value_name = "PREFIX,...", value_delimiter = ',')]
     keyspaces: Vec<String>,
+    /// Only these workloads: registers, sessions, lists, counters, transactions, expiry, writes, sets
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',', value_parser = Kind::parse)]
+    workloads: Vec<Kind>,
     /// Operations a second, about, of all clients together
     #[arg(long, default_value_t = 1000, value_name = "N")]
     rate: u64,
@@ -413,7 +416,9 @@ fn start_load(
     local: bool,
     is_ours: bool,
 ) -> Vec<Loaded> {
-    let processes = Load::processes(&Kind::ALL, target.addresses.len()) * spaces.len() as u64;
+    let kinds = if options.workloads.is_empty() { Kind::ALL.to_vec() } else { options.workloads.clone() };
+    let of_each = Load::processes(&kinds, target.addresses.len());
+    let processes = of_each * spaces.len() as u64;
     let pace = Duration::from_secs_f64(processes as f64 / options.rate.max(1) as f64);
     let mut first = 0;
     let mut loaded = Vec::new();
@@ -429,14 +434,14 @@ fn start_load(
             prefix,
             histories: histories.clone(),
             recorder: recorder.clone(),
-            kinds: Kind::ALL.to_vec(),
+            kinds: kinds.clone(),
             pace,
             until,
             idempotent: is_ours,
             seed: seed ^ first,
         };
         let tasks = load.start(first);
-        first += Load::processes(&Kind::ALL, target.addresses.len());
+        first += of_each;
         loaded.push(Loaded { keyspace: keyspace.clone(), recorder, histories, tasks });
     }
     loaded
@@ -543,6 +548,10 @@ fn again(options: &Options, seed: u64) -> String {
     words.push(format!("--minutes {} --seed {seed} --rate {}", options.minutes, options.rate));
     if !options.keyspaces.is_empty() {
         words.push(format!("--keyspaces {}", options.keyspaces.join(",")));
+    }
+    if !options.workloads.is_empty() {
+        let names: Vec<&str> = options.workloads.iter().map(|kind| kind.name()).collect();
+        words.push(format!("--workloads {}", names.join(",")));
     }
     if !options.faults.is_empty() {
         words.push(format!("--faults '{}'", options.faults.join(",")));

@@ -103,6 +103,27 @@ impl Kind {
         Kind::Members,
     ];
 
+    /// Its name on the command line and in the report.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Registers => "registers",
+            Kind::Sessions => "sessions",
+            Kind::Lists => "lists",
+            Kind::Counters => "counters",
+            Kind::Transactions => "transactions",
+            Kind::Expiring => "expiry",
+            Kind::Blind => "writes",
+            Kind::Members => "sets",
+        }
+    }
+
+    /// The one of that name.
+    pub fn parse(name: &str) -> Result<Kind, String> {
+        let names = Kind::ALL.map(Kind::name).join(", ");
+        let found = Kind::ALL.into_iter().find(|kind| kind.name() == name);
+        found.ok_or_else(|| format!("accepted: {names}"))
+    }
+
     /// How many processes it has in a cluster of so many nodes.
     fn processes(self, nodes: u64) -> u64 {
         match self {
@@ -117,6 +138,9 @@ impl Kind {
 
 /// Processes that write registers.
 const WRITERS: u64 = 4;
+/// Connections of each that only reads them. When its node is frozen it asks on one after the other, and what it asked last is
+/// answered when others have written meanwhile.
+const CONNECTIONS: usize = 12;
 
 /// What the processes of a keyspace have in common.
 #[derive(Clone)]
@@ -154,10 +178,7 @@ impl Load {
         for &kind in &self.kinds {
             let operations = Arc::new(AtomicU64::new(0));
             for place in 0..kind.processes(self.target.addresses.len() as u64) {
-                let client = match (kind, place.checked_sub(WRITERS)) {
-                    (Kind::Registers, Some(node)) => Client::of_one(&self.target, node as usize),
-                    _ => Client::new(&self.target, number as usize),
-                };
+                let client = Client::new(&self.target, number as usize);
                 let process = Process::new(number, client, self.recorder.clone(), &self.target);
                 let worker = Worker {
                     load: self.clone(),
@@ -193,6 +214,10 @@ impl Worker {
         // Not all at the same time.
         tokio::time::sleep(self.load.pace.mul_f64(self.draw.below(1000) as f64 / 1000.0)).await;
         let mut hops: Vec<Client> = match kind {
+            Kind::Registers if self.place >= WRITERS => {
+                let node = (self.place - WRITERS) as usize;
+                (0..CONNECTIONS).map(|_| Client::hasty(&self.load.target, node)).collect()
+            }
             Kind::Sessions | Kind::Expiring => (0..self.load.target.addresses.len())
                 .map(|at| Client::of_one(&self.load.target, at))
                 .collect(),
@@ -201,7 +226,7 @@ impl Worker {
         while self.process.now() < self.load.until {
             let began = tokio::time::Instant::now();
             match kind {
-                Kind::Registers => self.registers().await,
+                Kind::Registers => self.registers(&mut hops).await,
                 Kind::Sessions => self.sessions(&mut hops).await,
                 Kind::Lists => self.lists().await,
                 Kind::Counters => self.counters().await,

@@ -32,12 +32,13 @@ fn string(value: Value) -> Result<StringsOutput, Value> {
 }
 
 impl Worker {
-    pub(super) async fn registers(&mut self) {
+    pub(super) async fn registers(&mut self, hops: &mut [Client]) {
         let key = self.key("r", 4, 900);
         let value = self.unique();
         match self.draw.below(10) {
-            _ if self.place >= super::WRITERS => {
-                let asked = self.process.ask(&["GET", &key], false).await;
+            _ if !hops.is_empty() => {
+                let hop = self.turn as usize % hops.len();
+                let asked = self.process.ask_by(&mut hops[hop], &["GET", &key], false).await;
                 self.note(|all| &mut all.registers, key, RegisterInput::Read, asked, read);
             }
             0..5 => {
