@@ -300,7 +300,7 @@ fn messages() -> Vec<Message> {
 }
 
 /// A small generator (splitmix64): the same seed, the same bytes.
-struct Random(u64);
+pub struct Random(pub u64);
 
 impl Random {
     fn next(&mut self) -> u64 {
@@ -311,7 +311,8 @@ impl Random {
         number ^ (number >> 31)
     }
 
-    fn below(&mut self, bound: usize) -> usize {
+    /// A number below `bound`.
+    pub fn below(&mut self, bound: usize) -> usize {
         (self.next() % bound.max(1) as u64) as usize
     }
 }

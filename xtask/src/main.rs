@@ -1,10 +1,11 @@
-//! Development tasks: `cargo xtask sim|large|bench|fuzz|mutants`. Each is a module of its own. The rules that the repository keeps about
+//! Development tasks: `cargo xtask sim|large|bench|fuzz|checker|mutants`. Each is a module of its own. The rules that the repository keeps about
 //! itself are ordinary tests, in `tests/tidy.rs`.
 
 // Measuring needs a clock.
 #![allow(clippy::disallowed_methods)]
 
 mod bench;
+mod checker;
 mod fuzz;
 mod large;
 mod mutants;
@@ -35,6 +36,8 @@ enum Task {
     Bench(bench::Arguments),
     /// Feeds damaged input to the decoders that face the network.
     Fuzz(fuzz::Arguments),
+    /// Measures the check of linearizability.
+    Checker(checker::Arguments),
     /// Runs `consort verify` on builds with planted bugs, and sees each found.
     Mutants(mutants::Arguments),
     /// Ends the processes of a measurement when it ends; started by `bench`.
@@ -51,6 +54,7 @@ fn main() -> ExitCode {
         Task::Large(arguments) => told(large::run(&arguments)),
         Task::Bench(arguments) => told(bench::run(&arguments)),
         Task::Fuzz(arguments) => told(fuzz::run(&arguments)),
+        Task::Checker(arguments) => told(checker::run(&arguments)),
         Task::Mutants(arguments) => told(mutants::run(&arguments)),
         Task::BenchKeeper => told(bench::keep()),
         Task::BenchLimit(arguments) => told(bench::run_limit(&arguments)),

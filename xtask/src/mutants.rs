@@ -40,8 +40,8 @@ const fn mutant(name: &'static str, faults: &'static str, keyspaces: &'static st
 const CUTS: &str = "isolate,mute,deaf,halves,cut pair,pause";
 const DEATHS: &str = "kill,kill all,fsync slow";
 
-/// Those that can show in a cluster of processes on one machine. The others of the core need a machine that loses power, or
-/// a network that doubles messages: they are the simulator's.
+/// Those that can show in a cluster of processes on one machine. The others of the core need a machine that loses power: they
+/// are the simulator's.
 const MUTANTS: &[Mutant] = &[
     mutant("KeysBeforeCatalogue", "kill,stop", ""),
     mutant("ReadWithoutConfirming", CUTS, "default"),
@@ -61,6 +61,7 @@ const MUTANTS: &[Mutant] = &[
     mutant("TokenLost", "kill,failover,isolate", "default"),
     mutant("ServesWhatWasSplitOff", "split,delay", "default"),
     mutant("LeaseDuringTransfer", "failover,pause", "default"),
+    mutant("DuplicateApply", "mix messages", ""),
     mutant("ChecksumIgnored", "corrupt", ""),
     mutant("NewcomerVotes", "wipe,isolate", "default"),
     mutant("SnapshotDropsSuffix", "isolate,kill,pause", "default"),

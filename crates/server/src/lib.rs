@@ -47,6 +47,7 @@ use std::sync::Arc;
 
 pub use handshake::dialer;
 pub use identity::Start;
+pub use peers::HEADER_BYTES as PEER_HEADER_BYTES;
 
 use node::{Node, Workers};
 

@@ -36,8 +36,8 @@ use crate::stats::Stats;
 
 /// The longest frame: a write as long as the longest request, and its frame.
 const FRAME_BYTES: usize = (1 << 30) + (1 << 16);
-/// What stands before each message.
-const HEADER_BYTES: usize = 12;
+/// The length of what stands before each message that a node sends to a peer.
+pub const HEADER_BYTES: usize = 12;
 /// Bytes that may wait for one peer.
 const QUEUE_BYTES: usize = 64 << 20;
 /// A buffer that grew larger than this is given back after use.

@@ -378,6 +378,9 @@ impl<'a> Director<'a> {
             Fault::Throttle { node, kilobytes } => self.links(node, true, true, &|link| {
                 link.bytes_per_second = if on { kilobytes * 1000 } else { 0 };
             }),
+            Fault::Mix { node, one_of } => {
+                self.links(node, true, true, &|link| link.mix_one_of = if on { one_of } else { 0 });
+            }
             Fault::Corrupt { node, one_of } => {
                 self.links(node, true, true, &|link| link.corrupt_one_of = if on { one_of } else { 0 });
             }

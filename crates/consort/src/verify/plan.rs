@@ -75,6 +75,8 @@ pub enum Fault {
     Drop { node: usize },
     /// Bits turn on the way to and from it.
     Corrupt { node: usize, one_of: u64 },
+    /// Messages to and from it are lost, come twice, or out of order.
+    Mix { node: usize, one_of: u64 },
     /// Its wall clock jumps.
     Jump { node: usize, milliseconds: i64 },
     /// Its clocks run faster.
@@ -116,6 +118,7 @@ impl Fault {
             Fault::Throttle { .. } => "throttle",
             Fault::Drop { .. } => "drop connections",
             Fault::Corrupt { .. } => "corrupt",
+            Fault::Mix { .. } => "mix messages",
             Fault::Jump { .. } => "clock jump",
             Fault::Drift { .. } => "clock drift",
             Fault::DiskFull { .. } => "disk full",
@@ -174,6 +177,9 @@ impl fmt::Display for Fault {
             Fault::Throttle { node, kilobytes } => write!(f, "{} gets {kilobytes} kB a second", n(node)),
             Fault::Drop { node } => write!(f, "connections of {} break", n(node)),
             Fault::Corrupt { node, one_of } => write!(f, "bits turn at {}, one piece of {one_of}", n(node)),
+            Fault::Mix { node, one_of } => {
+                write!(f, "one message of {one_of} to and from {} is lost, doubled or late", n(node))
+            }
             Fault::Jump { node, milliseconds } => {
                 write!(f, "the wall clock of {} jumps by {milliseconds} ms", n(node))
             }
@@ -299,7 +305,7 @@ fn deal(seed: u64, length: Duration, means: Means, user: &[Fault], kinds: &[u64]
     }
 }
 
-const KINDS: usize = 24;
+const KINDS: usize = 25;
 
 fn fault(kind: u64, draw: &mut Draw, means: Means, user: &[Fault]) -> Option<Fault> {
     if kind as usize >= KINDS {
@@ -341,6 +347,7 @@ fn fault(kind: u64, draw: &mut Draw, means: Means, user: &[Fault]) -> Option<Fau
         20 => Fault::Failover { node },
         21 => Fault::Split { partition: draw.below(6) },
         22 => Fault::Member,
+        23 => Fault::Mix { node, one_of: draw.between(2, 40) },
         _ => Fault::Alter,
     };
     let possible = match fault {

@@ -34,6 +34,62 @@ pub struct LinkFault {
     pub bytes_per_second: u64,
     /// One piece of so many has a bit turned; 0: none.
     pub corrupt_one_of: u64,
+    /// One message of so many is lost, comes twice, or after the next one (a third each); 0: none.
+    pub mix_one_of: u64,
+}
+
+/// Messages of one direction of a connection, as they come in pieces.
+#[derive(Debug, Default)]
+struct Messages {
+    /// What is not whole yet.
+    rest: Vec<u8>,
+    /// Frames of the handshake to come before there are messages; they go through as they are.
+    introductions: u8,
+    /// Overtaken by the next one.
+    late: Option<Vec<u8>>,
+}
+
+impl Messages {
+    /// What goes out for a piece that came in. `mixed` says what is done to a message, if anything.
+    fn through(&mut self, piece: &[u8], mut mixed: impl FnMut() -> Option<Mixed>) -> Vec<u8> {
+        self.rest.extend_from_slice(piece);
+        let mut out = Vec::with_capacity(piece.len());
+        loop {
+            let header = if self.introductions > 0 { 4 } else { server::PEER_HEADER_BYTES };
+            let Some(length) = self.rest.first_chunk::<4>() else { return out };
+            let length = header + u32::from_le_bytes(*length) as usize;
+            if self.rest.len() < length {
+                return out;
+            }
+            let message: Vec<u8> = self.rest.drain(..length).collect();
+            if self.introductions > 0 {
+                self.introductions -= 1;
+                out.extend(message);
+                continue;
+            }
+            match mixed() {
+                Some(Mixed::Lost) => {}
+                Some(Mixed::Twice) => {
+                    out.extend_from_slice(&message);
+                    out.extend(message);
+                }
+                Some(Mixed::Late) if self.late.is_none() => {
+                    self.late = Some(message);
+                    continue;
+                }
+                _ => out.extend(message),
+            }
+            out.extend(self.late.take().into_iter().flatten());
+        }
+    }
+}
+
+/// What is done to a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mixed {
+    Lost,
+    Twice,
+    Late,
 }
 
 /// What a proxy stands before.
@@ -204,8 +260,10 @@ async fn serve(shared: Arc<Shared>, backend: Backend, mut stream: TcpStream) {
     let mut drops = shared.drops.subscribe();
     let (from_dialer, to_dialer) = stream.into_split();
     let (from_node, to_node) = other.into_split();
-    let there = carry(shared.clone(), pair.clone(), from_dialer, to_node, first);
-    let again = carry(shared.clone(), back, from_node, to_dialer, Vec::new());
+    // Only what the dialer says are messages, after its two frames of the handshake.
+    let messages = (pair.0 != "?").then(|| Messages { introductions: 2, ..Messages::default() });
+    let there = carry(shared.clone(), pair.clone(), from_dialer, to_node, first, messages);
+    let again = carry(shared.clone(), back, from_node, to_dialer, Vec::new(), None);
     let dropped = async {
         while drops.changed().await.is_ok() {
             let wanted = drops.borrow_and_update().1.clone();
@@ -229,6 +287,7 @@ async fn carry(
     mut reader: OwnedReadHalf,
     writer: OwnedWriteHalf,
     first: Vec<u8>,
+    mut messages: Option<Messages>,
 ) {
     let (sender, receiver) = mpsc::channel::<(Instant, Vec<u8>)>(QUEUE);
     let (of_reader, pair_of_reader) = (shared.clone(), pair.clone());
@@ -240,6 +299,21 @@ async fn carry(
         loop {
             if !piece.is_empty() {
                 let fault = shared.fault(&pair);
+                if let Some(messages) = &mut messages {
+                    let mixed = || {
+                        let hit = fault.mix_one_of > 0 && shared.below(fault.mix_one_of) == 0;
+                        hit.then(|| [Mixed::Lost, Mixed::Twice, Mixed::Late][shared.below(3) as usize])
+                    };
+                    piece = messages.through(&piece, mixed);
+                }
+                if piece.is_empty() {
+                    piece = vec![0; PIECE_BYTES];
+                    match reader.read(&mut piece).await {
+                        Ok(count) if count > 0 => piece.truncate(count),
+                        _ => return,
+                    }
+                    continue;
+                }
                 if fault.corrupt_one_of > 0 && shared.below(fault.corrupt_one_of) == 0 {
                     let bit = shared.below(8 * piece.len() as u64) as usize;
                     piece[bit / 8] ^= 1 << (bit % 8);
@@ -284,6 +358,41 @@ async fn deliver(
         if fault.bytes_per_second > 0 {
             let pause = piece.len() as f64 / fault.bytes_per_second as f64;
             tokio::time::sleep(Duration::from_secs_f64(pause)).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(header: usize, body: &[u8]) -> Vec<u8> {
+        let mut frame = (body.len() as u32).to_le_bytes().to_vec();
+        frame.resize(header, 7);
+        frame.extend_from_slice(body);
+        frame
+    }
+
+    #[test]
+    fn messages_are_mixed_and_introductions_are_not() {
+        let header = server::PEER_HEADER_BYTES;
+        let mut sent = [frame(4, b"hello"), frame(4, b"")].concat();
+        let messages: Vec<Vec<u8>> =
+            [&b"a"[..], b"", b"ccc", b"d", b"e"].map(|body| frame(header, body)).to_vec();
+        sent.extend(messages.concat());
+        for step in 1..sent.len() {
+            let mut orders =
+                [None, Some(Mixed::Late), Some(Mixed::Twice), Some(Mixed::Lost), None].into_iter();
+            let mut through = Messages { introductions: 2, ..Messages::default() };
+            let out: Vec<u8> = sent
+                .chunks(step)
+                .flat_map(|piece| through.through(piece, || orders.next().flatten()))
+                .collect();
+            let [a, late, twice, _, last] = messages.as_slice() else { panic!("five") };
+            let expected = [&frame(4, b"hello"), &frame(4, b""), a, twice, twice, late, last]
+                .map(Vec::as_slice)
+                .concat();
+            assert_eq!(out, expected, "in pieces of {step}");
         }
     }
 }
