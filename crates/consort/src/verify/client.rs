@@ -80,7 +80,12 @@ impl Client {
         Client { faithful: true, readonly: true, ..Client::new(target, at) }
     }
 
-    /// The same, but it does not wait for long.
+    /// A client of one node, which passes on what it does not lead.
+    pub fn through_one(target: &Arc<Target>, at: usize) -> Client {
+        Client { faithful: true, ..Client::new(target, at) }
+    }
+
+    /// As [`of_one`](Self::of_one), but it does not wait for long.
     pub fn hasty(target: &Arc<Target>, at: usize) -> Client {
         Client { patience: HASTE, ..Client::of_one(target, at) }
     }

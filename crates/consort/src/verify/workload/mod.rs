@@ -223,11 +223,16 @@ impl Worker {
                 .collect(),
             _ => Vec::new(),
         };
+        // Whoever says READONLY is told who leads when it writes.
+        let mut writing: Vec<Client> = match kind {
+            Kind::Sessions => (0..hops.len()).map(|at| Client::through_one(&self.load.target, at)).collect(),
+            _ => Vec::new(),
+        };
         while self.process.now() < self.load.until {
             let began = tokio::time::Instant::now();
             match kind {
                 Kind::Registers => self.registers(&mut hops).await,
-                Kind::Sessions => self.sessions(&mut hops).await,
+                Kind::Sessions => self.sessions(&mut hops, &mut writing).await,
                 Kind::Lists => self.lists().await,
                 Kind::Counters => self.counters().await,
                 Kind::Transactions => self.transactions().await,

@@ -83,7 +83,7 @@ impl Worker {
     }
 
     /// Each operation at another node: what the session has seen or done must be known there.
-    pub(super) async fn sessions(&mut self, hops: &mut [Client]) {
+    pub(super) async fn sessions(&mut self, hops: &mut [Client], writing: &mut [Client]) {
         let key = self.key("s", 3, 600);
         let hop = self.draw.below(hops.len() as u64) as usize;
         if self.draw.one_in(2) {
@@ -91,7 +91,7 @@ impl Worker {
             self.note(|all| &mut all.sessions, key, RegisterInput::Read, asked, read);
         } else {
             let value = self.unique();
-            let asked = self.process.ask_by(&mut hops[hop], &["SET", &key, &value], true).await;
+            let asked = self.process.ask_by(&mut writing[hop], &["SET", &key, &value], true).await;
             let input = RegisterInput::Write(Some(value.into()));
             self.note(|all| &mut all.sessions, key, input, asked, written);
         }
