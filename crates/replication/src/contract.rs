@@ -77,6 +77,8 @@ pub struct Request {
     pub partition: PartitionId,
     /// How many partitions there were for whoever chose this one ([`Placement::layout`]).
     pub layout: u32,
+    /// How many keyspaces had been given groups of their own by then ([`Placement::keyspaces_numbered`]).
+    pub keyspaces: u16,
     /// What to do.
     pub call: Call,
     /// When the client must have an answer: later, a write that was proposed is unknown and anything else is refused.

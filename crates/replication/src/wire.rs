@@ -31,7 +31,7 @@ pub enum Message {
     Alive,
     /// A client's command for a partition that the receiver leads. Runs at most once: `receiver_incarnation` must be the
     /// receiver's own, and `sequence` rises from one forward to the next of one sender incarnation. Runs in order: a
-    /// receiver that has sent one back runs none of the same `generation` that come later. `layout`: how many partitions there
+    /// receiver that has sent one back runs none of the same `generation` that come later. `layout`: in its lower half how many partitions, in its upper how many keyspaces with groups of their own there
     /// were when it was routed; those that say nothing of it (the first kind of this message) may have been routed by any.
     Forward {
         partition: PartitionId,

@@ -220,8 +220,11 @@ impl Worker {
         let mut state = self.state.borrow_mut();
         let id = RequestId(state.askers.insert(reply_to));
         let origin = origin.unwrap_or((1 << 63) | (id.0 << 8) | self.index as u64);
-        let layout = self.layout();
-        let request = Request { id, origin, partition, layout, call, deadline, ordered };
+        let (layout, keyspaces) = {
+            let placement = self.placement.borrow();
+            (placement.layout(), placement.keyspaces_numbered)
+        };
+        let request = Request { id, origin, partition, layout, keyspaces, call, deadline, ordered };
         let owner = self.node.owner(partition);
         if owner == self.index {
             state.inputs.push(Input::Request(request));

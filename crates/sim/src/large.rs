@@ -149,7 +149,7 @@ impl Large {
         let Some(node) = self.nodes.keys().next().copied() else { return };
         let (id, deadline) = (RequestId(self.next), self.now + CHANGE_TIMEOUT);
         let (origin, partition, layout) = (self.next, CATALOGUE, u32::MAX);
-        let request = Request { id, origin, partition, layout, call, deadline, ordered: false };
+        let request = Request { id, origin, partition, layout, keyspaces: 0, call, deadline, ordered: false };
         self.give(node, Duration::ZERO, Input::Request(request));
     }
 

@@ -169,7 +169,7 @@ impl Forwards {
             None => encode_call(&work.call),
             Some(demand) => encode_call(&Call::Demanding { demand, call: Box::new(work.call.clone()) }),
         };
-        let layout = work.layout;
+        let layout = packed(work.layout, work.keyspaces);
         let stream = self.stream(partition);
         let current = stream.generation;
         let line = stream.lines.entry(work.origin).or_default();
@@ -335,7 +335,13 @@ pub(super) fn work_of_forward(
 ) -> Option<Work> {
     let deadline = now + Duration::from_millis(u64::from(deadline_ms));
     let (call, demand) = Work::demand_of(decode_call(call)?);
-    Some(Work { requester, origin: 0, call, demand, deadline, ordered: true, layout, arrival })
+    let (layout, keyspaces) = (layout & 0xffff, (layout >> 16) as u16);
+    Some(Work { requester, origin: 0, call, demand, deadline, ordered: true, layout, keyspaces, arrival })
+}
+
+/// What the router knew, as it travels: there are at most 16384 partitions.
+fn packed(layout: u32, keyspaces: u16) -> u32 {
+    u32::from(keyspaces) << 16 | layout.min(0xffff)
 }
 
 /// Sends an answer to the node that forwarded the request.
@@ -389,6 +395,7 @@ mod tests {
             deadline: Time::NEVER,
             ordered: true,
             layout: 0,
+            keyspaces: 0,
             arrival,
         }
     }

@@ -481,8 +481,18 @@ impl Shard {
             self.outbox.event(Event::Steered(Box::new(change)));
             let (deadline, arrival) = (now.time + CHANGE_TIMEOUT, self.next_arrival());
             let (requester, layout) = (Requester::Nobody, self.placement.layout());
-            let work =
-                Work { requester, origin: 0, call, demand: None, deadline, ordered: false, layout, arrival };
+            let keyspaces = self.placement.keyspaces_numbered;
+            let work = Work {
+                requester,
+                origin: 0,
+                call,
+                demand: None,
+                deadline,
+                ordered: false,
+                layout,
+                keyspaces,
+                arrival,
+            };
             self.with(CATALOGUE, |replica, outbox| replica.handle(work, now, outbox));
         }
     }

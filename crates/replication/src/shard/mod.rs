@@ -339,11 +339,11 @@ impl Shard {
     }
 
     fn on_request(&mut self, request: Request, now: Now) {
-        let Request { id, origin, partition, layout, call, deadline, ordered } = request;
+        let Request { id, origin, partition, layout, keyspaces, call, deadline, ordered } = request;
         let arrival = self.next_arrival();
         let requester = Requester::Local(id);
         let (call, demand) = Work::demand_of(call);
-        let work = Work { requester, origin, call, demand, deadline, ordered, layout, arrival };
+        let work = Work { requester, origin, call, demand, deadline, ordered, layout, keyspaces, arrival };
         self.dispatch(partition, work, now);
     }
 
@@ -365,6 +365,7 @@ impl Shard {
             return self.forwards.wait(partition, work, now.time);
         }
         if self.is_member(partition) {
+            let Some(work) = self.if_no_keyspace_was_made(partition, work) else { return };
             return self.with(partition, |replica, outbox| replica.handle(work, now, outbox));
         }
         if is_placed(&self.placement, partition) {
@@ -510,6 +511,7 @@ impl Shard {
             let leader = self.leader(partition);
             return self.send_elsewhere(partition, work, leader, now);
         }
+        let Some(work) = self.if_no_keyspace_was_made(partition, work) else { return };
         self.with(partition, |replica, outbox| replica.handle(work, now, outbox));
     }
 

@@ -38,6 +38,8 @@ pub(crate) struct Work {
     pub ordered: bool,
     /// How many partitions there were when it was routed.
     pub layout: u32,
+    /// How many keyspaces had been given groups of their own, for whoever routed it.
+    pub keyspaces: u16,
     /// Its number among the requests of this shard.
     pub arrival: u64,
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use super::outbox::Work;
 use super::strategy::Strategy;
 use super::{Recovered, Shard};
-use crate::contract::Event;
+use crate::contract::{Event, Reply};
 use crate::ordered::raft::HardState;
 use crate::ordered::replica::split::{Belongs, Birth, refuse_apart, where_belongs};
 use crate::placement::PartitionPlacement;
@@ -106,6 +106,26 @@ impl Shard {
         self.nursery.awaits(partition)
             || self.nursery.awaits(parent)
             || self.replicas.get(&parent).is_some_and(to_come)
+    }
+
+    /// Takes a request only if no keyspace was made meanwhile that its keys belong to: whoever routed it may
+    /// not have heard of it, and what was written here nobody would find.
+    pub(super) fn if_no_keyspace_was_made(&mut self, partition: PartitionId, work: Work) -> Option<Work> {
+        if work.keyspaces >= self.placement.keyspaces_numbered || partition == crate::catalogue::CATALOGUE {
+            return Some(work);
+        }
+        let elsewhere = match where_belongs(&work.call, &*self.placement) {
+            Belongs::To(number) => PartitionId(number).keyspace() != partition.keyspace(),
+            // Some of several keys: those that are here were chosen before the keyspace was made.
+            Belongs::Apart => !self.placement.prefixes.is_empty(),
+            Belongs::Anywhere => false,
+        };
+        if !elsewhere {
+            return Some(work);
+        }
+        let text = "TRYAGAIN a keyspace was made meanwhile, nothing was done";
+        self.outbox.answers.push((work.requester, Reply::Refused(text.into())));
+        None
     }
 
     /// Where a request goes that waited: if partitions were split since it was routed, perhaps to another one. Only what

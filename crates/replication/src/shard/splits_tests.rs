@@ -134,6 +134,11 @@ impl Node {
 
     /// Asks as somebody does who knows of so many partitions.
     fn ask(&mut self, partition: PartitionId, layout: u32, text: &str) -> u64 {
+        self.ask_knowing(partition, layout, 0, text)
+    }
+
+    /// Also of so many keyspaces with groups of their own.
+    fn ask_knowing(&mut self, partition: PartitionId, layout: u32, keyspaces: u16, text: &str) -> u64 {
         self.next += 1;
         let arguments: Vec<Bytes> = text.split(' ').map(|word| Bytes::from(word.to_owned())).collect();
         let command = Command::lookup(&arguments[0]).expect("a command");
@@ -145,6 +150,7 @@ impl Node {
             origin: 1,
             partition,
             layout,
+            keyspaces,
             call,
             deadline,
             ordered: true,
@@ -299,4 +305,33 @@ fn a_child_whose_parent_knows_nothing_of_it_is_damage() {
     let mut disk = std::mem::take(&mut node.disk);
     disk.remove(&PARENT);
     Node::start(disk);
+}
+
+/// A node that has not heard of a keyspace takes its keys for those of a partition: what it wrote there nobody would find.
+#[test]
+fn keys_of_a_keyspace_are_refused_by_the_partition_that_had_them() {
+    let mut node = Node::start(BTreeMap::new());
+    assert_eq!(node.answer(PARENT, 1, "SET p:key before"), Value::OK);
+    let mut made = placement(2, 1, false).as_ref().clone();
+    made.prefixes.insert(Bytes::from_static(b"p:"), 1);
+    made.keyspaces_numbered = 1;
+    node.step(Input::Placement(Arc::new(made)));
+    for text in ["SET p:key after", "GET p:key", "MGET q:key p:key"] {
+        let id = node.ask_knowing(PARENT, 1, 0, text);
+        node.run();
+        match node.replies.remove(&id) {
+            Some(Reply::Refused(reason)) => assert!(reason.starts_with("TRYAGAIN a keyspace was made")),
+            other => panic!("{text}: {other:?}"),
+        }
+    }
+    for (text, reply) in [("SET q:key x", Value::OK), ("GET q:key", Value::bulk("x"))] {
+        assert_eq!(node.answer(PARENT, 1, text), reply, "of the partition as ever");
+    }
+    let id = node.ask_knowing(PARENT, 1, 1, "GET p:key");
+    node.run();
+    assert_eq!(
+        node.replies.remove(&id),
+        Some(Reply::Done(Value::bulk("before"))),
+        "whoever knows of it has a reason"
+    );
 }

@@ -188,7 +188,8 @@ impl Cluster {
         let deadline = self.now.time + Duration::from_secs(3);
         // What is to keep its order comes on one connection of the node.
         let origin = if ordered { 0 } else { id.0 };
-        let request = Request { id, origin, partition: PARTITION, layout: 1, call, deadline, ordered };
+        let request =
+            Request { id, origin, partition: PARTITION, layout: 1, keyspaces: 0, call, deadline, ordered };
         self.node(to).inputs.push_back(Input::Request(request));
         id
     }

@@ -143,11 +143,19 @@ impl Front {
             let arguments = decoded.map_err(|error| Violation::new("resp", error.to_string()))?;
             let Some(arguments) = arguments else { return Ok(()) };
             let (slot, parts) = open.take_command(arguments, placement);
-            self.submit(connection, slot, parts, now, produced);
+            self.submit(connection, slot, parts, placement.keyspaces_numbered, now, produced);
         }
     }
 
-    fn submit(&mut self, connection: u64, slot: Slot, parts: Vec<Part>, now: Now, produced: &mut Produced) {
+    fn submit(
+        &mut self,
+        connection: u64,
+        slot: Slot,
+        parts: Vec<Part>,
+        keyspaces: u16,
+        now: Now,
+        produced: &mut Produced,
+    ) {
         let Some(open) = self.connections.get_mut(&connection) else { return };
         let layout = open.layout;
         let ordered =
@@ -173,7 +181,16 @@ impl Front {
                 None => call,
             };
             let origin = connection;
-            produced.requests.push(Request { id, origin, partition, layout, call, deadline, ordered });
+            produced.requests.push(Request {
+                id,
+                origin,
+                partition,
+                layout,
+                keyspaces,
+                call,
+                deadline,
+                ordered,
+            });
         }
     }
 
@@ -184,7 +201,16 @@ impl Front {
         let deadline = now.time + REQUEST_TIMEOUT;
         self.pending.insert(id, Pending { connection: u64::MAX, slot: 0, part: 0, deadline });
         let origin = u64::MAX - id.0;
-        Request { id, origin, partition, layout: u32::MAX, call, deadline, ordered: false }
+        Request {
+            id,
+            origin,
+            partition,
+            layout: u32::MAX,
+            keyspaces: u16::MAX,
+            call,
+            deadline,
+            ordered: false,
+        }
     }
 
     /// The shard answered.
