@@ -44,8 +44,8 @@ const DEATHS: &str = "kill,kill all,fsync slow";
 /// are the simulator's.
 const MUTANTS: &[Mutant] = &[
     mutant("KeysBeforeCatalogue", "kill,stop", ""),
-    mutant("ReadWithoutConfirming", CUTS, "default"),
-    mutant("LeaseTooLong", CUTS, "default,sync"),
+    mutant("ReadWithoutConfirming", CUTS, "sync,semi"),
+    mutant("LeaseTooLong", CUTS, "sync,semi"),
     mutant("MissingFence", CUTS, "async,semi"),
     mutant("AcknowledgedBeforeShipped", "isolate,mute,kill,pause", "sync,semi"),
     mutant("SuffixNotSaved", "isolate,mute,kill,pause", "async"),

@@ -47,6 +47,8 @@ pub struct Director<'a> {
     /// A keyspace that may be altered, as it is and as it becomes.
     alter: Option<(String, [Vec<String>; 2])>,
     joined: usize,
+    /// What was listed as lost before disks were: keyspace, key, value.
+    pub listed: BTreeSet<(String, String, String)>,
     /// Pieces that were damaged by faults that are over.
     damaged: u64,
 }
@@ -76,6 +78,7 @@ impl<'a> Director<'a> {
             keyspaces,
             alter,
             joined: 0,
+            listed: BTreeSet::new(),
             damaged: 0,
         }
     }
@@ -106,8 +109,10 @@ impl<'a> Director<'a> {
             let due_ms = planned.end_ms();
             planned.at_ms = self.now() / 1000;
             tell(format!("{:>7.1} s  {}", self.now() as f64 / 1e6, planned.fault));
-            let from = self.now();
+            let before = self.now();
             let note = self.begin_fault(&planned.fault).await.err();
+            // A disk is gone from when its node was killed; the cluster was waited for before that.
+            let from = if matches!(planned.fault, Fault::Wipe { .. }) { self.now() } else { before };
             if let Some(note) = &note {
                 tell(format!("           {note}"));
             }
@@ -221,11 +226,18 @@ impl<'a> Director<'a> {
 
     async fn begin_fault(&mut self, fault: &Fault) -> Result<(), String> {
         match *fault {
-            Fault::Kill { node } | Fault::Wipe { node } => {
+            Fault::Kill { node } => {
                 if let Some(cluster) = &mut self.cluster {
                     cluster.nodes[node].kill().await;
                 }
                 Ok(())
+            }
+            Fault::Wipe { node } => {
+                let listed = self.save_lists().await;
+                if let Some(cluster) = &mut self.cluster {
+                    cluster.nodes[node].kill().await;
+                }
+                listed
             }
             Fault::KillAll => {
                 for node in self.cluster.iter_mut().flat_map(|cluster| &mut cluster.nodes) {
@@ -477,6 +489,18 @@ impl<'a> Director<'a> {
             Some(_) => Ok(()),
             None => Err(format!("{name} was removed, and did not end within {LIMIT:?}")),
         }
+    }
+
+    /// What a node keeps as lost goes with its disk, so it is asked for before, as an operator does.
+    async fn save_lists(&mut self) -> Result<(), String> {
+        self.whole().await?;
+        let Some(cluster) = &self.cluster else { return Ok(()) };
+        for prefix in &self.keyspaces {
+            for (key, value) in super::keyspaces::lost(&cluster.nodes[0].client, None, prefix).await? {
+                self.listed.insert((prefix.clone(), key, value));
+            }
+        }
+        Ok(())
     }
 
     /// Waits until every partition has all its members and they are caught up: a second disk may be lost only then.

@@ -306,6 +306,7 @@ async fn test(
     screen.say(&format!("{:>7.1} s  all is healed", target.now() as f64 / 1e6));
     director.heal(&mut |line| screen.say(&line)).await;
     let mut happened = std::mem::take(&mut director.happened);
+    let listed = std::mem::take(&mut director.listed);
     happened.sort_by_key(|fault| fault.from);
     drop(director);
     for load in &mut loads {
@@ -322,7 +323,13 @@ async fn test(
         let settled = workload::settle(&target, &load.histories).await;
         let lost = match load.keyspace.loss {
             keyspaces::Loss::None => Ok(Vec::new()),
-            keyspaces::Loss::Listed => ask_lost(&target, &load.keyspace.prefix).await,
+            keyspaces::Loss::Listed => ask_lost(&target, &load.keyspace.prefix).await.map(|mut lost| {
+                let before = listed.iter().filter(|(prefix, ..)| *prefix == load.keyspace.prefix);
+                lost.extend(before.map(|(_, key, value)| (key.clone(), value.clone())));
+                lost.sort();
+                lost.dedup();
+                lost
+            }),
         };
         evidence.push((settled, lost));
     }
