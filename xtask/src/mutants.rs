@@ -39,9 +39,9 @@ const fn mutant(name: &'static str, faults: &'static str, keyspaces: &'static st
 
 const CUTS: &str = "isolate,mute,deaf,halves,cut pair,pause";
 const DEATHS: &str = "kill,kill all,fsync slow";
+/// These need root: see `--power-cuts` of `consort verify`.
+const POWER: &str = "power cut,power cut all,fsync slow";
 
-/// Those that can show in a cluster of processes on one machine. The others of the core need a machine that loses power: they
-/// are the simulator's.
 const MUTANTS: &[Mutant] = &[
     mutant("KeysBeforeCatalogue", "kill,stop", ""),
     mutant("ReadWithoutConfirming", CUTS, "sync,semi"),
@@ -53,8 +53,21 @@ const MUTANTS: &[Mutant] = &[
     mutant("StaleInSyncSet", "isolate,deaf,mute,delay", "sync,semi"),
     mutant("VoteWithoutLogCheck", "isolate,deaf,kill,pause", "default"),
     mutant("AppendWithoutCheck", "isolate,mute,kill,drop connections", "default"),
-    mutant("AnswerBeforeDurable", DEATHS, "default,sync"),
-    mutant("OwnLogBeforeDurable", DEATHS, "default"),
+    mutant("AnswerBeforeDurable", POWER, "default,sync"),
+    mutant("OwnLogBeforeDurable", POWER, "default"),
+    mutant("OwnVoteBeforeDurable", POWER, "default"),
+    mutant("VoteNotPersisted", POWER, "default"),
+    mutant("NeverInDoubt", POWER, "relaxed"),
+    mutant("StableBeforeDurable", POWER, "relaxed"),
+    mutant("CommitOfEarlierTerm", "isolate,kill,pause", "default"),
+    mutant("NoPromiseAfterRestart", "kill,pause,isolate", "default"),
+    mutant("MembershipNotReverted", "member,isolate,kill", "default"),
+    mutant("JointNeedsOneMajority", "member,isolate,halves", "default"),
+    mutant("SnapshotWithOldMembership", "member,kill", "default"),
+    mutant("GivenUpTooEarly", "member,isolate", "default"),
+    mutant("ChangeOfAnyEpoch", "member,split,isolate", "default"),
+    mutant("SplitForgottenTooEarly", "split,kill,kill all", "default"),
+    mutant("SnapshotBeforeChildIsDurable", "split,kill all", "default"),
     mutant("CommitIndexAhead", "isolate,kill,kill all", "default"),
     mutant("LogTruncatedTooEarly", "kill,kill all,pause", "default"),
     mutant("ExpiryByFollower", "clock jump,clock drift", "default"),
@@ -81,7 +94,11 @@ pub fn run(arguments: &Arguments) -> Result<(), String> {
     let chosen =
         |mutant: &&Mutant| arguments.only.is_empty() || arguments.only.iter().any(|name| name == mutant.name);
     for mutant in MUTANTS.iter().filter(chosen) {
-        match look_for(mutant, &binary, arguments)? {
+        let found = look_for(mutant, &binary, arguments).unwrap_or_else(|reason| {
+            println!("{:<28} {reason}", mutant.name);
+            None
+        });
+        match found {
             Some((seconds, checks)) => {
                 println!("{:<28} found after {seconds:.0} s by: {checks}", mutant.name)
             }
@@ -134,6 +151,9 @@ fn look_for(mutant: &Mutant, binary: &Path, arguments: &Arguments) -> Result<Opt
             .args(["--faults", mutant.faults, "--env", &format!("CONSORT_PLANTED={}", mutant.name)])
             .arg("--out")
             .arg(&out);
+        if mutant.faults == POWER {
+            command.arg("--power-cuts");
+        }
         if !mutant.keyspaces.is_empty() {
             command.args(["--keyspaces", mutant.keyspaces]);
         }
@@ -142,7 +162,8 @@ fn look_for(mutant: &Mutant, binary: &Path, arguments: &Arguments) -> Result<Opt
         let report: Json = match text.ok().and_then(|text| serde_json::from_str(&text).ok()) {
             Some(report) => report,
             None => {
-                return Err(format!("{}: no report: {}", mutant.name, String::from_utf8_lossy(&ran.stderr)));
+                let said = String::from_utf8_lossy(&ran.stderr);
+                return Err(format!("no report: {}", said.lines().last().unwrap_or_default()));
             }
         };
         let checks = broken(&report);

@@ -17,6 +17,7 @@ use std::time::Duration;
 use tokio::process::{Child, Command};
 
 use super::faultfile::{FaultFile, Wrong};
+use super::machine::Machine;
 use super::proxy::{Backend, Proxies};
 use crate::ask::Connection;
 use crate::status::Status;
@@ -45,6 +46,8 @@ pub struct Node {
     pub client: String,
     folder: PathBuf,
     faults: FaultFile,
+    /// Its machine, if that can lose power.
+    machine: Option<Machine>,
     child: Option<Child>,
     paused: bool,
     /// How often it was started.
@@ -60,6 +63,7 @@ pub struct Cluster {
     binary: PathBuf,
     folder: PathBuf,
     preload: Option<PathBuf>,
+    machines: bool,
     settings: Vec<String>,
     environment: Vec<(String, String)>,
     ports: Ports,
@@ -96,6 +100,8 @@ pub struct Recipe<'a> {
     pub environment: Vec<(String, String)>,
     /// The library for faults of disk and clocks, if it could be had.
     pub preload: Option<PathBuf>,
+    /// Has each node a machine that can lose power?
+    pub machines: bool,
 }
 
 impl Cluster {
@@ -110,6 +116,7 @@ impl Cluster {
             binary: recipe.binary,
             folder: recipe.folder.to_owned(),
             preload: recipe.preload,
+            machines: recipe.machines,
             settings: recipe.settings,
             environment: recipe.environment,
             ports: Ports(recipe.base_port),
@@ -153,10 +160,20 @@ impl Cluster {
 
     fn add(&mut self, place: Place) -> Result<(), String> {
         let faults = FaultFile::create(place.folder.join("faults"))?;
+        let machine = if self.machines { Some(Machine::new(&place.folder)?) } else { None };
         self.proxies.listen(Backend { name: place.name.clone(), listen: place.proxy, to: place.peer })?;
         let client = format!("127.0.0.1:{}", place.client);
         let Place { name, folder, .. } = place;
-        self.nodes.push(Node { name, client, folder, faults, child: None, paused: false, starts: 0 });
+        self.nodes.push(Node {
+            name,
+            client,
+            folder,
+            faults,
+            machine,
+            child: None,
+            paused: false,
+            starts: 0,
+        });
         Ok(())
     }
 
@@ -164,7 +181,7 @@ impl Cluster {
         let mut text = format!(
             "cluster = \"verify\"\nname = {:?}\ndata = {:?}\n\"listen.peer\" = \"127.0.0.1:{}\"\n",
             place.name,
-            place.folder.join("data").display().to_string(),
+            self.data(&place.folder).display().to_string(),
             place.peer
         );
         for setting in &self.settings {
@@ -207,6 +224,9 @@ impl Cluster {
         if let Some(library) = preload {
             command.env("LD_PRELOAD", library).env("CONSORT_FAULTS", &node.faults.path);
         }
+        if let Some(machine) = &node.machine {
+            command.env("CONSORT_BOOT_ID", &machine.boot);
+        }
         let child = command
             .envs(environment)
             .stdin(Stdio::piped())
@@ -224,6 +244,15 @@ impl Cluster {
     /// The addresses where the nodes take clients.
     pub fn clients(&self) -> Vec<String> {
         self.nodes.iter().map(|node| node.client.clone()).collect()
+    }
+
+    fn data(&self, folder: &Path) -> PathBuf {
+        if self.machines { Machine::data(folder) } else { folder.join("data") }
+    }
+
+    /// Can machines lose power?
+    pub fn has_machines(&self) -> bool {
+        self.machines
     }
 
     /// Can disks and clocks be made to fail?
@@ -345,7 +374,20 @@ impl Node {
 
     /// Removes its data folder.
     pub fn wipe(&self) {
-        let _ = fs::remove_dir_all(self.folder.join("data"));
+        for data in [self.folder.join("data"), Machine::data(&self.folder)] {
+            let _ = fs::remove_dir_all(data);
+        }
+    }
+
+    /// Its machine loses power.
+    ///
+    /// # Errors
+    /// It has none that can, or the disk cannot be copied.
+    pub async fn lose_power(&mut self) -> Result<(), String> {
+        self.pause().await;
+        let lost = self.machine.as_ref().ok_or("its machine cannot lose power")?.lose_power();
+        self.kill().await;
+        lost.and_then(|()| self.machine.as_mut().map_or(Ok(()), Machine::come_back))
     }
 
     /// What it says of itself.

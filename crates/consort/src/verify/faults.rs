@@ -112,7 +112,8 @@ impl<'a> Director<'a> {
             let before = self.now();
             let note = self.begin_fault(&planned.fault).await.err();
             // A disk is gone from when its node was killed; the cluster was waited for before that.
-            let from = if matches!(planned.fault, Fault::Wipe { .. }) { self.now() } else { before };
+            let ends_late = matches!(planned.fault, Fault::Wipe { .. } | Fault::PowerCutAll);
+            let from = if ends_late { self.now() } else { before };
             if let Some(note) = &note {
                 tell(format!("           {note}"));
             }
@@ -167,8 +168,9 @@ impl<'a> Director<'a> {
             .iter()
             .flat_map(|active| match active.planned.fault {
                 Fault::Kill { node } | Fault::Stop { node } | Fault::SyncFails { node } => vec![node],
+                Fault::PowerCut { node } => vec![node],
                 Fault::Wipe { node } => vec![node],
-                Fault::KillAll => (0..64).collect(),
+                Fault::KillAll | Fault::PowerCutAll => (0..64).collect(),
                 _ => Vec::new(),
             })
             .collect();
@@ -239,6 +241,17 @@ impl<'a> Director<'a> {
                 }
                 listed
             }
+            Fault::PowerCut { node } => match &mut self.cluster {
+                Some(cluster) => cluster.nodes[node].lose_power().await,
+                None => Ok(()),
+            },
+            Fault::PowerCutAll => {
+                let mut result = Ok(());
+                for node in self.cluster.iter_mut().flat_map(|cluster| &mut cluster.nodes) {
+                    result = result.and(node.lose_power().await);
+                }
+                result
+            }
             Fault::KillAll => {
                 for node in self.cluster.iter_mut().flat_map(|cluster| &mut cluster.nodes) {
                     node.kill().await;
@@ -298,7 +311,9 @@ impl<'a> Director<'a> {
 
     async fn undo(&mut self, fault: &Fault) -> Result<(), String> {
         match *fault {
-            Fault::Kill { node } | Fault::Stop { node } => self.start(node, Begin::Normal).await,
+            Fault::Kill { node } | Fault::Stop { node } | Fault::PowerCut { node } => {
+                self.start(node, Begin::Normal).await
+            }
             Fault::Wipe { node } => {
                 if let Some(cluster) = &self.cluster {
                     cluster.nodes[node].wipe();
@@ -306,7 +321,7 @@ impl<'a> Director<'a> {
                 self.start(node, Begin::Rebuild).await?;
                 self.whole().await
             }
-            Fault::KillAll => {
+            Fault::KillAll | Fault::PowerCutAll => {
                 let nodes = self.cluster.as_ref().map_or(0, |cluster| cluster.nodes.len());
                 for node in 0..nodes {
                     self.start(node, Begin::Normal).await?;

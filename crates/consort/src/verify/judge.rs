@@ -72,6 +72,8 @@ pub struct Evidence<'a> {
 
 /// What each search may cost.
 const BUDGET: Budget = Budget { steps: 20_000_000, memory_bytes: 512 << 20 };
+/// What a relaxed keyspace acknowledged so long ago is on disks (a second, and what cutting all machines takes).
+const RELAXED: u64 = 2_000_000;
 /// Keys expire by a clock in milliseconds, and a batch of commands goes by one reading of it.
 const CLOCK_READING: u64 = 30_000;
 
@@ -97,7 +99,7 @@ pub fn judge(keyspace: Keyspace, recorder: Recorder, histories: Shared, evidence
     Judged { keyspace, recorder, histories, verdicts, staleness, held, lost, listed, with_disks }
 }
 
-/// Keys of an asynchronous keyspace of which writes were lost: the promise ends where a failover loses something.
+/// Keys of which writes were lost as the promise allows: it ends there.
 struct Exemption {
     keys: BTreeSet<String>,
     /// Moments within which what was acknowledged may have gone with a disk.
@@ -107,13 +109,22 @@ struct Exemption {
 impl Exemption {
     fn new(keyspace: &Keyspace, histories: &Histories, evidence: &Evidence<'_>) -> Exemption {
         let mut exemption = Exemption { keys: BTreeSet::new(), windows: Vec::new() };
-        if keyspace.loss != Loss::Listed {
+        if keyspace.loss != Loss::Listed && !keyspace.relaxed {
             return exemption;
         }
-        exemption.keys.extend(evidence.lost.iter().map(|(key, _)| unbraced(key)));
-        let wipes = evidence.happened.iter().filter(|fault| fault.kind == "wipe");
-        exemption.windows =
-            wipes.map(|wipe| (wipe.from.saturating_sub(keyspace.max_lag_ms * 1000), wipe.from)).collect();
+        let before = |kind: &str, microseconds: u64| {
+            let of_kind = evidence.happened.iter().filter(move |fault| fault.kind == kind);
+            of_kind
+                .map(move |fault| (fault.from.saturating_sub(microseconds), fault.from))
+                .collect::<Vec<_>>()
+        };
+        if keyspace.loss == Loss::Listed {
+            exemption.keys.extend(evidence.lost.iter().map(|(key, _)| unbraced(key)));
+            exemption.windows.extend(before("wipe", keyspace.max_lag_ms * 1000));
+        }
+        if keyspace.relaxed {
+            exemption.windows.extend(before("power cut all", RELAXED));
+        }
         let windows = exemption.windows.clone();
         let within = |at: u64| windows.iter().any(|(from, to)| (*from..=*to).contains(&at));
         exemption.keys.extend(written_at(&histories.registers, &within));
@@ -306,7 +317,8 @@ impl Judge {
         let with_disks = missing - report.missing.len();
         let picture = self.losses(all, &report);
         let note = match (keyspace.loss, report.listed.len(), with_disks) {
-            (Loss::None, ..) | (_, 0, 0) => None,
+            (_, 0, 0) => None,
+            (Loss::None, _, disks) => Some(format!("{disks} lost with the power of all machines")),
             (Loss::Listed, listed, 0) => Some(format!("{listed} lost, all listed")),
             (Loss::Listed, listed, disks) => {
                 Some(format!("{listed} lost and listed, {disks} with the disk of a node that lost it"))

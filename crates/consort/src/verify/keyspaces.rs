@@ -27,6 +27,8 @@ pub struct Keyspace {
     pub loss: Loss,
     /// How far replicas may lag behind, where something may be lost.
     pub max_lag_ms: u64,
+    /// Does what was acknowledged lately go if all machines lose power?
+    pub relaxed: bool,
     /// Does it have primaries of its own?
     pub has_primaries: bool,
 }
@@ -40,6 +42,7 @@ impl Keyspace {
             promise: "linearizable; nothing acknowledged is lost (as asked for on the command line)".into(),
             loss: Loss::None,
             max_lag_ms: 0,
+            relaxed: false,
             has_primaries: false,
         }
     }
@@ -59,6 +62,7 @@ impl Keyspace {
             promise: of("promise").unwrap_or_default(),
             loss: if ack.as_deref() == Some("async") { Loss::Listed } else { Loss::None },
             max_lag_ms: field(value, "max_lag_ms").and_then(number).unwrap_or(0),
+            relaxed,
             has_primaries: strategy == "primary-replica",
         })
     }

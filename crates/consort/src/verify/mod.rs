@@ -13,6 +13,7 @@ mod faultfile;
 mod faults;
 mod judge;
 mod keyspaces;
+mod machine;
 mod plan;
 mod proxy;
 mod record;
@@ -85,6 +86,9 @@ pub struct Options {
     /// The command that ends a fault of your own
     #[arg(long = "undo", value_name = "NAME=COMMAND")]
     user_undos: Vec<String>,
+    /// Give each local node a disk image of its own, so that its machine can lose power (needs root and loop devices)
+    #[arg(long, conflicts_with = "cluster")]
+    power_cuts: bool,
     /// Only these keyspaces, by their prefix; "default" for the one of all other keys
     #[arg(long, value_name = "PREFIX,...", value_delimiter = ',')]
     keyspaces: Vec<String>,
@@ -138,6 +142,8 @@ pub async fn run(options: Options) -> Result<ExitCode, String> {
         screen.say("stopping the nodes");
         cluster.stop().await;
     }
+    // Before folders are removed: disks are in them.
+    drop(cluster);
     let run = tested?;
     report::write(&run, &options.out)?;
     let (_, invalid, unknown) = run.count();
@@ -181,6 +187,7 @@ async fn start_local(
     left_out: &mut Vec<String>,
     screen: &Screen,
 ) -> Result<Cluster, String> {
+    machine::take_out_leftovers(folder);
     let _ = std::fs::remove_dir_all(folder);
     std::fs::create_dir_all(folder).map_err(|error| format!("cannot write {}: {error}", folder.display()))?;
     let folder = std::fs::canonicalize(folder).map_err(|error| format!("cannot read the folder: {error}"))?;
@@ -214,6 +221,7 @@ async fn start_local(
         settings,
         environment: pairs.collect::<Result<_, String>>()?,
         preload,
+        machines: options.power_cuts,
     };
     screen.say(&format!("starting {} nodes in {}", options.nodes, folder.display()));
     let mut cluster = Cluster::start(recipe)?;
@@ -401,6 +409,7 @@ fn planned(
     let means = Means {
         nodes: cluster.map_or(options.cluster.len(), |cluster| cluster.nodes.len()),
         preload: cluster.is_some_and(Cluster::has_preload),
+        machines: cluster.is_some_and(Cluster::has_machines),
         local: cluster.is_some(),
     };
     plan::draw(seed, length, means, &user, &options.faults)
@@ -555,6 +564,9 @@ fn again(options: &Options, seed: u64) -> String {
     words.push(format!("--minutes {} --seed {seed} --rate {}", options.minutes, options.rate));
     if !options.keyspaces.is_empty() {
         words.push(format!("--keyspaces {}", options.keyspaces.join(",")));
+    }
+    if options.power_cuts {
+        words.push("--power-cuts".to_owned());
     }
     if !options.workloads.is_empty() {
         let names: Vec<&str> = options.workloads.iter().map(|kind| kind.name()).collect();

@@ -49,6 +49,10 @@ pub enum Fault {
     Kill { node: usize },
     /// `kill -9` of all nodes at once, started again at the end.
     KillAll,
+    /// Its machine loses power; started again at the end.
+    PowerCut { node: usize },
+    /// All machines do, at once.
+    PowerCutAll,
     /// Frozen with SIGSTOP until the end.
     Pause { node: usize },
     /// Stopped in order, started again at the end.
@@ -105,6 +109,8 @@ impl Fault {
         match self {
             Fault::Kill { .. } => "kill",
             Fault::KillAll => "kill all",
+            Fault::PowerCut { .. } => "power cut",
+            Fault::PowerCutAll => "power cut all",
             Fault::Pause { .. } => "pause",
             Fault::Stop { .. } => "stop",
             Fault::Wipe { .. } => "wipe",
@@ -139,6 +145,8 @@ impl Fault {
             self,
             Fault::Kill { .. }
                 | Fault::KillAll
+                | Fault::PowerCut { .. }
+                | Fault::PowerCutAll
                 | Fault::Pause { .. }
                 | Fault::Stop { .. }
                 | Fault::Wipe { .. }
@@ -162,6 +170,8 @@ impl fmt::Display for Fault {
         match self {
             Fault::Kill { node } => write!(f, "{} is killed", n(node)),
             Fault::KillAll => f.write_str("all nodes are killed"),
+            Fault::PowerCut { node } => write!(f, "the machine of {} loses power", n(node)),
+            Fault::PowerCutAll => f.write_str("all machines lose power"),
             Fault::Pause { node } => write!(f, "{} is frozen", n(node)),
             Fault::Stop { node } => write!(f, "{} is stopped in order", n(node)),
             Fault::Wipe { node } => write!(f, "{} loses its disk", n(node)),
@@ -226,6 +236,8 @@ pub struct Means {
     pub nodes: usize,
     /// Can disk and clocks be made to fail?
     pub preload: bool,
+    /// Can machines lose power?
+    pub machines: bool,
     /// Are they our own processes, behind proxies?
     pub local: bool,
 }
@@ -305,7 +317,7 @@ fn deal(seed: u64, length: Duration, means: Means, user: &[Fault], kinds: &[u64]
     }
 }
 
-const KINDS: usize = 25;
+const KINDS: usize = 27;
 
 fn fault(kind: u64, draw: &mut Draw, means: Means, user: &[Fault]) -> Option<Fault> {
     if kind as usize >= KINDS {
@@ -347,12 +359,15 @@ fn fault(kind: u64, draw: &mut Draw, means: Means, user: &[Fault]) -> Option<Fau
         20 => Fault::Failover { node },
         21 => Fault::Split { partition: draw.below(6) },
         22 => Fault::Member,
+        25 => Fault::PowerCut { node },
+        26 => Fault::PowerCutAll,
         23 => Fault::Mix { node, one_of: draw.between(2, 40) },
         _ => Fault::Alter,
     };
     let possible = match fault {
         Fault::Jump { .. } | Fault::Drift { .. } | Fault::DiskFull { .. } => means.preload,
         Fault::SyncFails { .. } | Fault::SyncSlow { .. } => means.preload,
+        Fault::PowerCut { .. } | Fault::PowerCutAll => means.machines,
         Fault::Kill { .. } | Fault::KillAll | Fault::Pause { .. } | Fault::Stop { .. } => true,
         // In a ring of three everybody is a neighbour.
         Fault::Ring => means.nodes > 3,
@@ -366,7 +381,7 @@ fn fault(kind: u64, draw: &mut Draw, means: Means, user: &[Fault]) -> Option<Fau
 mod tests {
     use super::*;
 
-    const MEANS: Means = Means { nodes: 3, preload: true, local: true };
+    const MEANS: Means = Means { nodes: 3, preload: true, machines: false, local: true };
 
     #[test]
     fn a_seed_is_a_plan_and_goes_through_text() {
@@ -395,12 +410,12 @@ mod tests {
 
     #[test]
     fn what_cannot_be_had_is_left_out() {
-        let means = Means { nodes: 1, preload: false, local: true };
+        let means = Means { nodes: 1, preload: false, machines: false, local: true };
         for planned in draw(3, Duration::from_secs(300), means, &[], &[]).expect("a plan") {
             let kind = planned.fault.kind().to_owned();
             assert!(["kill", "kill all", "pause", "stop"].contains(&kind.as_str()), "{kind}");
         }
-        let elsewhere = Means { nodes: 3, preload: false, local: false };
+        let elsewhere = Means { nodes: 3, preload: false, machines: false, local: false };
         assert!(draw(3, Duration::from_secs(60), elsewhere, &[], &[]).expect("a plan").is_empty());
         let own = Fault::User { name: "mine".into(), begin: "true".into(), end: None };
         let plan =

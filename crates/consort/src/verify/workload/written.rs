@@ -15,8 +15,8 @@ use crate::verify::client::{Answer, Client, Target};
 const SET_SIZE: u64 = 20_000;
 /// Keys that are read together.
 const TOGETHER: usize = 200;
-/// How often what is quiet is asked before it counts as unreadable.
-const ATTEMPTS: u32 = 60;
+/// How long what is quiet is asked before it counts as unreadable.
+const LIMIT: Duration = Duration::from_secs(20);
 /// The first of the processes that read in the end.
 const READER: u64 = 999_999;
 
@@ -121,7 +121,8 @@ struct Reader {
 impl Reader {
     async fn ask(&mut self, command: &[&str]) -> Result<(Value, (u64, u64)), String> {
         let mut last = String::new();
-        for _ in 0..ATTEMPTS {
+        let deadline = tokio::time::Instant::now() + LIMIT;
+        while tokio::time::Instant::now() < deadline {
             let from = self.target.now();
             match self.client.ask(command).await {
                 Answer::Done(value) => return Ok((value, (from, self.target.now()))),
