@@ -38,7 +38,6 @@ const fn mutant(name: &'static str, faults: &'static str, keyspaces: &'static st
 }
 
 const CUTS: &str = "isolate,mute,deaf,halves,cut pair,pause";
-const DEATHS: &str = "kill,kill all,fsync slow";
 /// These need root: see `--power-cuts` of `consort verify`.
 const POWER: &str = "power cut,power cut all,fsync slow";
 
