@@ -221,11 +221,16 @@ impl Cluster {
             Begin::Rebuild => drop(command.arg("--rebuild").args(seed.iter().flat_map(|at| ["--join", at]))),
             Begin::Join => drop(command.args(seed.iter().flat_map(|at| ["--join", at]))),
         }
+        // A node of its own file: a CONSORT_NAME from the environment would be the same for all of them.
+        let variables = std::env::vars_os().map(|(name, _)| name);
+        variables.filter(|name| name.to_string_lossy().starts_with("CONSORT_")).for_each(|name| {
+            command.env_remove(name);
+        });
         if let Some(library) = preload {
-            command.env("LD_PRELOAD", library).env("CONSORT_FAULTS", &node.faults.path);
+            command.env("LD_PRELOAD", library).env("VERIFY_FAULTS", &node.faults.path);
         }
         if let Some(machine) = &node.machine {
-            command.env("CONSORT_BOOT_ID", &machine.boot);
+            command.env("VERIFY_BOOT_ID", &machine.boot);
         }
         let child = command
             .envs(environment)

@@ -1,5 +1,5 @@
 /* Faults of a node's disk and clocks, for `consort verify`: loaded into a node with LD_PRELOAD, it changes what the node
- * asks of the system, as the control file says that CONSORT_FAULTS names. The file is mapped, so a change holds at once.
+ * asks of the system, as the control file says that VERIFY_FAULTS names. The file is mapped, so a change holds at once.
  *
  * Only regular files other than standard output and error are touched. A full disk refuses what would make a file longer,
  * and new files. */
@@ -43,7 +43,7 @@ __attribute__((constructor)) static void begin(void) {
     real_pwrite = dlsym(RTLD_NEXT, "pwrite64");
     real_ftruncate = dlsym(RTLD_NEXT, "ftruncate64");
     real_fallocate = dlsym(RTLD_NEXT, "fallocate64");
-    const char *path = getenv("CONSORT_FAULTS");
+    const char *path = getenv("VERIFY_FAULTS");
     if (!path) return;
     int file = open(path, O_RDONLY | O_CLOEXEC);
     if (file < 0) return;
@@ -137,7 +137,7 @@ int open64(const char *path, int flags, ...) {
     mode_t mode = (flags & (O_CREAT | O_TMPFILE)) ? va_arg(more, mode_t) : 0;
     va_end(more);
     if (!real_open) real_open = dlsym(RTLD_NEXT, "open64");
-    const char *boot = getenv("CONSORT_BOOT_ID");
+    const char *boot = getenv("VERIFY_BOOT_ID");
     if (boot && !strcmp(path, "/proc/sys/kernel/random/boot_id")) path = boot;
     return real_open(path, flags, mode);
 }
