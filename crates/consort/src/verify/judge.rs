@@ -259,7 +259,9 @@ impl Judge {
         let began = Instant::now();
         let finding = run(history);
         let picture = match &finding {
-            Finding::Invalid(example) => Some(self.picture(operations, example, describe)),
+            Finding::Invalid(example) if !example.operations.is_empty() => {
+                Some(self.picture(operations, example, describe))
+            }
             _ => None,
         };
         self.verdicts.push(Verdict {

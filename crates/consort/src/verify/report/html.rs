@@ -15,7 +15,7 @@ const STYLE: &str = "\
 main{max-width:1160px;margin:0 auto;padding:24px}h1{font-size:26px;margin:0 0 4px}h2{font-size:19px;margin:32px 0 8px}\
 .card{background:#fff;border:1px solid #dfe3e8;border-radius:8px;padding:16px;margin:12px 0;overflow-x:auto}\
 table{border-collapse:collapse;width:100%;font-size:13.5px}td,th{text-align:left;padding:5px 10px 5px 0;border-bottom:1px solid #eceff2;vertical-align:top}\
-th{color:#5b6875;font-weight:600}.n{text-align:right;font-variant-numeric:tabular-nums}\
+th{color:#5b6875;font-weight:600}.n{text-align:right;font-variant-numeric:tabular-nums}td.n{white-space:nowrap}\
 .valid{color:#1a7f4b}.invalid{color:#c62828;font-weight:700}.unknown{color:#a65f00;font-weight:700}\
 pre{background:#f3f5f7;padding:12px;border-radius:6px;overflow-x:auto;font-size:12.5px;line-height:1.45}\
 .big{font-size:20px;font-weight:700}.muted{color:#5b6875}code{background:#eef1f4;padding:1px 5px;border-radius:4px}\
