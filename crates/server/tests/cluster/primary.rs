@@ -351,3 +351,24 @@ fn the_number_of_copies_can_be_changed_while_clients_write() {
     let many = client.call("KEYSPACE ALTER c: REPLICAS 4");
     assert!(error_of(&many).contains("more than the 3 copies"), "{many:?}");
 }
+
+/// Until it has read the catalogue a node that starts knows of no keyspace: it must not look for keys, or put them, where they
+/// would be without one.
+#[test]
+fn a_node_that_has_just_started_knows_where_keys_are_before_it_serves_them() {
+    let mut cluster = Cluster::start(3, "");
+    create(&cluster, "s:", "ACK sync");
+    for round in 0..6 {
+        let victim = round % 3;
+        cluster.nodes[victim].kill();
+        cluster.nodes[victim].start(Start::Normal);
+        let mut client = cluster.nodes[victim].client();
+        assert_eq!(client.call("READONLY"), Value::OK);
+        eventually("a read through the node", || {
+            let answers: Vec<Value> = (0..24).map(|key| client.call(&format!("GET s:first{key}"))).collect();
+            let wrong = answers.iter().find(|answer| !answer.is_error() && **answer != Value::bulk("1"));
+            assert_eq!(wrong, None, "round {round}");
+            answers.iter().all(|answer| !answer.is_error()).then_some(())
+        });
+    }
+}
