@@ -247,6 +247,10 @@ impl<'a> Director<'a> {
             },
             Fault::PowerCutAll => {
                 let mut result = Ok(());
+                // At once: nobody may sync what another one has lost.
+                for node in self.cluster.iter_mut().flat_map(|cluster| &mut cluster.nodes) {
+                    node.pause().await;
+                }
                 for node in self.cluster.iter_mut().flat_map(|cluster| &mut cluster.nodes) {
                     result = result.and(node.lose_power().await);
                 }
