@@ -39,7 +39,7 @@ const fn mutant(name: &'static str, faults: &'static str, keyspaces: &'static st
 
 const CUTS: &str = "isolate,mute,deaf,halves,cut pair,pause";
 /// These need root: see `--power-cuts` of `consort verify`.
-const POWER: &str = "power cut,power cut all,fsync slow";
+const POWER: &str = "power cut,power cut all,fsync slow,fsync slow all";
 
 const MUTANTS: &[Mutant] = &[
     mutant("KeysBeforeCatalogue", "kill,stop", ""),

@@ -226,6 +226,12 @@ impl<'a> Director<'a> {
         }
     }
 
+    fn slow_all(&mut self, microseconds: i64) {
+        for node in self.cluster.iter().flat_map(|cluster| &cluster.nodes) {
+            node.set(Wrong::SyncSlow(microseconds));
+        }
+    }
+
     async fn begin_fault(&mut self, fault: &Fault) -> Result<(), String> {
         match *fault {
             Fault::Kill { node } => {
@@ -298,6 +304,10 @@ impl<'a> Director<'a> {
                 self.set(node, Wrong::SyncSlow(milliseconds as i64 * 1000));
                 Ok(())
             }
+            Fault::SyncSlowAll { milliseconds } => {
+                self.slow_all(milliseconds as i64 * 1000);
+                Ok(())
+            }
             Fault::Failover { node } => match tokio::time::timeout(ORDERS, self.failover(node)).await {
                 Ok(result) => result,
                 Err(_) => Err(format!("not all orders were taken within {ORDERS:?}")),
@@ -364,6 +374,10 @@ impl<'a> Director<'a> {
             }
             Fault::SyncSlow { node, .. } => {
                 self.set(node, Wrong::SyncSlow(0));
+                Ok(())
+            }
+            Fault::SyncSlowAll { .. } => {
+                self.slow_all(0);
                 Ok(())
             }
             Fault::Failover { .. } | Fault::Split { .. } => Ok(()),

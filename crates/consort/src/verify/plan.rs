@@ -91,6 +91,8 @@ pub enum Fault {
     SyncFails { node: usize },
     /// Its `fsync` is slow.
     SyncSlow { node: usize, milliseconds: u64 },
+    /// All nodes' `fsync` is slow.
+    SyncSlowAll { milliseconds: u64 },
     /// Keyspaces are handed to other primaries, partitions to other leaders, by order.
     Failover { node: usize },
     /// A partition is split.
@@ -130,6 +132,7 @@ impl Fault {
             Fault::DiskFull { .. } => "disk full",
             Fault::SyncFails { .. } => "fsync fails",
             Fault::SyncSlow { .. } => "fsync slow",
+            Fault::SyncSlowAll { .. } => "fsync slow all",
             Fault::Failover { .. } => "failover",
             Fault::Split { .. } => "split",
             Fault::Member => "member",
@@ -200,6 +203,9 @@ impl fmt::Display for Fault {
             Fault::SyncFails { node } => write!(f, "fsync fails at {}", n(node)),
             Fault::SyncSlow { node, milliseconds } => {
                 write!(f, "fsync takes {milliseconds} ms longer at {}", n(node))
+            }
+            Fault::SyncSlowAll { milliseconds } => {
+                write!(f, "fsync takes {milliseconds} ms longer everywhere")
             }
             Fault::Failover { node } => write!(f, "leaderships are handed to {}", n(node)),
             Fault::Split { partition } => write!(f, "partition {partition} is split"),
@@ -317,7 +323,7 @@ fn deal(seed: u64, length: Duration, means: Means, user: &[Fault], kinds: &[u64]
     }
 }
 
-const KINDS: usize = 27;
+const KINDS: usize = 28;
 
 fn fault(kind: u64, draw: &mut Draw, means: Means, user: &[Fault]) -> Option<Fault> {
     if kind as usize >= KINDS {
@@ -359,6 +365,7 @@ fn fault(kind: u64, draw: &mut Draw, means: Means, user: &[Fault]) -> Option<Fau
         20 => Fault::Failover { node },
         21 => Fault::Split { partition: draw.below(6) },
         22 => Fault::Member,
+        27 => Fault::SyncSlowAll { milliseconds: draw.between(10, 200) },
         25 => Fault::PowerCut { node },
         26 => Fault::PowerCutAll,
         23 => Fault::Mix { node, one_of: draw.between(2, 40) },
@@ -366,7 +373,7 @@ fn fault(kind: u64, draw: &mut Draw, means: Means, user: &[Fault]) -> Option<Fau
     };
     let possible = match fault {
         Fault::Jump { .. } | Fault::Drift { .. } | Fault::DiskFull { .. } => means.preload,
-        Fault::SyncFails { .. } | Fault::SyncSlow { .. } => means.preload,
+        Fault::SyncFails { .. } | Fault::SyncSlow { .. } | Fault::SyncSlowAll { .. } => means.preload,
         Fault::PowerCut { .. } | Fault::PowerCutAll => means.machines,
         Fault::Kill { .. } | Fault::KillAll | Fault::Pause { .. } | Fault::Stop { .. } => true,
         // In a ring of three everybody is a neighbour.
