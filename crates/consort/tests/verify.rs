@@ -68,7 +68,7 @@ fn a_local_cluster_keeps_its_promises_under_faults() {
         "--out",
         out,
         "--base-port",
-        "28000",
+        "8200",
     ]);
     let text = said(&output);
     assert!(output.status.success(), "{text}");
@@ -130,7 +130,7 @@ fn what_cannot_be_is_refused() {
         (&["--env", "nothing"], "accepted: NAME=VALUE"),
     ];
     for (arguments, expected) in table {
-        let output = consort(&[&["verify", "--out", out, "--base-port", "29000"], arguments].concat());
+        let output = consort(&[&["verify", "--out", out, "--base-port", "9000"], arguments].concat());
         assert!(!output.status.success());
         assert!(said(&output).contains(expected), "{}", said(&output));
     }
