@@ -26,6 +26,10 @@ pub struct Happened {
     pub what: String,
     /// What else is to be told.
     pub note: Option<String>,
+    /// By how much a wall clock was wrong during it.
+    pub jumped_us: u64,
+    /// By how much clocks have come apart by it. That stays, until the node is started again.
+    pub drifted_us: u64,
 }
 
 /// How long a node may take to come back, a member to be out.
@@ -157,7 +161,16 @@ impl<'a> Director<'a> {
             self.damaged = damaged;
         }
         let (kind, what) = (planned.fault.kind().to_owned(), planned.fault.to_string());
-        self.happened.push(Happened { from, to: self.now(), kind, what, note });
+        let to = self.now();
+        let jumped_us = match planned.fault {
+            Fault::Jump { milliseconds, .. } => milliseconds.unsigned_abs() * 1000,
+            _ => 0,
+        };
+        let drifted_us = match planned.fault {
+            Fault::Drift { millionths, .. } => millionths.unsigned_abs() * (to - from) / 1_000_000,
+            _ => 0,
+        };
+        self.happened.push(Happened { from, to, kind, what, note, jumped_us, drifted_us });
     }
 
     /// Starts nodes again that ended though no fault that is in force keeps them down: their disk failed, or they have
@@ -187,7 +200,8 @@ impl<'a> Director<'a> {
             let what = format!("{} ended by itself", node.name);
             let _ = cluster.begin(index, Begin::Normal);
             let kind = "ended by itself".to_owned();
-            self.happened.push(Happened { from: now, to: now, kind, what, note: Some(last) });
+            let (from, to, note) = (now, now, Some(last));
+            self.happened.push(Happened { from, to, kind, what, note, jumped_us: 0, drifted_us: 0 });
         }
     }
 

@@ -85,6 +85,8 @@ pub fn judge(keyspace: Keyspace, recorder: Recorder, histories: Shared, evidence
             .iter()
             .map(|fault| Shade { label: fault.what.clone(), from: fault.from, to: fault.to })
             .collect(),
+        clocks_off: evidence.happened.iter().map(|fault| fault.jumped_us).max().unwrap_or(0)
+            + evidence.happened.iter().map(|fault| fault.drifted_us).sum::<u64>(),
         verdicts: Vec::new(),
         exemption: Exemption::new(&keyspace, &histories.lock(), evidence),
     };
@@ -174,6 +176,8 @@ fn unbraced(key: &str) -> String {
 
 struct Judge {
     shades: Vec<Shade>,
+    /// By how much the wall clocks of two nodes may have differed.
+    clocks_off: u64,
     verdicts: Vec<Verdict>,
     exemption: Exemption,
 }
@@ -205,15 +209,11 @@ impl Judge {
         self.judged("sums only grow", "counters", &sums, exempt, Counter::describe, counters::monotonic);
         let (transactions, exempt) = self.exemption.without(&all.transactions);
         self.linearizable::<Transactions>("transactions", &transactions, exempt);
-        let jumps = self.shades.iter().filter_map(|shade| {
-            let words = shade.label.split_once(" jumps by ")?.1;
-            words.strip_suffix(" ms")?.parse::<i64>().ok()
-        });
-        let jumped = jumps.map(i64::unsigned_abs).max().unwrap_or(0) * 1000;
+        let jumped = self.clocks_off;
         let (keys, exempt) = self.exemption.without(&all.expiring);
         let asked = match jumped {
             0 => "keys live as long as they should".to_owned(),
-            jump => format!("keys live as long as they should, give or take {} s", jump as f64 / 1e6),
+            off => format!("keys live as long as they should, give or take {:.3} s", off as f64 / 1e6),
         };
         self.judged(&asked, "expiry", &keys, exempt, describe_expiring, |history| {
             expiring(history, jumped + CLOCK_READING)

@@ -111,6 +111,8 @@ pub struct Options {
 
 /// How often the faults are looked at, and how often progress is shown.
 const TICK: Duration = Duration::from_millis(50);
+/// How long all nodes may take to list what they lost.
+const LISTED: Duration = Duration::from_secs(15);
 /// How long a new cluster may take to be ready.
 const READY: Duration = Duration::from_secs(60);
 
@@ -328,9 +330,17 @@ async fn test(
     let (whole, version) = end_state(cluster.as_deref(), &target).await;
     let healed_in = healing.elapsed().as_millis() as u64;
     screen.say("reading what is left");
+    // All at once: of a cluster that is broken each would be waited for.
+    let reading: Vec<_> = loads
+        .iter()
+        .map(|load| {
+            let (target, histories) = (target.clone(), load.histories.clone());
+            tokio::spawn(async move { workload::settle(&target, &histories).await })
+        })
+        .collect();
     let mut evidence = Vec::new();
-    for load in &loads {
-        let settled = workload::settle(&target, &load.histories).await;
+    for (load, reading) in loads.iter().zip(reading) {
+        let settled = reading.await.unwrap_or_else(|error| Err(error.to_string()));
         let lost = match load.keyspace.loss {
             keyspaces::Loss::None => Ok(Vec::new()),
             keyspaces::Loss::Listed => ask_lost(&target, &load.keyspace.prefix).await.map(|mut lost| {
@@ -500,7 +510,7 @@ async fn all_statuses(target: &Arc<Target>) -> Vec<Status> {
 }
 
 async fn ask_lost(target: &Arc<Target>, prefix: &str) -> Result<Vec<(String, String)>, String> {
-    let deadline = Instant::now() + READY;
+    let deadline = Instant::now() + LISTED;
     let mut at = 0;
     loop {
         let address = &target.addresses[at % target.addresses.len()];

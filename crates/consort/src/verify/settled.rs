@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use crate::status::{Replica, Status};
 
 /// How long a healed cluster may take to be whole.
-pub const LIMIT: Duration = Duration::from_secs(90);
+pub const LIMIT: Duration = Duration::from_secs(60);
 
 /// Every group's replicas, by the group's name: the replica's node, and what it holds.
 fn replicas(statuses: &[Status]) -> BTreeMap<String, (Vec<String>, Vec<(String, &Replica)>)> {
