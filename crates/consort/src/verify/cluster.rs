@@ -298,6 +298,8 @@ impl Cluster {
         if let Some(mut node) = self.nodes.pop() {
             node.kill().await;
             self.proxies.forget(&node.name);
+            // Its disk is taken out before its folder goes elsewhere.
+            drop(node.machine.take());
             let _ = fs::rename(&node.folder, node.folder.with_extension("gone"));
         }
     }
