@@ -36,8 +36,6 @@ pub struct Target {
     pub addresses: Vec<String>,
     /// What clients must say.
     pub password: Option<String>,
-    /// Said on every connection after hello.
-    pub prelude: Vec<Vec<String>>,
     /// When the run began: moments of the history are microseconds since.
     pub begin: Instant,
 }
@@ -115,10 +113,6 @@ impl Client {
         let address = &self.target.addresses[self.at];
         let mut connection =
             Connection::open(address, self.target.password.as_deref(), HELLO.min(self.patience)).await?;
-        for command in &self.target.prelude {
-            let command: Vec<&str> = command.iter().map(String::as_str).collect();
-            connection.ask(&command, HELLO).await?;
-        }
         if self.readonly {
             // A server that is no cluster does not know it, and does not need to.
             connection.ask(&["READONLY"], HELLO).await?;

@@ -50,8 +50,6 @@ pub struct Node {
     machine: Option<Machine>,
     child: Option<Child>,
     paused: bool,
-    /// How often it was started.
-    pub starts: u32,
 }
 
 /// The cluster.
@@ -164,16 +162,7 @@ impl Cluster {
         self.proxies.listen(Backend { name: place.name.clone(), listen: place.proxy, to: place.peer })?;
         let client = format!("127.0.0.1:{}", place.client);
         let Place { name, folder, .. } = place;
-        self.nodes.push(Node {
-            name,
-            client,
-            folder,
-            faults,
-            machine,
-            child: None,
-            paused: false,
-            starts: 0,
-        });
+        self.nodes.push(Node { name, client, folder, faults, machine, child: None, paused: false });
         Ok(())
     }
 
@@ -242,7 +231,6 @@ impl Cluster {
             .spawn()
             .map_err(failed)?;
         (node.child, node.paused) = (Some(child), false);
-        node.starts += 1;
         Ok(())
     }
 

@@ -553,16 +553,7 @@ impl<'a> Director<'a> {
     /// Waits until every partition has all its members and they are caught up: a second disk may be lost only then.
     async fn whole(&self) -> Result<(), String> {
         let Some(cluster) = &self.cluster else { return Ok(()) };
-        let deadline = Instant::now() + LIMIT;
-        while Instant::now() < deadline {
-            let statuses = cluster.statuses().await;
-            let quiet = statuses.len() == cluster.nodes.len() && super::settled::is_whole(&statuses);
-            if quiet {
-                return Ok(());
-            }
-            tokio::time::sleep(Duration::from_millis(300)).await;
-        }
-        Err(format!("not all copies are there again after {LIMIT:?}"))
+        super::settled::wait(cluster.nodes.len(), || cluster.statuses()).await.map(|_| ())
     }
 }
 

@@ -333,7 +333,7 @@ impl Judge {
             self.verdicts.push(Verdict {
                 check: match keyspace.loss {
                     Loss::None => "nothing acknowledged is lost".into(),
-                    Loss::Listed => "what was lost is what is listed".into(),
+                    Loss::Listed => "what was lost is listed".into(),
                 },
                 workload: "writes",
                 finding,

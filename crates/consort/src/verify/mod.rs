@@ -113,8 +113,6 @@ pub struct Options {
 const TICK: Duration = Duration::from_millis(50);
 /// How long all nodes may take to list what they lost.
 const LISTED: Duration = Duration::from_secs(15);
-/// How long a new cluster may take to be ready.
-const READY: Duration = Duration::from_secs(60);
 
 /// `consort verify`
 ///
@@ -239,14 +237,7 @@ async fn start_local(
 
 /// Waits for a cluster of our own, and makes its keyspaces.
 async fn prepare(options: &Options, cluster: &mut Cluster) -> Result<(), String> {
-    let deadline = Instant::now() + READY;
-    let whole = |statuses: &[Status], nodes: usize| statuses.len() == nodes && settled::is_whole(statuses);
-    while !whole(&cluster.statuses().await, cluster.nodes.len()) {
-        if Instant::now() > deadline {
-            return Err(settled::what_is_missing(&cluster.statuses().await));
-        }
-        tokio::time::sleep(TICK).await;
-    }
+    settled::wait(cluster.nodes.len(), || cluster.statuses()).await?;
     // One copy has no replica that could acknowledge.
     let possible = |prefix: &str| options.nodes > 1 || !["semi:", "relaxed:"].contains(&prefix);
     let wanted = |prefix: &str| is_wanted(&options.keyspaces, prefix) && possible(prefix);
@@ -293,7 +284,7 @@ async fn test(
         spaces.len()
     ));
 
-    let target = Arc::new(Target { addresses, password, prelude: Vec::new(), begin: Instant::now() });
+    let target = Arc::new(Target { addresses, password, begin: Instant::now() });
     let until = target.now() + length.as_micros() as u64;
     let mut loads = start_load(options, seed, &target, &spaces, until, local, is_ours);
     let primaries: Vec<String> =
