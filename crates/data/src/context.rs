@@ -3,9 +3,11 @@
 use bytes::Bytes;
 use resp::Value;
 
+use crate::collection::{Element, Kind};
+use crate::errors;
 use crate::mutation::{Mutation, MutationBuilder, Operation};
 use crate::table::Table;
-use crate::view::{Found, Pending, View};
+use crate::view::{Found, FoundCollection, FoundString, Pending, View};
 
 /// The code of a command: looks at keys and adds changes. An `Err` is the error reply, and undoes the changes.
 pub(crate) type Handler = fn(&mut Context<'_>, &[Bytes]) -> Result<Value, Value>;
@@ -50,9 +52,22 @@ impl<'a> Context<'a> {
         Some(found)
     }
 
-    /// The string in `key`. An `Err` is `WRONGTYPE`, once there are other types.
-    pub fn string(&mut self, key: &Bytes) -> Result<Option<Found<'a>>, Value> {
-        Ok(self.find(key))
+    /// The string in `key`. An `Err` is `WRONGTYPE`.
+    pub fn string(&mut self, key: &Bytes) -> Result<Option<FoundString<'a>>, Value> {
+        match self.find(key) {
+            None => Ok(None),
+            Some(Found::String(string)) => Ok(Some(string)),
+            Some(Found::Collection(_)) => Err(errors::WRONG_TYPE),
+        }
+    }
+
+    /// The collection in `key`. An `Err` is `WRONGTYPE`.
+    pub fn collection(&mut self, key: &Bytes, kind: Kind) -> Result<Option<FoundCollection<'a>>, Value> {
+        match self.find(key) {
+            None => Ok(None),
+            Some(Found::Collection(found)) if found.kind == kind => Ok(Some(found)),
+            Some(_) => Err(errors::WRONG_TYPE),
+        }
     }
 
     /// The applied state, for commands that go through all keys. They do not see pending writes.
@@ -76,6 +91,32 @@ impl<'a> Context<'a> {
 
     pub fn set_range(&mut self, key: &[u8], offset: u64, bytes: &[u8]) {
         self.changes.push(&Operation::SetRange { key, offset, bytes });
+    }
+
+    /// Sets an element. `is_new`: the collection, before the command or as it has changed it, has none of this name.
+    pub fn set_element(&mut self, key: &[u8], kind: Kind, element: Element<'_>, is_new: bool) {
+        let Element { name, value } = element;
+        self.changes.push(&Operation::SetElement { key, kind, name, value, is_new });
+    }
+
+    /// Removes an element that is there, and not the last one.
+    pub fn remove_element(&mut self, key: &[u8], kind: Kind, name: &[u8]) {
+        self.changes.push(&Operation::RemoveElement { key, kind, name });
+    }
+
+    /// Sets a collection, of which `content` has at least one element, packed.
+    pub fn set_collection(&mut self, key: &[u8], kind: Kind, content: &[u8], expire_at_ms: Option<u64>) {
+        self.changes.push(&Operation::SetCollection { key, kind, content, expire_at_ms });
+    }
+
+    /// `key` holds what was found in another one, and ends when that does.
+    pub fn set_found(&mut self, key: &[u8], found: &Found<'_>) {
+        match found {
+            Found::String(string) => self.set(key, &string.bytes(), string.expire_at_ms),
+            Found::Collection(collection) => {
+                self.set_collection(key, collection.kind, &collection.content(), collection.expire_at_ms);
+            }
+        }
     }
 
     pub fn delete(&mut self, key: &[u8]) {

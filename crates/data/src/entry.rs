@@ -4,8 +4,10 @@
 //! tag      version in the high nibble (1), type in bits 1-3, bit 0: has an expiry
 //! lengths  of key and of value, as varints
 //! expiry   8 bytes, little endian, if there is one
-//! key, value
+//! key, value (a string; or the packed elements of a collection, see `collection`)
 //! ```
+//!
+//! The type is 0 for a string, otherwise the number of the [`Kind`].
 //!
 //! The digest of a table is made of these bytes, so replicas that run different releases agree as long as they write
 //! the same version. In memory, and there only, [`APART`] marks an entry whose key and value live elsewhere.
@@ -13,6 +15,7 @@
 use bytes::{BufMut, Bytes};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128, xxh3_128_with_seed};
 
+use crate::collection::{CollectionRef, Content, Kind};
 use crate::table::{Digest, Malformed};
 use crate::varint::{self, Reader};
 
@@ -20,6 +23,7 @@ use crate::varint::{self, Reader};
 const VERSION: u8 = 0x10;
 const HAS_EXPIRY: u8 = 0x01;
 const TYPE_MASK: u8 = 0x0e;
+const TYPE_SHIFT: u32 = 1;
 const TYPE_STRING: u8 = 0x00;
 
 /// In memory: the key and the value of this entry are held apart from the others of its leaf.
@@ -31,11 +35,13 @@ const PACKED_BYTES: usize = 1024;
 /// Entries whose key and value are longer than this together are digested by chunks of this size.
 pub(crate) const DIGEST_CHUNK_BYTES: usize = 4096;
 
-/// A value as a table holds it. More types join here.
+/// A value as a table holds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ValueRef<'a> {
     /// A string.
     String(&'a [u8]),
+    /// A hash, a list, a set or a sorted set.
+    Collection(CollectionRef<'a>),
 }
 
 impl<'a> ValueRef<'a> {
@@ -43,6 +49,15 @@ impl<'a> ValueRef<'a> {
     pub fn type_name(&self) -> &'static str {
         match self {
             ValueRef::String(_) => "string",
+            ValueRef::Collection(collection) => collection.kind.type_name(),
+        }
+    }
+
+    /// The string, if it is one.
+    pub fn as_string(&self) -> Option<&'a [u8]> {
+        match self {
+            ValueRef::String(bytes) => Some(bytes),
+            ValueRef::Collection(_) => None,
         }
     }
 
@@ -50,6 +65,21 @@ impl<'a> ValueRef<'a> {
     pub fn bytes(&self) -> usize {
         match self {
             ValueRef::String(bytes) => bytes.len(),
+            ValueRef::Collection(collection) => collection.bytes(),
+        }
+    }
+
+    fn type_tag(&self) -> u8 {
+        match self {
+            ValueRef::String(_) => TYPE_STRING,
+            ValueRef::Collection(collection) => (collection.kind as u8) << TYPE_SHIFT,
+        }
+    }
+
+    fn write(&self, out: &mut impl BufMut) {
+        match self {
+            ValueRef::String(bytes) => out.put_slice(bytes),
+            ValueRef::Collection(collection) => collection.write_content(out),
         }
     }
 }
@@ -95,11 +125,10 @@ impl<'a> Entry<'a> {
 
     /// Appends everything but key and value.
     pub(crate) fn write_header(&self, out: &mut impl BufMut) {
-        let ValueRef::String(value) = self.value;
         let expiry = if self.expire_at_ms.is_some() { HAS_EXPIRY } else { 0 };
-        out.put_u8(VERSION | TYPE_STRING | expiry);
+        out.put_u8(VERSION | self.value.type_tag() | expiry);
         varint::put(out, self.key.len() as u64);
-        varint::put(out, value.len() as u64);
+        varint::put(out, self.value.bytes() as u64);
         if let Some(at_ms) = self.expire_at_ms {
             out.put_u64_le(at_ms);
         }
@@ -107,42 +136,68 @@ impl<'a> Entry<'a> {
 
     /// Appends the encoding.
     pub(crate) fn write(&self, out: &mut impl BufMut) {
-        let ValueRef::String(value) = self.value;
         self.write_header(out);
         out.put_slice(self.key);
-        out.put_slice(value);
+        self.value.write(out);
     }
 
-    /// Reads one entry.
+    /// Reads one entry. What is inside a collection is not looked at ([`Entry::check_value`] does).
     pub(crate) fn read(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
         let tag = reader.byte()?;
-        if tag & !(HAS_EXPIRY | TYPE_MASK) != VERSION || tag & TYPE_MASK != TYPE_STRING {
-            return Err(Malformed("an entry of an unknown version or type"));
+        if tag & !(HAS_EXPIRY | TYPE_MASK) != VERSION {
+            return Err(Malformed("an entry of an unknown version"));
         }
+        let kind = match tag & TYPE_MASK {
+            TYPE_STRING => None,
+            other => Some(Kind::from_number(other >> TYPE_SHIFT)?),
+        };
         let (key_bytes, value_bytes) = (reader.varint()?, reader.varint()?);
         let expire_at_ms = if tag & HAS_EXPIRY != 0 { Some(reader.u64_le()?) } else { None };
         // A length that does not fit becomes one that goes past the end.
         let key = reader.take(usize::try_from(key_bytes).unwrap_or(usize::MAX))?;
         let value = reader.take(usize::try_from(value_bytes).unwrap_or(usize::MAX))?;
-        Ok(Entry { key, value: ValueRef::String(value), expire_at_ms })
+        let value = match kind {
+            None => ValueRef::String(value),
+            Some(kind) => ValueRef::Collection(CollectionRef::packed(kind, value)),
+        };
+        Ok(Entry { key, value, expire_at_ms })
+    }
+
+    /// Looks at what came from outside.
+    ///
+    /// # Errors
+    /// The elements are not such as the type can have.
+    pub(crate) fn check_value(&self) -> Result<(), Malformed> {
+        match self.value {
+            ValueRef::Collection(CollectionRef { kind, content: Content::Packed(content) }) => {
+                kind.check_content(content)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// What the entry adds to its table's digest.
     ///
-    /// A short entry: the hash of its encoding. A long one: the hash of its header and key, and that of each chunk, so
-    /// that a write into the middle hashes only the chunks that it touches.
+    /// A short string: the hash of its encoding. A long one: the hash of its header and key, and that of each chunk, so
+    /// that a write into the middle hashes only the chunks that it touches. A collection: the hash of its header and key, and
+    /// that of each element.
     pub(crate) fn digest(&self) -> Digest {
-        if self.is_long() {
-            let ValueRef::String(value) = self.value;
-            self.head_digest().wrapping_add(chunk_digest(self.key, value, 0..chunk_count(value.len())))
-        } else {
-            let mut encoding = Vec::with_capacity(self.encoded_bytes());
-            self.write(&mut encoding);
-            encoding_digest(&encoding)
+        match self.value {
+            ValueRef::Collection(collection) => {
+                self.head_digest().wrapping_add(collection.elements_digest(self.key))
+            }
+            ValueRef::String(value) if self.is_long() => {
+                self.head_digest().wrapping_add(chunk_digest(self.key, value, 0..chunk_count(value.len())))
+            }
+            ValueRef::String(_) => {
+                let mut encoding = Vec::with_capacity(self.encoded_bytes());
+                self.write(&mut encoding);
+                encoding_digest(&encoding)
+            }
         }
     }
 
-    /// The part of a long entry's digest that stands for key, length and expiry.
+    /// The part of the digest of a long string or a collection that stands for key, type, length and expiry.
     pub(crate) fn head_digest(&self) -> Digest {
         let mut header = Vec::with_capacity(32);
         self.write_header(&mut header);
@@ -198,8 +253,26 @@ mod tests {
     }
 
     #[test]
+    fn fixtures_of_collections() {
+        let score = crate::collection::score::encode(1.5);
+        let member = [&b"\x01m\x08"[..], &score].concat();
+        for (kind, content, encoding) in [
+            (Kind::Hash, &b"\x01f\x01v"[..], &b"\x12\x01\x04k\x01f\x01v"[..]),
+            (Kind::Set, b"\x01m\x00", b"\x14\x01\x03k\x01m\x00"),
+            (Kind::List, b"\x08\x80\0\0\0\0\0\0\0\x01v", b"\x16\x01\x0bk\x08\x80\0\0\0\0\0\0\0\x01v"),
+            (Kind::SortedSet, &member, b"\x18\x01\x0bk\x01m\x08\xbf\xf8\0\0\0\0\0\0"),
+        ] {
+            let value = ValueRef::Collection(CollectionRef::packed(kind, content));
+            let entry = Entry { key: b"k", value, expire_at_ms: None };
+            assert_eq!(encode(&entry), encoding, "{kind:?}");
+            assert_eq!(Entry::read(&mut Reader::new(encoding)), Ok(entry));
+            assert_eq!(entry.check_value(), Ok(()));
+        }
+    }
+
+    #[test]
     fn damage_is_told() {
-        for bytes in [&b""[..], b"\x20\x00\x00", b"\x12\x00\x00", b"\x90\x00\x00", b"\x10\x05\x00key"] {
+        for bytes in [&b""[..], b"\x20\x00\x00", b"\x1a\x00\x00", b"\x90\x00\x00", b"\x10\x05\x00key"] {
             assert!(Entry::read(&mut Reader::new(bytes)).is_err(), "{bytes:?}");
         }
     }

@@ -8,8 +8,9 @@
 //! mutation that is applied again after a later state of its key has been loaded does no harm as long as those that
 //! followed it are applied too (which makes a snapshot that was taken while writes went on exact).
 //!
-//! Where to read next: `command` (the table), `table` (the state), `view` (state plus writes under way), `mutation`.
+//! Where to read next: `command` (the table), `table` (the state), `collection` (hashes, lists, sets and sorted sets), `view` (state plus writes under way), `mutation`.
 
+pub mod collection;
 pub mod command;
 pub(crate) mod commands;
 mod context;
@@ -26,6 +27,7 @@ pub mod table;
 mod varint;
 pub mod view;
 
+pub use collection::{CollectionRef, Kind};
 pub use command::Command;
 pub use entry::ValueRef;
 pub use mutation::{Mutation, MutationBuilder, Operation};

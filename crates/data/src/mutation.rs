@@ -11,14 +11,20 @@
 //! 5 Expire            key block, expiry (8 bytes, little endian)
 //! 6 Persist           key block
 //! 7 Flush
+//! 8 SetElement        kind (1 byte; 0x80 added if the element is new), key block, name block, value block
+//! 9 RemoveElement     kind (1 byte), key block, name block
+//! 10 SetCollection, no expiry    kind (1 byte), key block, content block (packed elements, see `collection`)
+//! 11 SetCollection, with expiry  expiry (8 bytes, little endian), then the same
 //! ```
 //!
 //! Invariant: applying a mutation again to a later state of the keys, and then all those that followed it, ends in the
 //! same state as applying them once. Every operation overwrites what it names, so this holds as long as `Expire` is
-//! made only for a key that is present at its place in the order; [`prepare`](crate::prepare()) keeps to that.
+//! made only for a key that is present at its place in the order, and the removal of a collection's last element is a `Delete`
+//! (an expiry must not outlive it); [`prepare`](crate::prepare()) keeps to that.
 
 use bytes::{BufMut, Bytes, BytesMut};
 
+use crate::collection::{Element, Kind, block, score};
 use crate::table::Malformed;
 use crate::varint::{self, Reader};
 
@@ -35,6 +41,13 @@ const DELETE: u8 = 4;
 const EXPIRE: u8 = 5;
 const PERSIST: u8 = 6;
 const FLUSH: u8 = 7;
+const SET_ELEMENT: u8 = 8;
+const REMOVE_ELEMENT: u8 = 9;
+const SET_COLLECTION: u8 = 10;
+const SET_COLLECTION_WITH_EXPIRY: u8 = 11;
+
+/// In the kind of [`Operation::SetElement`].
+const IS_NEW: u8 = 0x80;
 
 /// One change to one key (or to every key of the partition).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,8 +61,98 @@ pub enum Operation<'a> {
     Delete { key: &'a [u8] },
     /// The key expires then, or never. An absent key stays absent.
     Expire { key: &'a [u8], expire_at_ms: Option<u64> },
+    /// The element of the collection has this value from now on. An absent key becomes a collection without expiry.
+    /// `is_new`: there was none of this name (for counting before it is applied; applying looks for itself).
+    SetElement { key: &'a [u8], kind: Kind, name: &'a [u8], value: &'a [u8], is_new: bool },
+    /// The element, which is there and not the last one, is gone.
+    RemoveElement { key: &'a [u8], kind: Kind, name: &'a [u8] },
+    /// The key holds this collection from now on.
+    SetCollection { key: &'a [u8], kind: Kind, content: &'a [u8], expire_at_ms: Option<u64> },
     /// Every key of the partition is gone.
     Flush,
+}
+
+impl<'a> Operation<'a> {
+    /// The key that it is about; `None`: all.
+    pub fn key(&self) -> Option<&'a [u8]> {
+        match self {
+            Operation::Set { key, .. }
+            | Operation::SetRange { key, .. }
+            | Operation::Delete { key }
+            | Operation::Expire { key, .. }
+            | Operation::SetElement { key, .. }
+            | Operation::RemoveElement { key, .. }
+            | Operation::SetCollection { key, .. } => Some(key),
+            Operation::Flush => None,
+        }
+    }
+}
+
+impl Operation<'_> {
+    /// The commands that do the same, wherever the keys are what they were before it.
+    pub fn as_commands(&self) -> Vec<Vec<Bytes>> {
+        let text = |text: &'static str| Bytes::from_static(text.as_bytes());
+        let number = |number: u64| Bytes::from(number.to_string());
+        let copy = Bytes::copy_from_slice;
+        let ending = |key: &[u8], at_ms: u64| vec![text("PEXPIREAT"), copy(key), number(at_ms)];
+        vec![match *self {
+            Operation::Set { key, value, expire_at_ms: None } => vec![text("SET"), copy(key), copy(value)],
+            Operation::Set { key, value, expire_at_ms: Some(at_ms) } => {
+                vec![text("SET"), copy(key), copy(value), text("PXAT"), number(at_ms)]
+            }
+            Operation::SetRange { key, offset, bytes } => {
+                vec![text("SETRANGE"), copy(key), number(offset), copy(bytes)]
+            }
+            Operation::Delete { key } => vec![text("DEL"), copy(key)],
+            Operation::Expire { key, expire_at_ms: Some(at_ms) } => ending(key, at_ms),
+            Operation::Expire { key, expire_at_ms: None } => vec![text("PERSIST"), copy(key)],
+            Operation::SetElement { key, kind, name, value, .. } => {
+                set_elements(key, kind, std::iter::once(Element { name, value }))
+            }
+            Operation::RemoveElement { key, kind, name } => match kind {
+                Kind::Hash => vec![text("HDEL"), copy(key), copy(name)],
+                Kind::Set => vec![text("SREM"), copy(key), copy(name)],
+                Kind::SortedSet => vec![text("ZREM"), copy(key), copy(name)],
+                Kind::List => vec![text("LTAKE"), copy(key), hexadecimal(name)],
+            },
+            Operation::SetCollection { key, kind, content, expire_at_ms } => {
+                let mut commands =
+                    vec![vec![text("DEL"), copy(key)], set_elements(key, kind, block::elements(content))];
+                commands.extend(expire_at_ms.map(|at_ms| ending(key, at_ms)));
+                return commands;
+            }
+            Operation::Flush => vec![text("FLUSHALL")],
+        }]
+    }
+}
+
+/// The command that sets these elements.
+fn set_elements<'e>(key: &[u8], kind: Kind, elements: impl Iterator<Item = Element<'e>>) -> Vec<Bytes> {
+    let name = match kind {
+        Kind::Hash => "HSET",
+        Kind::Set => "SADD",
+        Kind::List => "LPUT",
+        Kind::SortedSet => "ZADD",
+    };
+    let copy = Bytes::copy_from_slice;
+    let mut arguments = vec![Bytes::from_static(name.as_bytes()), copy(key)];
+    for Element { name, value } in elements {
+        match kind {
+            Kind::Hash => arguments.extend([copy(name), copy(value)]),
+            Kind::Set => arguments.push(copy(name)),
+            Kind::List => arguments.extend([hexadecimal(name), copy(value)]),
+            Kind::SortedSet => {
+                let mut text = [0; resp::DOUBLE_BYTES];
+                let score = resp::format_double(score::decode(value), &mut text).to_owned();
+                arguments.extend([Bytes::from(score), copy(name)]);
+            }
+        }
+    }
+    arguments
+}
+
+fn hexadecimal(bytes: &[u8]) -> Bytes {
+    Bytes::from(bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>())
 }
 
 /// A sequence of operations that take effect together, encoded. The first byte is the version of the format.
@@ -117,6 +220,16 @@ fn read_operation<'a>(reader: &mut Reader<'a>) -> Result<Operation<'a>, Malforme
         EXPIRE => Ok(Operation::Expire { key: reader.block()?, expire_at_ms: Some(reader.u64_le()?) }),
         PERSIST => Ok(Operation::Expire { key: reader.block()?, expire_at_ms: None }),
         FLUSH => Ok(Operation::Flush),
+        SET_ELEMENT => read_set_element(reader),
+        REMOVE_ELEMENT => {
+            let kind = Kind::from_number(reader.byte()?)?;
+            Ok(Operation::RemoveElement { key: reader.block()?, kind, name: reader.block()? })
+        }
+        SET_COLLECTION => read_set_collection(reader, None),
+        SET_COLLECTION_WITH_EXPIRY => {
+            let expire_at_ms = Some(reader.u64_le()?);
+            read_set_collection(reader, expire_at_ms)
+        }
         _ => Err(Malformed("an operation of an unknown kind")),
     }
 }
@@ -131,6 +244,24 @@ fn read_set_range<'a>(reader: &mut Reader<'a>) -> Result<Operation<'a>, Malforme
         Some(end) if end <= MAX_STRING_BYTES => Ok(Operation::SetRange { key, offset, bytes }),
         _ => Err(Malformed("a range beyond the longest string")),
     }
+}
+
+fn read_set_element<'a>(reader: &mut Reader<'a>) -> Result<Operation<'a>, Malformed> {
+    let first = reader.byte()?;
+    let kind = Kind::from_number(first & !IS_NEW)?;
+    let (key, name, value) = (reader.block()?, reader.block()?, reader.block()?);
+    kind.check_element(&Element { name, value })?;
+    Ok(Operation::SetElement { key, kind, name, value, is_new: first & IS_NEW != 0 })
+}
+
+fn read_set_collection<'a>(
+    reader: &mut Reader<'a>,
+    expire_at_ms: Option<u64>,
+) -> Result<Operation<'a>, Malformed> {
+    let kind = Kind::from_number(reader.byte()?)?;
+    let (key, content) = (reader.block()?, reader.block()?);
+    kind.check_content(content)?;
+    Ok(Operation::SetCollection { key, kind, content, expire_at_ms })
 }
 
 /// Puts a [`Mutation`] together.
@@ -177,6 +308,34 @@ impl MutationBuilder {
                 self.bytes.put_u64_le(at_ms);
             }
             Operation::Expire { key, expire_at_ms: None } => self.tagged_key(PERSIST, key, 0),
+            Operation::SetElement { key, kind, name, value, is_new } => {
+                self.start(key.len() + name.len() + value.len());
+                self.bytes.put_u8(SET_ELEMENT);
+                self.bytes.put_u8(kind as u8 | if is_new { IS_NEW } else { 0 });
+                self.block(key);
+                self.block(name);
+                self.block(value);
+            }
+            Operation::RemoveElement { key, kind, name } => {
+                self.start(key.len() + name.len());
+                self.bytes.put_u8(REMOVE_ELEMENT);
+                self.bytes.put_u8(kind as u8);
+                self.block(key);
+                self.block(name);
+            }
+            Operation::SetCollection { key, kind, content, expire_at_ms } => {
+                self.start(key.len() + content.len());
+                match expire_at_ms {
+                    None => self.bytes.put_u8(SET_COLLECTION),
+                    Some(at_ms) => {
+                        self.bytes.put_u8(SET_COLLECTION_WITH_EXPIRY);
+                        self.bytes.put_u64_le(at_ms);
+                    }
+                }
+                self.bytes.put_u8(kind as u8);
+                self.block(key);
+                self.block(content);
+            }
             Operation::Flush => {
                 self.start(0);
                 self.bytes.put_u8(FLUSH);

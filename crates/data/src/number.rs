@@ -46,6 +46,11 @@ impl Decimal {
         Some(Decimal { exact: if near.is_finite() { parse_exact(text) } else { None }, near })
     }
 
+    /// The nearest 64-bit floating point number.
+    pub fn near(self) -> f64 {
+        self.near
+    }
+
     /// The sum; `None` if it is not finite.
     pub fn add(self, other: Decimal) -> Option<Decimal> {
         let near = self.near + other.near;

@@ -10,12 +10,13 @@ use bytes::Bytes;
 use resp::Value;
 use xxhash_rust::xxh3::xxh3_128;
 
+use crate::collection::CollectionRef;
 use crate::command::Spread;
 use crate::context::{Context, Handler, delete_all};
 use crate::entry::{Entry, ValueRef};
 use crate::mutation::MutationBuilder;
 use crate::route::{self, Route};
-use crate::view::Pending;
+use crate::view::{Found, Pending};
 use crate::{Command, Mutation, Stamp, View};
 
 /// A write that was thought through: what to answer once it is safe, and what changes.
@@ -113,11 +114,22 @@ pub fn fingerprint(key: &[u8], view: &View<'_>) -> u128 {
 
 fn fingerprint_at(key: &[u8], view: &View<'_>, now_ms: u64) -> u128 {
     let Some(found) = view.find(None, key).filter(|found| !found.is_expired(now_ms)) else { return 0 };
-    let value = found.bytes();
-    let entry = Entry { key: b"", value: ValueRef::String(&value), expire_at_ms: found.expire_at_ms };
-    let mut state = Vec::with_capacity(entry.encoded_bytes());
-    entry.write(&mut state);
-    xxh3_128(&state).max(1)
+    let expire_at_ms = found.expire_at_ms();
+    match found {
+        Found::String(string) => {
+            let value = string.bytes();
+            let entry = Entry { key: b"", value: ValueRef::String(&value), expire_at_ms };
+            let mut state = Vec::with_capacity(entry.encoded_bytes());
+            entry.write(&mut state);
+            xxh3_128(&state).max(1)
+        }
+        // The digest is that of the content, however it is held.
+        Found::Collection(collection) => {
+            let content = collection.content();
+            let value = ValueRef::Collection(CollectionRef::packed(collection.kind, &content));
+            Entry { key: b"", value, expire_at_ms }.digest().max(1)
+        }
+    }
 }
 
 /// The code of a command. Those that the server answers have none here.

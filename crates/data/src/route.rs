@@ -8,6 +8,7 @@ use resp::Value;
 
 use crate::command::{Join, Keys, Kind, Spread};
 use crate::commands::scan;
+use crate::number::parse_integer;
 use crate::slot::key_slot;
 use crate::{Command, errors};
 
@@ -159,8 +160,9 @@ pub fn route(command: &Command, arguments: &[Bytes], homes: &dyn Homes, seed: u6
 pub fn keys_of(command: &Command, arguments: &[Bytes]) -> Result<Vec<usize>, Value> {
     let row = command.resolve(arguments);
     let Keys { first, last, step } = row.keys;
+    let mut counted = counted_keys(row, arguments);
     if first == 0 {
-        return Ok(Vec::new());
+        return Ok(counted);
     }
     let count = arguments.len() as i64;
     let last = if last < 0 { count + i64::from(last) } else { i64::from(last) };
@@ -169,7 +171,20 @@ pub fn keys_of(command: &Command, arguments: &[Bytes]) -> Result<Vec<usize>, Val
     if last >= count || whole <= 0 || whole % i64::from(step) != 0 && row.keys.last < 0 {
         return Err(errors::wrong_arity(row.name));
     }
-    Ok((first as usize..=last as usize).step_by(step as usize).collect())
+    let mut keys: Vec<usize> = (first as usize..=last as usize).step_by(step as usize).collect();
+    keys.append(&mut counted);
+    Ok(keys)
+}
+
+/// The keys that an argument counts. If the number is none, or too great, the command itself says so: then there are none.
+fn counted_keys(row: &Command, arguments: &[Bytes]) -> Vec<usize> {
+    let at = row.numkeys as usize;
+    let number = arguments.get(at).filter(|_| at > 0).and_then(|number| parse_integer(number));
+    let after = at + 1..arguments.len();
+    match number.and_then(|number| usize::try_from(number).ok()) {
+        Some(count) if count <= after.len() => after.take(count).collect(),
+        _ => Vec::new(),
+    }
 }
 
 /// The one slot of all keys of a command; `None` if it names none.
@@ -209,7 +224,7 @@ pub fn scan_cursor(home: Home) -> u64 {
 pub fn get_keys(arguments: &[Bytes]) -> Result<Vec<Bytes>, Value> {
     let command = arguments.first().and_then(|name| Command::lookup(name));
     let command = command.ok_or(Value::Error("ERR Invalid command specified".into()))?;
-    if command.resolve(arguments).keys.first == 0 {
+    if !command.resolve(arguments).has_keys() {
         return Err(errors::NO_KEYS);
     }
     let wrong = |_| Value::Error("ERR Invalid number of arguments specified for command".into());

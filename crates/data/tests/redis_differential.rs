@@ -21,7 +21,7 @@ use resp::{Limits, Value, ValueDecoder};
 /// Commands per seed.
 const COMMANDS: usize = 6000;
 
-const SEEDS: u64 = 6;
+const SEEDS: u64 = 12;
 
 /// A Redis of our own, stopped when dropped.
 struct Redis {
@@ -161,6 +161,29 @@ fn command(arguments: &[Bytes]) -> &'static Command {
 
 const KEYS: &[&str] = &["a", "b", "c", "{a}x", "{a}y", "long", ""];
 
+/// Keys that hold collections for the most part: of each type, two in one slot, and one.
+const HASHES: &[&str] = &["{c}h", "{c}h2", "h3"];
+const LISTS: &[&str] = &["{c}l", "{c}l2", "l3"];
+const SETS: &[&str] = &["{c}s", "{c}s2", "s3"];
+const SORTED_SETS: &[&str] = &["{c}z", "{c}z2", "z3"];
+/// Those of members whose scores are all the same, for ranges by member.
+const EVEN: &[&str] = &["{c}e", "e2"];
+
+const ALL_KEYS: &[&[&str]] = &[KEYS, HASHES, LISTS, SETS, SORTED_SETS, EVEN];
+
+const SCORES: &[&str] = &[
+    "0", "1", "-1", "2", "2", "3", "1.5", "-2.25", "100", "1e3", "inf", "-inf", "+inf", "nan", "abc", "",
+    "0.1",
+];
+
+const BOUNDS: &[&str] =
+    &["-inf", "+inf", "0", "1", "(1", "2", "(2", "-1", "(-1", "100", "(100", "1.5", "x", "(x", "(inf", "-5"];
+
+const MEMBER_BOUNDS: &[&str] =
+    &["-", "+", "[m", "(m", "[m1", "(m1", "[m3", "(m5", "[", "(", "x", "[zzz", "(b"];
+
+const INDICES: &[&str] = &["0", "1", "2", "3", "-1", "-2", "-3", "5", "10", "-10", "100", "-100", "x"];
+
 const NUMBERS: &[&str] = &[
     "0",
     "1",
@@ -249,6 +272,22 @@ enum Draw {
     /// An option and a time.
     Ending,
     Bit,
+    /// A key of a collection, of its own type mostly.
+    KeyOf(&'static [&'static str]),
+    /// Of the two that lie in one slot, mostly.
+    Pair(&'static [&'static str]),
+    /// A field, a member or a value of a list: few different ones.
+    Member,
+    /// Up to three hundred of what is inside, so that some collections are long.
+    Many(&'static [Draw]),
+    Score,
+    Bound,
+    MemberBound,
+    Index,
+    /// One of these words, or nothing.
+    Maybe(&'static [&'static str]),
+    /// One of these words.
+    OneOf(&'static [&'static str]),
     /// The number of a database; those that only Redis has are left out.
     Database,
 }
@@ -330,6 +369,180 @@ const SHAPES: &[(&str, &[Draw])] = &[
     ("scan", &[Word("0"), Word("COUNT"), Word("x")]),
     ("scan", &[Word("0"), Word("WHAT"), Word("1")]),
     ("scan", &[Word("0"), Word("COUNT")]),
+    ("hset", &[KeyOf(HASHES), Member, Value]),
+    ("hset", &[KeyOf(HASHES), Many(&[Member, Member])]),
+    ("hset", &[KeyOf(HASHES), Member, Value, Member]),
+    ("hset", &[KeyOf(HASHES), Member, Number]),
+    ("hmset", &[KeyOf(HASHES), Member, Value, Member, Value]),
+    ("hsetnx", &[KeyOf(HASHES), Member, Value]),
+    ("hget", &[KeyOf(HASHES), Member]),
+    ("hmget", &[KeyOf(HASHES), Member, Member, Member]),
+    ("hdel", &[KeyOf(HASHES), Many(&[Member])]),
+    ("hdel", &[KeyOf(HASHES), Member]),
+    ("hexists", &[KeyOf(HASHES), Member]),
+    ("hlen", &[KeyOf(HASHES)]),
+    ("hstrlen", &[KeyOf(HASHES), Member]),
+    ("hgetall", &[KeyOf(HASHES)]),
+    ("hkeys", &[KeyOf(HASHES)]),
+    ("hvals", &[KeyOf(HASHES)]),
+    ("hincrby", &[KeyOf(HASHES), Member, Number]),
+    ("hrandfield", &[KeyOf(HASHES)]),
+    ("hrandfield", &[KeyOf(HASHES), Index]),
+    ("hrandfield", &[KeyOf(HASHES), Index, Maybe(&["WITHVALUES", "what"])]),
+    ("hscan", &[KeyOf(HASHES), OneOf(&["0"]), Word("COUNT"), Word("100000")]),
+    (
+        "hscan",
+        &[KeyOf(HASHES), OneOf(&["0", "x"]), Word("MATCH"), Word("m1*"), Word("COUNT"), Word("100000")],
+    ),
+    ("hscan", &[KeyOf(HASHES), Word("0"), Word("COUNT"), OneOf(&["0", "x"])]),
+    ("lpush", &[KeyOf(LISTS), Member]),
+    ("rpush", &[KeyOf(LISTS), Member, Member]),
+    ("lpush", &[KeyOf(LISTS), Many(&[Member])]),
+    ("rpush", &[KeyOf(LISTS), Many(&[Value])]),
+    ("lpushx", &[KeyOf(LISTS), Member]),
+    ("rpushx", &[KeyOf(LISTS), Member, Value]),
+    ("lpop", &[KeyOf(LISTS)]),
+    ("rpop", &[KeyOf(LISTS)]),
+    ("lpop", &[KeyOf(LISTS), Index]),
+    ("rpop", &[KeyOf(LISTS), Index]),
+    ("llen", &[KeyOf(LISTS)]),
+    ("lindex", &[KeyOf(LISTS), Index]),
+    ("lrange", &[KeyOf(LISTS), Index, Index]),
+    ("lrange", &[KeyOf(LISTS), Word("0"), Word("-1")]),
+    ("lset", &[KeyOf(LISTS), Index, Value]),
+    ("lrem", &[KeyOf(LISTS), Index, Member]),
+    ("ltrim", &[KeyOf(LISTS), Index, Index]),
+    ("linsert", &[KeyOf(LISTS), OneOf(&["BEFORE", "AFTER", "after", "what"]), Member, Value]),
+    ("lpos", &[KeyOf(LISTS), Member]),
+    ("lpos", &[KeyOf(LISTS), Member, Word("RANK"), Index]),
+    ("lpos", &[KeyOf(LISTS), Member, Word("COUNT"), Index, Word("RANK"), Index]),
+    ("lpos", &[KeyOf(LISTS), Member, Word("MAXLEN"), Index, Word("COUNT"), Index]),
+    ("lmove", &[Pair(LISTS), Pair(LISTS), OneOf(&["LEFT", "RIGHT", "left", "x"]), OneOf(&["LEFT", "RIGHT"])]),
+    ("rpoplpush", &[Pair(LISTS), Pair(LISTS)]),
+    ("lmpop", &[OneOf(&["2", "2", "1", "0", "x", "5"]), Pair(LISTS), Pair(LISTS), OneOf(&["LEFT", "RIGHT"])]),
+    ("lmpop", &[Word("1"), KeyOf(LISTS), OneOf(&["LEFT", "RIGHT"]), Word("COUNT"), Index]),
+    ("sadd", &[KeyOf(SETS), Member]),
+    ("sadd", &[KeyOf(SETS), Many(&[Member])]),
+    ("sadd", &[KeyOf(SETS), Value]),
+    ("srem", &[KeyOf(SETS), Member, Member]),
+    ("srem", &[KeyOf(SETS), Many(&[Member])]),
+    ("sismember", &[KeyOf(SETS), Member]),
+    ("smismember", &[KeyOf(SETS), Member, Member]),
+    ("scard", &[KeyOf(SETS)]),
+    ("smembers", &[KeyOf(SETS)]),
+    ("spop", &[KeyOf(SETS), OneOf(&["100000", "0", "-1", "x"])]),
+    ("srandmember", &[KeyOf(SETS)]),
+    ("srandmember", &[KeyOf(SETS), Index]),
+    ("smove", &[Pair(SETS), Pair(SETS), Member]),
+    ("sunion", &[Pair(SETS), Pair(SETS), Pair(SETS)]),
+    ("sinter", &[Pair(SETS), Pair(SETS)]),
+    ("sdiff", &[Pair(SETS), Pair(SETS)]),
+    ("sunionstore", &[Pair(SETS), Pair(SETS), Pair(SETS)]),
+    ("sinterstore", &[Pair(SETS), Pair(SETS), Pair(SETS)]),
+    ("sdiffstore", &[Pair(SETS), Pair(SETS), Pair(SETS)]),
+    ("sintercard", &[OneOf(&["2", "0", "x", "9"]), Pair(SETS), Pair(SETS)]),
+    ("sintercard", &[Word("2"), Pair(SETS), Pair(SETS), Word("LIMIT"), Index]),
+    ("sscan", &[KeyOf(SETS), Word("0"), Word("COUNT"), Word("100000")]),
+    ("zadd", &[KeyOf(SORTED_SETS), Score, Member]),
+    ("zadd", &[KeyOf(SORTED_SETS), Many(&[Score, Member])]),
+    (
+        "zadd",
+        &[
+            KeyOf(SORTED_SETS),
+            Maybe(&["NX", "XX", "GT", "LT", "CH"]),
+            Maybe(&["CH", "GT", "LT", "NX"]),
+            Score,
+            Member,
+            Score,
+            Member,
+        ],
+    ),
+    ("zadd", &[KeyOf(SORTED_SETS), Maybe(&["NX", "XX", "GT", "LT"]), Word("INCR"), Score, Member]),
+    ("zadd", &[KeyOf(SORTED_SETS), Word("INCR"), Score, Member, Score]),
+    ("zadd", &[KeyOf(EVEN), Word("7"), Member, Word("7"), Member]),
+    ("zincrby", &[KeyOf(SORTED_SETS), Score, Member]),
+    ("zrem", &[KeyOf(SORTED_SETS), Member, Member]),
+    ("zrem", &[KeyOf(SORTED_SETS), Many(&[Member])]),
+    ("zscore", &[KeyOf(SORTED_SETS), Member]),
+    ("zmscore", &[KeyOf(SORTED_SETS), Member, Member]),
+    ("zcard", &[KeyOf(SORTED_SETS)]),
+    ("zcount", &[KeyOf(SORTED_SETS), Bound, Bound]),
+    ("zlexcount", &[KeyOf(EVEN), MemberBound, MemberBound]),
+    ("zrank", &[KeyOf(SORTED_SETS), Member]),
+    ("zrevrank", &[KeyOf(SORTED_SETS), Member]),
+    ("zrange", &[KeyOf(SORTED_SETS), Index, Index, Maybe(&["WITHSCORES", "REV", "rev", "what"])]),
+    ("zrange", &[KeyOf(SORTED_SETS), Word("0"), Word("-1"), Word("WITHSCORES")]),
+    ("zrange", &[KeyOf(SORTED_SETS), Bound, Bound, Word("BYSCORE"), Maybe(&["REV"]), Maybe(&["WITHSCORES"])]),
+    (
+        "zrange",
+        &[KeyOf(SORTED_SETS), Bound, Bound, Word("BYSCORE"), Maybe(&["REV"]), Word("LIMIT"), Index, Index],
+    ),
+    ("zrange", &[KeyOf(EVEN), MemberBound, MemberBound, Word("BYLEX"), Maybe(&["REV", "WITHSCORES"])]),
+    ("zrange", &[KeyOf(SORTED_SETS), Index, Index, Word("LIMIT"), Index, Index]),
+    ("zrevrange", &[KeyOf(SORTED_SETS), Index, Index, Maybe(&["WITHSCORES", "REV"])]),
+    ("zrangebyscore", &[KeyOf(SORTED_SETS), Bound, Bound, Maybe(&["WITHSCORES", "REV"])]),
+    ("zrangebyscore", &[KeyOf(SORTED_SETS), Bound, Bound, Word("LIMIT"), Index, Index]),
+    (
+        "zrevrangebyscore",
+        &[KeyOf(SORTED_SETS), Bound, Bound, Word("LIMIT"), Index, Index, Word("WITHSCORES")],
+    ),
+    ("zrangebylex", &[KeyOf(EVEN), MemberBound, MemberBound]),
+    ("zrangebylex", &[KeyOf(EVEN), MemberBound, MemberBound, Word("LIMIT"), Index, Index]),
+    ("zrevrangebylex", &[KeyOf(EVEN), MemberBound, MemberBound]),
+    ("zrangestore", &[Pair(SORTED_SETS), Pair(SORTED_SETS), Index, Index]),
+    (
+        "zrangestore",
+        &[Pair(SORTED_SETS), Pair(SORTED_SETS), Bound, Bound, Word("BYSCORE"), Word("LIMIT"), Index, Index],
+    ),
+    ("zremrangebyrank", &[KeyOf(SORTED_SETS), Index, Index]),
+    ("zremrangebyscore", &[KeyOf(SORTED_SETS), Bound, Bound]),
+    ("zremrangebylex", &[KeyOf(EVEN), MemberBound, MemberBound]),
+    ("zpopmin", &[KeyOf(SORTED_SETS)]),
+    ("zpopmax", &[KeyOf(SORTED_SETS), Index]),
+    ("zmpop", &[OneOf(&["2", "2", "0", "x"]), Pair(SORTED_SETS), Pair(SORTED_SETS), OneOf(&["MIN", "MAX"])]),
+    ("zmpop", &[Word("1"), KeyOf(SORTED_SETS), OneOf(&["MIN", "MAX", "x"]), Word("COUNT"), Index]),
+    ("zrandmember", &[KeyOf(SORTED_SETS)]),
+    ("zrandmember", &[KeyOf(SORTED_SETS), Index, Maybe(&["WITHSCORES"])]),
+    ("zunion", &[Word("2"), Pair(SORTED_SETS), Pair(SETS), Maybe(&["WITHSCORES"])]),
+    (
+        "zunion",
+        &[OneOf(&["2", "0", "x", "7"]), Pair(SORTED_SETS), Pair(SORTED_SETS), Word("WEIGHTS"), Score, Score],
+    ),
+    (
+        "zinter",
+        &[
+            Word("2"),
+            Pair(SORTED_SETS),
+            Pair(SORTED_SETS),
+            Word("AGGREGATE"),
+            OneOf(&["SUM", "MIN", "MAX", "x"]),
+            Word("WITHSCORES"),
+        ],
+    ),
+    ("zdiff", &[Word("2"), Pair(SORTED_SETS), Pair(SORTED_SETS), Maybe(&["WITHSCORES", "WEIGHTS"])]),
+    (
+        "zunionstore",
+        &[Pair(SORTED_SETS), Word("2"), Pair(SORTED_SETS), Pair(SETS), Word("WEIGHTS"), Score, Score],
+    ),
+    ("zinterstore", &[Pair(SORTED_SETS), Word("2"), Pair(SORTED_SETS), Pair(SORTED_SETS)]),
+    ("zdiffstore", &[Pair(SORTED_SETS), Word("2"), Pair(SORTED_SETS), Pair(SORTED_SETS)]),
+    ("zintercard", &[Word("2"), Pair(SORTED_SETS), Pair(SORTED_SETS), Word("LIMIT"), Index]),
+    ("zscan", &[KeyOf(SORTED_SETS), Word("0"), Word("COUNT"), Word("100000")]),
+    ("del", &[KeyOf(SORTED_SETS), KeyOf(HASHES)]),
+    ("type", &[KeyOf(LISTS)]),
+    ("rename", &[Pair(LISTS), Pair(LISTS)]),
+    ("copy", &[Pair(SORTED_SETS), Pair(SORTED_SETS), Word("REPLACE")]),
+    ("copy", &[Pair(HASHES), Pair(HASHES), Word("REPLACE")]),
+    ("rename", &[Pair(SETS), Pair(HASHES)]),
+    ("expire", &[KeyOf(HASHES), Time]),
+    ("persist", &[KeyOf(HASHES)]),
+    ("pexpiretime", &[KeyOf(HASHES)]),
+    ("expire", &[KeyOf(LISTS), Time]),
+    ("pexpiretime", &[KeyOf(LISTS)]),
+    ("set", &[KeyOf(LISTS), Value]),
+    ("set", &[KeyOf(LISTS), Value, Word("GET")]),
+    ("get", &[KeyOf(LISTS)]),
+    ("mget", &[KeyOf(LISTS), Key]),
 ];
 
 fn draw(random: &mut Random, what: Draw, out: &mut Vec<Bytes>) {
@@ -354,8 +567,40 @@ fn draw(random: &mut Random, what: Draw, out: &mut Vec<Bytes>) {
             push(random.pick(&["EX", "PX", "EXAT", "PXAT", "px"]));
             draw(random, Time, out);
         }
+        KeyOf(keys) | Pair(keys) if random.below(25) == 0 => {
+            // Ranges by member are told of equal scores only.
+            let others = if keys == EVEN { HASHES } else { random.pick(&ALL_KEYS[..5]) };
+            let from = if random.below(2) == 0 { others } else { keys };
+            push(random.pick(from));
+        }
+        KeyOf(keys) => push(random.pick(keys)),
+        Pair(keys) => push(random.pick(&keys[..2])),
+        Member if random.below(60) == 0 => push(&"a long member ".repeat(random.below(80))),
+        Member => {
+            let different = random.pick(&[8, 8, 8, 300]);
+            push(&format!("m{}", random.below(different)));
+        }
+        Many(inner) => {
+            let most = random.pick(&[5, 5, 5, 5, 300]);
+            for _ in 0..random.below(most) + 1 {
+                inner.iter().for_each(|what| draw(random, *what, out));
+            }
+        }
+        // Most scores are such, or nearly no ZADD of many would succeed.
+        Score if random.below(40) > 0 => push(random.pick(&SCORES[..13])),
+        Score => push(random.pick(SCORES)),
+        Bound => push(random.pick(BOUNDS)),
+        MemberBound => push(random.pick(MEMBER_BOUNDS)),
+        Index => push(random.pick(INDICES)),
+        Maybe(words) if random.below(2) == 0 => push(random.pick(words)),
+        Maybe(_) => {}
+        OneOf(words) => push(random.pick(words)),
         Bit => push(random.pick(&["0", "1", "0", "1", "0", "1", "2", "-1", "x"])),
     }
+}
+
+fn name_of(arguments: &[Bytes]) -> &'static str {
+    command(arguments).name
 }
 
 fn generate(random: &mut Random) -> Vec<Bytes> {
@@ -370,16 +615,79 @@ fn generate(random: &mut Random) -> Vec<Bytes> {
         0 => {
             arguments.pop();
         }
-        1 => draw(random, Value, &mut arguments),
+        // Ranks take one more argument since 7.2.
+        1 if !name_of(&arguments).ends_with("rank") => draw(random, Value, &mut arguments),
         _ => {}
     }
-    if arguments.is_empty() { generate(random) } else { arguments }
+    // What a single SPOP takes is left to chance, and what follows depends on it.
+    let is_chance =
+        arguments.first().is_some_and(|name| name.eq_ignore_ascii_case(b"spop")) && arguments.len() == 2;
+    if arguments.is_empty() || is_chance { generate(random) } else { arguments }
+}
+
+/// A reply of ours as it comes from a connection that speaks RESP2, as the one to Redis does.
+fn as_sent(value: &Value) -> Value {
+    let mut bytes = BytesMut::new();
+    resp::encode(value, resp::Protocol::Resp2, &mut bytes);
+    let decoded = ValueDecoder::new(Limits::default()).decode(&mut bytes).expect("it was encoded just now");
+    decoded.expect("it is whole")
+}
+
+/// A reply whose order means nothing in an order that does: pairs for hashes, elements for sets.
+fn sorted_reply(value: &Value, step: usize) -> Vec<String> {
+    let elements = match value {
+        Value::Array(elements) => match &elements[..] {
+            // Cursor and elements of a scan.
+            [Value::Bulk(_), Value::Array(inner)] => &inner[..],
+            elements => elements,
+        },
+        other => std::slice::from_ref(other),
+    };
+    let mut sorted: Vec<_> = elements.chunks(step).map(|chunk| format!("{chunk:?}")).collect();
+    sorted.sort();
+    sorted
+}
+
+/// The same but for how floating point numbers are written: with 17 digits by Redis 7.0, as short as possible by ours.
+fn same_numbers(one: &Value, other: &Value) -> bool {
+    match (one, other) {
+        (Value::Array(one), Value::Array(other)) => {
+            one.len() == other.len() && one.iter().zip(other).all(|(one, other)| same_numbers(one, other))
+        }
+        _ if one == other => true,
+        _ => match (number(one), number(other)) {
+            (Some(one), Some(other)) => one == other,
+            _ => false,
+        },
+    }
 }
 
 /// Are the replies the same, but for clocks that ran on between them and for what is meant to differ?
 fn agree(arguments: &[Bytes], ours: &Value, theirs: &Value) -> bool {
+    let ours = &as_sent(ours);
     if ours == theirs {
         return true;
+    }
+    // The null of arrays may be null as an element.
+    if matches!(ours, Value::NullArray | Value::Null) && matches!(theirs, Value::NullArray | Value::Null) {
+        return ours == theirs;
+    }
+    let length = |value: &Value| match value {
+        Value::Array(elements) => Some(elements.len()),
+        Value::Bulk(_) => Some(1),
+        _ => None,
+    };
+    match command(arguments).name {
+        "hgetall" | "hscan" => return sorted_reply(ours, 2) == sorted_reply(theirs, 2),
+        "hkeys" | "hvals" | "smembers" | "spop" | "sunion" | "sinter" | "sdiff" | "sscan" => {
+            return sorted_reply(ours, 1) == sorted_reply(theirs, 1);
+        }
+        "zscan" => return sorted_reply(ours, 2).len() == sorted_reply(theirs, 2).len(),
+        "hrandfield" | "srandmember" | "zrandmember" => {
+            return !ours.is_error() && length(ours) == length(theirs);
+        }
+        name if name.starts_with('z') => return same_numbers(ours, theirs),
+        _ => {}
     }
     // Ours says only the beginning of a long option that it does not know.
     if let (Value::Error(one), Value::Error(other)) = (ours, theirs)
@@ -469,8 +777,23 @@ fn compare_transaction(ours: &mut Ours, redis: &mut Redis, random: &mut Random) 
 /// Both hold the same keys with the same values and expiries.
 fn compare_state(ours: &mut Ours, redis: &mut Redis) {
     ours.apply_but(0);
-    for key in KEYS {
-        for name in ["GET", "PEXPIRETIME", "EXISTS", "TYPE"] {
+    for key in ALL_KEYS.iter().copied().flatten() {
+        let whole = match redis.ask(&["TYPE", key].map(Bytes::from)) {
+            Value::Simple(name) if name == "hash" => vec!["HGETALL", key],
+            Value::Simple(name) if name == "list" => vec!["LRANGE", key, "0", "-1"],
+            Value::Simple(name) if name == "set" => vec!["SMEMBERS", key],
+            Value::Simple(name) if name == "zset" => vec!["ZRANGE", key, "0", "-1", "WITHSCORES"],
+            _ => vec!["GET", key],
+        };
+        let arguments: Vec<_> =
+            whole.into_iter().map(|word| Bytes::copy_from_slice(word.as_bytes())).collect();
+        let (mine, theirs) = (ours.run(&arguments), redis.ask(&arguments));
+        assert!(
+            agree(&arguments, &mine, &theirs),
+            "{}\n  ours:  {mine:?}\n  Redis: {theirs:?}",
+            show(&arguments)
+        );
+        for name in ["PEXPIRETIME", "EXISTS", "TYPE"] {
             let arguments = [Bytes::from(name), Bytes::from(*key)];
             let (mine, theirs) = (ours.run(&arguments), redis.ask(&arguments));
             assert!(
@@ -542,7 +865,8 @@ fn rows_say_what_redis_says() {
 /// Says whether Redis has the command at all.
 fn compare_row(redis: &mut Redis, command: &Command) -> bool {
     // Redis 7.0 asks for one argument too many here; 7.2 does not.
-    const OWN: &[&str] = &["command|getkeys", "command|getkeysandflags"];
+    // The scores of ranks came with 7.2.
+    const OWN: &[&str] = &["command|getkeys", "command|getkeysandflags", "zrank", "zrevrank"];
     let info = redis.ask(&["COMMAND", "INFO", command.name].map(Bytes::from));
     let Value::Array(rows) = info else { panic!("COMMAND INFO gives an array") };
     let Some(Value::Array(row)) = rows.first() else { return false };

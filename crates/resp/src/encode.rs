@@ -1,6 +1,6 @@
 //! Values to bytes.
 //!
-//! What RESP2 cannot say falls back to what Redis sends there: maps, sets and pushes are flat arrays, doubles, big
+//! What RESP2 cannot say falls back to what Redis sends there: maps, pairs, sets and pushes are flat arrays, doubles, big
 //! numbers and verbatim strings are bulk strings, booleans are integers. Nothing is allocated but room in `out`. A line
 //! never carries a CR or LF of its own (they become spaces), so no text can forge a reply.
 
@@ -35,7 +35,8 @@ pub fn encode(value: &Value, protocol: Protocol, out: &mut BytesMut) {
         Value::Array(items) => list(b'*', items, protocol, out),
         Value::Set(items) => list(if resp3 { b'~' } else { b'*' }, items, protocol, out),
         Value::Push(items) => list(if resp3 { b'>' } else { b'*' }, items, protocol, out),
-        Value::Map(pairs) => map(pairs, protocol, out),
+        Value::Map(items) => pairs(Some(b'%'), items, protocol, out),
+        Value::Pairs(items) => pairs(None, items, protocol, out),
         Value::Double(number) => double(*number, resp3, out),
         Value::Boolean(truth) if resp3 => out.put_slice(if *truth { b"#t\r\n" } else { b"#f\r\n" }),
         Value::Boolean(truth) => header(b':', i64::from(*truth), out),
@@ -61,12 +62,16 @@ fn list(kind: u8, items: &[Value], protocol: Protocol, out: &mut BytesMut) {
     }
 }
 
-fn map(pairs: &[(Value, Value)], protocol: Protocol, out: &mut BytesMut) {
+/// A map if RESP3 has one of this `kind`, otherwise an array of arrays there; flat in RESP2.
+fn pairs(kind: Option<u8>, items: &[(Value, Value)], protocol: Protocol, out: &mut BytesMut) {
     match protocol {
-        Protocol::Resp3 => length(b'%', pairs.len(), out),
-        Protocol::Resp2 => length(b'*', pairs.len() * 2, out),
+        Protocol::Resp3 => length(kind.unwrap_or(b'*'), items.len(), out),
+        Protocol::Resp2 => length(b'*', items.len() * 2, out),
     }
-    for (key, value) in pairs {
+    for (key, value) in items {
+        if kind.is_none() && protocol == Protocol::Resp3 {
+            length(b'*', 2, out);
+        }
         encode(key, protocol, out);
         encode(value, protocol, out);
     }

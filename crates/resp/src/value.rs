@@ -24,6 +24,8 @@ pub enum Value {
     Array(Vec<Value>),
     /// `%1 ...`
     Map(Vec<(Value, Value)>),
+    /// Pairs in an order: an array of arrays of two in RESP3, a flat array in RESP2 (`ZRANGE ... WITHSCORES`).
+    Pairs(Vec<(Value, Value)>),
     /// `~2 ...`
     Set(Vec<Value>),
     /// `,1.5`

@@ -280,7 +280,9 @@ fn value_bytes(value: &Value) -> usize {
         Value::Array(values) | Value::Set(values) | Value::Push(values) => {
             values.iter().map(value_bytes).sum()
         }
-        Value::Map(pairs) => pairs.iter().map(|(key, value)| value_bytes(key) + value_bytes(value)).sum(),
+        Value::Map(pairs) | Value::Pairs(pairs) => {
+            pairs.iter().map(|(key, value)| value_bytes(key) + value_bytes(value)).sum()
+        }
         Value::Integer(_) | Value::Null | Value::NullArray | Value::Double(_) | Value::Boolean(_) => 0,
     };
     VALUE_BYTES + payload

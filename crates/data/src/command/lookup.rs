@@ -1,14 +1,19 @@
 //! From a name to its row: a hash table with open addressing that the compiler makes.
 
 use super::{
-    Command, rows_bitmap, rows_connection, rows_generic, rows_server, rows_string, rows_transaction,
+    Command, rows_bitmap, rows_connection, rows_generic, rows_hash, rows_list, rows_server, rows_set,
+    rows_sorted_set, rows_string, rows_transaction,
 };
 
-const THEMES: [&[Command]; 6] = [
+const THEMES: [&[Command]; 10] = [
     rows_bitmap::ROWS,
     rows_connection::ROWS,
     rows_generic::ROWS,
+    rows_hash::ROWS,
+    rows_list::ROWS,
     rows_server::ROWS,
+    rows_set::ROWS,
+    rows_sorted_set::ROWS,
     rows_string::ROWS,
     rows_transaction::ROWS,
 ];

@@ -12,7 +12,11 @@ mod lookup;
 mod rows_bitmap;
 mod rows_connection;
 mod rows_generic;
+mod rows_hash;
+mod rows_list;
 mod rows_server;
+mod rows_set;
+mod rows_sorted_set;
 mod rows_string;
 mod rows_transaction;
 
@@ -89,6 +93,8 @@ pub struct Command {
     pub categories: &'static str,
     /// Where the keys stand.
     pub keys: Keys,
+    /// The argument that says how many keys follow it, if there is one; 0: there is none.
+    pub numkeys: u32,
     /// What is done with keys in several partitions.
     pub spread: Spread,
     /// The group in `COMMAND DOCS`.
@@ -158,6 +164,11 @@ impl Command {
         self.kind == Kind::Read
     }
 
+    /// Does it name keys?
+    pub fn has_keys(&self) -> bool {
+        self.keys.first > 0 || self.numkeys > 0
+    }
+
     /// Has it this flag of `COMMAND INFO`?
     pub fn has_flag(&self, flag: &str) -> bool {
         self.flag_names().any(|own| own == flag)
@@ -198,6 +209,7 @@ impl Command {
             flags: "",
             categories: "",
             keys: Keys { first: 0, last: 0, step: 0 },
+            numkeys: 0,
             spread: Spread::OneSlot,
             group: "",
             since: "",
@@ -231,6 +243,10 @@ impl Command {
 
     const fn key(self) -> Command {
         self.keys(1, 1, 1)
+    }
+
+    const fn numkeys(self, argument: u32) -> Command {
+        Command { numkeys: argument, ..self }
     }
 
     const fn spread(self, spread: Spread) -> Command {

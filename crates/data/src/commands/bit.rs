@@ -7,7 +7,7 @@ use super::{clamp_range, integer, is_upside_down, is_word};
 use crate::context::Context;
 use crate::errors;
 use crate::mutation::MAX_STRING_BYTES;
-use crate::view::Found;
+use crate::view::FoundString;
 
 pub(crate) fn setbit(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Value, Value> {
     let key = &arguments[1];
@@ -88,12 +88,12 @@ struct Bits<'a> {
 }
 
 impl<'a> Bits<'a> {
-    fn whole(found: &Found<'a>) -> Option<Self> {
+    fn whole(found: &FoundString<'a>) -> Option<Self> {
         Bits::range(found, 0, None, 8)
     }
 
     /// The bits of units from `start` to `end`; `None` if there are none.
-    fn range(found: &Found<'a>, start: i64, end: Option<i64>, unit_bits: u64) -> Option<Self> {
+    fn range(found: &FoundString<'a>, start: i64, end: Option<i64>, unit_bits: u64) -> Option<Self> {
         let units = found.len() * 8 / unit_bits;
         let (start, end) = clamp_range(start, end.unwrap_or(i64::MAX), units)?;
         let (first, last) = (start * unit_bits, (end + 1) * unit_bits - 1);
@@ -159,6 +159,6 @@ fn bit_offset(argument: &Bytes) -> Result<(u64, u8), Value> {
     }
 }
 
-fn byte_at(found: &Found<'_>, index: u64) -> Option<u8> {
+fn byte_at(found: &FoundString<'_>, index: u64) -> Option<u8> {
     found.read(index..index + 1).first().copied()
 }

@@ -7,7 +7,7 @@ use super::integer;
 use crate::context::Context;
 use crate::errors;
 use crate::number::{Decimal, parse_integer};
-use crate::view::Found;
+use crate::view::FoundString;
 
 /// No whole number takes more bytes than the smallest.
 const MAX_DIGITS: u64 = 20;
@@ -54,7 +54,7 @@ fn add(context: &mut Context<'_>, key: &Bytes, increment: i64) -> Result<Value, 
     Ok(Value::Integer(sum))
 }
 
-fn number_in(found: &Found<'_>) -> Option<i64> {
+fn number_in(found: &FoundString<'_>) -> Option<i64> {
     if found.len() > MAX_DIGITS {
         return None;
     }

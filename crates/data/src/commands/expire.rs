@@ -66,7 +66,7 @@ pub(crate) fn pexpireat(context: &mut Context<'_>, arguments: &[Bytes]) -> Resul
 
 pub(crate) fn persist(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Value, Value> {
     let key = &arguments[1];
-    let has_expiry = context.find(key).is_some_and(|found| found.expire_at_ms.is_some());
+    let has_expiry = context.find(key).is_some_and(|found| found.expire_at_ms().is_some());
     if has_expiry {
         context.expire(key, None);
     }
@@ -97,7 +97,7 @@ fn tell_expiry(
     arguments: &[Bytes],
     tell: impl Fn(u64) -> u64,
 ) -> Result<Value, Value> {
-    Ok(Value::Integer(match context.find(&arguments[1]).map(|found| found.expire_at_ms) {
+    Ok(Value::Integer(match context.find(&arguments[1]).map(|found| found.expire_at_ms()) {
         None => -2,
         Some(None) => -1,
         Some(Some(at_ms)) => tell(at_ms) as i64,
@@ -117,12 +117,12 @@ fn set_expiry(
         .and_then(|ms| ms.checked_add(start_ms as i64))
         .ok_or_else(|| errors::invalid_expire_time(context.name))?;
     let Some(found) = context.find(key) else { return Ok(Value::Integer(0)) };
-    if !conditions.allow(found.expire_at_ms, at_ms) {
+    if !conditions.allow(found.expire_at_ms(), at_ms) {
         return Ok(Value::Integer(0));
     }
     match u64::try_from(at_ms) {
         Ok(at_ms) if at_ms > context.now_ms => {
-            if found.expire_at_ms != Some(at_ms) {
+            if found.expire_at_ms() != Some(at_ms) {
                 context.expire(key, Some(at_ms));
             }
         }

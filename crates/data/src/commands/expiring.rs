@@ -6,6 +6,7 @@ use resp::Value;
 use super::{bulk_or_null, integer, is_word};
 use crate::context::Context;
 use crate::errors;
+use crate::view::Found;
 
 /// What the options say of the expiry.
 #[derive(Clone, Copy, Debug)]
@@ -108,13 +109,13 @@ pub(crate) fn set(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Valu
         context.set(key, value, None);
         return Ok(Value::OK);
     }
-    let found = if options.get { context.string(key)? } else { context.find(key) };
-    let old = if options.get { bulk_or_null(found.as_ref()) } else { Value::Null };
+    let old = if options.get { bulk_or_null(context.string(key)?.as_ref()) } else { Value::Null };
+    let found = context.find(key);
     if (options.only_absent && found.is_some()) || (options.only_present && found.is_none()) {
         return Ok(old);
     }
     let expire_at_ms = match options.expiry {
-        Expiry::Keep => found.as_ref().and_then(|found| found.expire_at_ms),
+        Expiry::Keep => found.as_ref().and_then(Found::expire_at_ms),
         _ => given,
     };
     set_until(context, key, value, expire_at_ms, found.is_some());

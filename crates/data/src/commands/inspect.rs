@@ -4,13 +4,20 @@ use bytes::Bytes;
 use resp::Value;
 
 use super::{integer, is_word};
+use crate::collection::Kind;
 use crate::context::Context;
 use crate::errors;
 use crate::number::parse_integer;
-use crate::view::Found;
+use crate::view::{Found, FoundCollection};
 
 /// The longest string that Redis embeds in its object.
 const EMBEDDED_BYTES: u64 = 44;
+
+/// The longest and the most elements that Redis packs.
+const LISTPACK_BYTES: usize = 64;
+const LISTPACK_ELEMENTS: usize = 128;
+const HASH_LISTPACK_ELEMENTS: usize = 512;
+const INTSET_ELEMENTS: usize = 512;
 
 /// The longest whole number has as many digits.
 const INTEGER_BYTES: u64 = 20;
@@ -65,15 +72,44 @@ pub(crate) fn memory(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<V
     }
     let Some(found) = context.find(key) else { return Ok(Value::Null) };
     // A key that is only in pending writes has no place in the table yet: then what it will hold.
-    let bytes = context.table().memory_bytes(key).unwrap_or(key.len() + found.len() as usize);
+    let pending_bytes = || match &found {
+        Found::String(string) => string.len() as usize,
+        Found::Collection(collection) => collection.content().len(),
+    };
+    let bytes = context.table().memory_bytes(key).unwrap_or_else(|| key.len() + pending_bytes());
     Ok(Value::Integer(bytes as i64))
 }
 
 fn encoding(found: &Found<'_>) -> &'static str {
-    match found.len() {
-        length if length <= INTEGER_BYTES && parse_integer(&found.bytes()).is_some() => "int",
-        length if length <= EMBEDDED_BYTES => "embstr",
-        _ => "raw",
+    match found {
+        Found::String(string) => match string.len() {
+            length if length <= INTEGER_BYTES && parse_integer(&string.bytes()).is_some() => "int",
+            length if length <= EMBEDDED_BYTES => "embstr",
+            _ => "raw",
+        },
+        Found::Collection(collection) => encoding_of_collection(collection),
+    }
+}
+
+/// What Redis 7.0 makes of such elements with its default configuration.
+fn encoding_of_collection(collection: &FoundCollection<'_>) -> &'static str {
+    let is_short = |bytes: &[u8]| bytes.len() <= LISTPACK_BYTES;
+    let fits_listpack = |most: usize| {
+        collection.len() <= most
+            && collection.elements().all(|element| is_short(element.name) && is_short(element.value))
+    };
+    match collection.kind {
+        Kind::List => "quicklist",
+        Kind::Hash if fits_listpack(HASH_LISTPACK_ELEMENTS) => "listpack",
+        Kind::SortedSet if fits_listpack(LISTPACK_ELEMENTS) => "listpack",
+        Kind::Set
+            if collection.len() <= INTSET_ELEMENTS
+                && collection.elements().all(|element| parse_integer(element.name).is_some()) =>
+        {
+            "intset"
+        }
+        Kind::Hash | Kind::Set => "hashtable",
+        Kind::SortedSet => "skiplist",
     }
 }
 

@@ -46,7 +46,7 @@ fn rename_if(context: &mut Context<'_>, arguments: &[Bytes], replace: bool) -> R
         return Ok(false);
     }
     context.delete(from);
-    context.set(to, &found.bytes(), found.expire_at_ms);
+    context.set_found(to, &found);
     Ok(true)
 }
 
@@ -71,7 +71,7 @@ pub(crate) fn copy(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Val
     if !replace && context.find(to).is_some() {
         return Ok(Value::Integer(0));
     }
-    context.set(to, &found.bytes(), found.expire_at_ms);
+    context.set_found(to, &found);
     Ok(Value::Integer(1))
 }
 

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use resp::Value;
 
 use super::{integer, is_word};
+use crate::collection::{Element, Kind};
 use crate::context::Context;
 use crate::errors;
 use crate::glob;
@@ -164,8 +165,37 @@ fn cursor_after(keyspace: u16, last_slot: u16) -> u64 {
     }
 }
 
+/// `HSCAN`, `SSCAN`, `ZSCAN`: some elements of a collection, and where to go on. A short collection is given as a whole.
+pub(super) fn element_scan(
+    context: &mut Context<'_>,
+    arguments: &[Bytes],
+    kind: Kind,
+    put: impl Fn(Element<'_>, &mut Vec<Value>),
+) -> Result<Value, Value> {
+    let digits =
+        std::str::from_utf8(&arguments[2]).ok().filter(|text| text.bytes().all(|b| b.is_ascii_digit()));
+    let cursor: u64 = digits.and_then(|text| text.parse().ok()).ok_or(errors::INVALID_CURSOR)?;
+    let found = context.collection(&arguments[1], kind)?;
+    // As in Redis, the options of a key that is not there are not looked at.
+    let Some(found) = found else {
+        return Ok(Value::Array(vec![Value::bulk("0"), Value::Array(Vec::new())]));
+    };
+    let options = Options::parse(&arguments[3..])?;
+    if options.type_name.is_some() {
+        return Err(errors::SYNTAX);
+    }
+    let (elements, next) = found.scan(cursor, options.count);
+    let mut out = Vec::new();
+    for element in elements {
+        if options.pattern.is_none_or(|pattern| glob::matches(pattern, element.name)) {
+            put(element, &mut out);
+        }
+    }
+    Ok(Value::Array(vec![Value::bulk(next.to_string()), Value::Array(out)]))
+}
+
 /// Seeds that follow one another give ranks that do not (the mixing function of SplitMix64).
-fn spread(seed: u64) -> u64 {
+pub(super) fn spread(seed: u64) -> u64 {
     let mixed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

@@ -1,5 +1,6 @@
 //! How a mutation changes the table.
 
+use crate::collection::{CollectionRef, Element, Kind, block};
 use crate::entry::{Entry, ValueRef};
 use crate::mutation::{Mutation, Operation};
 use crate::table::leaf::Leaf;
@@ -22,6 +23,14 @@ impl Table {
                 self.put(&Entry { key, value: ValueRef::String(value), expire_at_ms });
             }
             Operation::SetRange { key, offset, bytes } => self.set_range(key, offset as usize, bytes),
+            Operation::SetElement { key, kind, name, value, .. } => {
+                self.change_element(key, kind, name, Some(value));
+            }
+            Operation::RemoveElement { key, kind, name } => self.change_element(key, kind, name, None),
+            Operation::SetCollection { key, kind, content, expire_at_ms } => {
+                let value = ValueRef::Collection(CollectionRef::packed(kind, content));
+                self.put(&Entry { key, value, expire_at_ms });
+            }
             Operation::Delete { key } => self.remove(key),
             Operation::Expire { key, expire_at_ms } => self.set_expiry(key, expire_at_ms),
             Operation::Flush => *self = Table::with_slots(self.slots.0, self.slots.1),
@@ -53,7 +62,7 @@ impl Table {
             self.put(&Entry { key, value: ValueRef::String(&value), expire_at_ms: None });
             return;
         };
-        if leaf.apart_mut(index).is_some() {
+        if leaf.entry(index).is_apart() && leaf.entry(index).value.as_string().is_some() {
             self.change(position, number, index, |leaf, index| {
                 if let Some(apart) = leaf.apart_mut(index) {
                     apart.write_range(offset, bytes);
@@ -61,13 +70,55 @@ impl Table {
             });
             return;
         }
-        let entry = leaf.entry(index);
-        let (ValueRef::String(value), expire_at_ms) = (entry.value, entry.expire_at_ms);
-        let mut value = value.to_vec();
+        let Entry { value, expire_at_ms, .. } = leaf.entry(index);
+        // Of another type it is only for a moment, while a log is applied to a later snapshot: then what it becomes does not matter.
+        let mut value = value.as_string().unwrap_or_default().to_vec();
         let end = offset + bytes.len();
         value.resize(value.len().max(end), 0);
         value[offset..end].copy_from_slice(bytes);
         self.put(&Entry { key, value: ValueRef::String(&value), expire_at_ms });
+    }
+
+    /// Sets an element, or removes it. A key that is absent, or of another type, becomes a value of this kind; one whose last
+    /// element goes stays as it is, empty: whoever prepares a command deletes it in the same mutation instead.
+    fn change_element(&mut self, key: &[u8], kind: Kind, name: &[u8], value: Option<&[u8]>) {
+        let position = position_of(key);
+        let number = self.leaves.find(position);
+        let leaf = self.leaves.leaf_mut(number);
+        let found = leaf.find(position, key).ok();
+        if let Some(index) = found
+            && leaf.apart_mut(index).is_some_and(|apart| apart.collection_mut(kind).is_some())
+        {
+            self.change(position, number, index, |leaf, index| {
+                let apart = leaf.apart_mut(index).and_then(|apart| apart.collection_mut(kind));
+                match (apart, value) {
+                    (Some(collection), Some(value)) => collection.set(name, value),
+                    (Some(collection), None) => collection.remove(name),
+                    (None, _) => {}
+                }
+                leaf.pack_if_short(index);
+            });
+            return;
+        }
+        let entry = found.map(|index| leaf.entry(index));
+        let (mut content, expire_at_ms) = match entry {
+            Some(Entry { value: ValueRef::Collection(collection), expire_at_ms, .. })
+                if collection.kind == kind =>
+            {
+                let mut content = Vec::with_capacity(collection.bytes() + 64);
+                collection.write_content(&mut content);
+                (content, expire_at_ms)
+            }
+            _ => (Vec::new(), None),
+        };
+        let place = block::find(&content, name, kind.order());
+        match value {
+            Some(value) => block::put(&mut content, place, &Element { name, value }),
+            None if entry.is_none() => return,
+            None => block::take(&mut content, place),
+        }
+        let value = ValueRef::Collection(CollectionRef::packed(kind, &content));
+        self.put(&Entry { key, value, expire_at_ms });
     }
 
     fn set_expiry(&mut self, key: &[u8], expire_at_ms: Option<u64>) {

@@ -132,7 +132,11 @@ impl Leaf {
             None => {
                 let (entry, length) = self.packed(index);
                 let encoding = &self.arena.tail(self.start(index))[..length];
-                (entry, crate::entry::encoding_digest(encoding))
+                let digest = match entry.value {
+                    ValueRef::String(_) => crate::entry::encoding_digest(encoding),
+                    ValueRef::Collection(_) => entry.digest(),
+                };
+                (entry, digest)
             }
         };
         let bytes = entry.key.len() + entry.value.bytes();
@@ -180,6 +184,17 @@ impl Leaf {
         self.squeeze_if_worth();
     }
 
+    /// Takes the entry at `index` back among the others if it has become short.
+    pub fn pack_if_short(&mut self, index: usize) {
+        if self.entry(index).is_apart() || self.apart_number(index).is_none() {
+            return;
+        }
+        let mut copy = Vec::new();
+        self.entry(index).write(&mut copy);
+        let entry = Entry::read(&mut Reader::new(&copy)).expect("it was written just now");
+        self.replace(index, &entry);
+    }
+
     /// Changes only the expiry of the entry at `index`.
     pub fn set_expiry(&mut self, index: usize, expire_at_ms: Option<u64>) {
         if let Some(apart) = self.apart_mut(index) {
@@ -187,12 +202,9 @@ impl Leaf {
             return;
         }
         let mut copy = Vec::new();
-        let entry = self.packed(index).0;
-        let (key_bytes, ValueRef::String(value)) = (entry.key.len(), entry.value);
-        copy.extend_from_slice(entry.key);
-        copy.extend_from_slice(value);
-        let (key, value) = copy.split_at(key_bytes);
-        self.replace(index, &Entry { key, value: ValueRef::String(value), expire_at_ms });
+        self.packed(index).0.write(&mut copy);
+        let entry = Entry::read(&mut Reader::new(&copy)).expect("it was written just now");
+        self.replace(index, &Entry { expire_at_ms, ..entry });
     }
 
     pub fn remove(&mut self, index: usize) {

@@ -192,13 +192,38 @@ impl Table {
             Some(Entry { value: ValueRef::String(value), expire_at_ms, .. }) => {
                 inverse.push(&Operation::Set { key, value, expire_at_ms });
             }
+            Some(Entry { value: ValueRef::Collection(collection), expire_at_ms, .. }) => {
+                let mut content = Vec::with_capacity(collection.bytes());
+                collection.write_content(&mut content);
+                let (kind, content) = (collection.kind, &content[..]);
+                inverse.push(&Operation::SetCollection { key, kind, content, expire_at_ms });
+            }
         };
+        // Each part says what was before the whole mutation, so parts about the same thing agree and their order does not matter.
         for operation in mutation.operations() {
             match operation? {
                 Operation::Set { key, .. }
                 | Operation::SetRange { key, .. }
-                | Operation::Delete { key }
-                | Operation::Expire { key, .. } => put(&mut inverse, key, self.get(key)),
+                | Operation::SetCollection { key, .. }
+                | Operation::Delete { key } => put(&mut inverse, key, self.get(key)),
+                Operation::Expire { key, .. } => match self.get(key) {
+                    Some(Entry { expire_at_ms, .. }) => {
+                        inverse.push(&Operation::Expire { key, expire_at_ms })
+                    }
+                    None => inverse.push(&Operation::Delete { key }),
+                },
+                Operation::SetElement { key, kind, name, .. }
+                | Operation::RemoveElement { key, kind, name } => match self.get(key) {
+                    Some(Entry { value: ValueRef::Collection(collection), .. })
+                        if collection.kind == kind =>
+                    {
+                        inverse.push(&match collection.get(name) {
+                            Some(value) => Operation::SetElement { key, kind, name, value, is_new: false },
+                            None => Operation::RemoveElement { key, kind, name },
+                        });
+                    }
+                    entry => put(&mut inverse, key, entry),
+                },
                 Operation::Flush => {
                     for (_, entry) in self.entries_from(0) {
                         put(&mut inverse, entry.key, Some(entry));

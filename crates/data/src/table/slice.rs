@@ -32,7 +32,7 @@ impl Table {
     /// # Errors
     /// The bytes are not a slice; nothing was loaded.
     pub fn load(&mut self, slice: &[u8]) -> Result<(), Malformed> {
-        entries(slice).try_for_each(|entry| entry.map(|_| ()))?;
+        entries(slice).try_for_each(|entry| entry.and_then(|entry| entry.check_value()))?;
         entries(slice).try_for_each(|entry| entry.map(|entry| self.put(&entry)))
     }
 }

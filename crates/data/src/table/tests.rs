@@ -6,10 +6,50 @@ use bytes::BytesMut;
 use proptest::prelude::*;
 
 use super::*;
+use crate::collection::{CollectionRef, Element, Kind, position, score};
 use crate::mutation::{Mutation, MutationBuilder, Operation};
 
+/// What a key holds.
+#[derive(Clone, Debug, PartialEq)]
+enum Held {
+    String(Vec<u8>),
+    Collection(Kind, BTreeMap<Vec<u8>, Vec<u8>>),
+}
+
+impl Held {
+    fn of(value: ValueRef<'_>) -> Held {
+        match value {
+            ValueRef::String(bytes) => Held::String(bytes.to_vec()),
+            ValueRef::Collection(collection) => {
+                let elements = collection.elements().map(|e| (e.name.to_vec(), e.value.to_vec()));
+                Held::Collection(collection.kind, elements.collect())
+            }
+        }
+    }
+
+    /// A string's bytes, or a collection's packed elements.
+    fn content(&self) -> Vec<u8> {
+        match self {
+            Held::String(bytes) => bytes.clone(),
+            Held::Collection(_, elements) => {
+                let mut content = Vec::new();
+                elements.iter().for_each(|(name, value)| Element { name, value }.write(&mut content));
+                content
+            }
+        }
+    }
+
+    fn with_value<T>(&self, run: impl FnOnce(ValueRef<'_>) -> T) -> T {
+        let content = self.content();
+        match self {
+            Held::String(_) => run(ValueRef::String(&content)),
+            Held::Collection(kind, _) => run(ValueRef::Collection(CollectionRef::packed(*kind, &content))),
+        }
+    }
+}
+
 /// The plain twin: what each key holds, and its expiry.
-type Twin = BTreeMap<Vec<u8>, (Vec<u8>, Option<u64>)>;
+type Twin = BTreeMap<Vec<u8>, (Held, Option<u64>)>;
 
 /// An operation that owns its bytes.
 #[derive(Clone, Debug)]
@@ -19,6 +59,26 @@ enum Step {
     Delete(u8),
     Expire(u8, Option<u64>),
     Flush,
+    /// An element of a collection, after the key was deleted if it held something else.
+    SetElement(u8, Kind, u8, Vec<u8>),
+    /// The key is deleted if it was the last one.
+    RemoveElement(u8, u8),
+    /// So many elements from this one on.
+    SetCollection(u8, Kind, u8, u8, Option<u64>),
+}
+
+fn kind() -> impl Strategy<Value = Kind> {
+    prop_oneof![Just(Kind::Hash), Just(Kind::Set), Just(Kind::List), Just(Kind::SortedSet)]
+}
+
+/// The element with this number, with a value such as the type has.
+fn element(kind: Kind, number: u8, value: &[u8]) -> (Vec<u8>, Vec<u8>) {
+    match kind {
+        Kind::Hash => (vec![number; 1 + usize::from(number % 40)], value.to_vec()),
+        Kind::Set => (vec![number; 1 + usize::from(number % 40)], Vec::new()),
+        Kind::List => ([&position::first()[..7], &[number]].concat(), value.to_vec()),
+        Kind::SortedSet => (vec![number; 3], score::encode(value.len() as f64).to_vec()),
+    }
 }
 
 /// Names of keys: short, long, and some in one slot.
@@ -41,7 +101,7 @@ fn value() -> impl Strategy<Value = Vec<u8>> {
 }
 
 fn expiry() -> impl Strategy<Value = Option<u64>> {
-    proptest::option::of(0..20u64)
+    proptest::option::of(1..20u64)
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -51,64 +111,157 @@ fn step() -> impl Strategy<Value = Step> {
         4 => any::<u8>().prop_map(Step::Delete),
         3 => (any::<u8>(), expiry()).prop_map(|(k, e)| Step::Expire(k, e)),
         1 => (0..40u8).prop_map(|n| if n == 0 { Step::Flush } else { Step::Delete(n) }),
+        30 => (0..12u8, kind(), any::<u8>(), value()).prop_map(|(k, kind, n, v)| Step::SetElement(k, kind, n, v)),
+        // Mostly of the kind that its key has, so that collections grow long.
+        60 => (0..12u8, any::<u8>(), value()).prop_map(|(k, n, v)| {
+            let kind = [Kind::Hash, Kind::Set, Kind::List, Kind::SortedSet][usize::from(k % 4)];
+            Step::SetElement(k, kind, n, v)
+        }),
+        30 => (0..12u8, any::<u8>()).prop_map(|(k, n)| Step::RemoveElement(k, n)),
+        3 => (0..12u8, kind(), any::<u8>(), 1..250u8, expiry())
+            .prop_map(|(k, kind, n, count, e)| Step::SetCollection(k, kind, n, count, e)),
     ]
 }
 
 impl Step {
-    fn mutation(&self) -> Mutation {
+    /// The mutation that a command makes of it when the keys hold this; none if there is nothing to do.
+    fn mutation(&self, twin: &Twin) -> Option<Mutation> {
         let mut builder = MutationBuilder::new();
+        let held = twin.get(&key(self.number()));
         match self {
             Step::Set(number, value, expire_at_ms) => {
                 builder.push(&Operation::Set { key: &key(*number), value, expire_at_ms: *expire_at_ms });
             }
             Step::SetRange(number, offset, bytes) => {
+                if matches!(held, Some((Held::Collection(..), _))) {
+                    builder.push(&Operation::Delete { key: &key(*number) });
+                }
                 builder.push(&Operation::SetRange { key: &key(*number), offset: *offset, bytes });
             }
             Step::Delete(number) => builder.push(&Operation::Delete { key: &key(*number) }),
+            // Expire is made only for keys that are there: see `mutation`.
+            Step::Expire(_, _) if held.is_none() => {}
             Step::Expire(number, expire_at_ms) => {
                 builder.push(&Operation::Expire { key: &key(*number), expire_at_ms: *expire_at_ms });
             }
             Step::Flush => builder.push(&Operation::Flush),
+            Step::SetElement(number, kind, element_number, value) => {
+                if held.is_some_and(|(held, _)| !matches!(held, Held::Collection(other, _) if other == kind))
+                {
+                    builder.push(&Operation::Delete { key: &key(*number) });
+                }
+                let (name, value) = element(*kind, *element_number, value);
+                let is_new = false;
+                builder.push(&Operation::SetElement {
+                    key: &key(*number),
+                    kind: *kind,
+                    name: &name,
+                    value: &value,
+                    is_new,
+                });
+            }
+            Step::RemoveElement(number, element_number) => {
+                let Some((Held::Collection(kind, elements), _)) = held else { return None };
+                let (name, _) = element(*kind, *element_number, b"");
+                match elements.contains_key(&name) {
+                    false => return None,
+                    true if elements.len() == 1 => builder.push(&Operation::Delete { key: &key(*number) }),
+                    true => builder.push(&Operation::RemoveElement {
+                        key: &key(*number),
+                        kind: *kind,
+                        name: &name,
+                    }),
+                }
+            }
+            Step::SetCollection(number, kind, first, count, expire_at_ms) => {
+                let content = Held::Collection(*kind, elements(*kind, *first, *count)).content();
+                let (kind, expire_at_ms) = (*kind, *expire_at_ms);
+                builder.push(&Operation::SetCollection {
+                    key: &key(*number),
+                    kind,
+                    content: &content,
+                    expire_at_ms,
+                });
+            }
         }
-        builder.finish().expect("there is an operation")
+        builder.finish()
+    }
+
+    fn number(&self) -> u8 {
+        match self {
+            Step::Set(number, ..)
+            | Step::SetRange(number, ..)
+            | Step::Delete(number)
+            | Step::Expire(number, _)
+            | Step::SetElement(number, ..)
+            | Step::RemoveElement(number, _)
+            | Step::SetCollection(number, ..) => *number,
+            Step::Flush => 0,
+        }
     }
 
     fn apply_to(&self, twin: &mut Twin) {
+        let key = key(self.number());
         match self {
-            Step::Set(number, value, expire_at_ms) => {
-                twin.insert(key(*number), (value.clone(), *expire_at_ms));
+            Step::Set(_, value, expire_at_ms) => {
+                twin.insert(key, (Held::String(value.clone()), *expire_at_ms));
             }
-            Step::SetRange(number, offset, bytes) => {
-                let (value, _) = twin.entry(key(*number)).or_default();
+            Step::SetRange(_, offset, bytes) => {
+                let held = twin.entry(key).or_insert_with(|| (Held::String(Vec::new()), None));
+                if let Held::Collection(..) = held.0 {
+                    *held = (Held::String(Vec::new()), None);
+                }
+                let Held::String(value) = &mut held.0 else { return };
                 let (start, end) = (*offset as usize, *offset as usize + bytes.len());
                 value.resize(value.len().max(end), 0);
                 value[start..end].copy_from_slice(bytes);
             }
-            Step::Delete(number) => {
-                twin.remove(&key(*number));
+            Step::Delete(_) => {
+                twin.remove(&key);
             }
-            Step::Expire(number, expire_at_ms) => {
-                if let Some((_, expiry)) = twin.get_mut(&key(*number)) {
+            Step::Expire(_, expire_at_ms) => {
+                if let Some((_, expiry)) = twin.get_mut(&key) {
                     *expiry = *expire_at_ms;
                 }
             }
             Step::Flush => twin.clear(),
+            Step::SetElement(_, kind, number, value) => {
+                let (name, value) = element(*kind, *number, value);
+                let held =
+                    twin.entry(key).or_insert_with(|| (Held::Collection(*kind, BTreeMap::new()), None));
+                if !matches!(held.0, Held::Collection(other, _) if other == *kind) {
+                    *held = (Held::Collection(*kind, BTreeMap::new()), None);
+                }
+                let Held::Collection(_, elements) = &mut held.0 else { return };
+                elements.insert(name, value);
+            }
+            Step::RemoveElement(_, number) => {
+                let Some((Held::Collection(kind, elements), _)) = twin.get_mut(&key) else { return };
+                elements.remove(&element(*kind, *number, b"").0);
+                if elements.is_empty() {
+                    twin.remove(&key);
+                }
+            }
+            Step::SetCollection(_, kind, first, count, expire_at_ms) => {
+                twin.insert(key, (Held::Collection(*kind, elements(*kind, *first, *count)), *expire_at_ms));
+            }
         }
     }
 }
 
+fn elements(kind: Kind, first: u8, count: u8) -> BTreeMap<Vec<u8>, Vec<u8>> {
+    (0..count).map(|index| element(kind, first.wrapping_add(index), b"of many")).collect()
+}
+
 fn contents(table: &Table) -> Twin {
-    let entries = table.entries_from(0).map(|(_, entry)| {
-        let ValueRef::String(value) = entry.value;
-        (entry.key.to_vec(), (value.to_vec(), entry.expire_at_ms))
-    });
-    entries.collect()
+    let entries = table.entries_from(0);
+    entries.map(|(_, entry)| (entry.key.to_vec(), (Held::of(entry.value), entry.expire_at_ms))).collect()
 }
 
 fn table_of(twin: &Twin) -> Table {
     let mut table = Table::new();
-    for (key, (value, expire_at_ms)) in twin {
-        table.put(&Entry { key, value: ValueRef::String(value), expire_at_ms: *expire_at_ms });
+    for (key, (held, expire_at_ms)) in twin {
+        held.with_value(|value| table.put(&Entry { key, value, expire_at_ms: *expire_at_ms }));
     }
     table
 }
@@ -117,7 +270,7 @@ fn table_of(twin: &Twin) -> Table {
 fn check(table: &Table, twin: &Twin) {
     assert_eq!(&contents(table), twin);
     assert_eq!(table.len(), twin.len());
-    let bytes: usize = twin.iter().map(|(key, (value, _))| key.len() + value.len()).sum();
+    let bytes: usize = twin.iter().map(|(key, (held, _))| key.len() + held.content().len()).sum();
     assert_eq!(table.bytes(), bytes as u64);
     assert_eq!(table.digest(), table.recompute_digest());
     assert_eq!(
@@ -135,6 +288,14 @@ fn check(table: &Table, twin: &Twin) {
     assert!(table.entries_from(0).all(|(position, entry)| position == position_of(entry.key)));
 }
 
+/// Does a step to both. Gives its mutation.
+fn run(step: &Step, table: &mut Table, twin: &mut Twin) -> Option<Mutation> {
+    let mutation = step.mutation(twin)?;
+    assert_eq!(table.apply(&mutation), Ok(()));
+    step.apply_to(twin);
+    Some(mutation)
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
 
@@ -142,14 +303,12 @@ proptest! {
     fn a_table_holds_what_its_twin_holds(steps in proptest::collection::vec(step(), 1..300)) {
         let (mut table, mut twin) = (Table::new(), Twin::new());
         for step in &steps {
-            prop_assert_eq!(table.apply(&step.mutation()), Ok(()));
-            step.apply_to(&mut twin);
+            run(step, &mut table, &mut twin);
         }
         check(&table, &twin);
         for number in 0..=u8::MAX {
-            let entry = table.get(&key(number)).map(|entry| (entry.value, entry.expire_at_ms));
-            let expected = twin.get(&key(number)).map(|(value, expiry)| (ValueRef::String(value), *expiry));
-            prop_assert_eq!(entry, expected);
+            let entry = table.get(&key(number)).map(|entry| (Held::of(entry.value), entry.expire_at_ms));
+            prop_assert_eq!(entry.as_ref(), twin.get(&key(number)));
         }
     }
 
@@ -161,12 +320,13 @@ proptest! {
     ) {
         let (mut table, mut twin) = (Table::new(), Twin::new());
         for step in &before {
-            table.apply(&step.mutation()).unwrap();
-            step.apply_to(&mut twin);
+            run(step, &mut table, &mut twin);
         }
         let mut inverses = Vec::new();
+        let mut later = twin.clone();
         for step in &undone {
-            let mutation = step.mutation();
+            let Some(mutation) = step.mutation(&later) else { continue };
+            step.apply_to(&mut later);
             inverses.push(table.inverse_of(&mutation).unwrap());
             table.apply(&mutation).unwrap();
         }
@@ -174,6 +334,31 @@ proptest! {
             table.apply(&inverse).unwrap();
         }
         check(&table, &twin);
+    }
+
+    /// What is told of a lost write does it again.
+    #[test]
+    fn mutations_can_be_said_as_commands(steps in proptest::collection::vec(step(), 1..80)) {
+        let (mut table, mut copy, mut twin) = (Table::new(), Table::new(), Twin::new());
+        for step in &steps {
+            // No command writes nothing.
+            if matches!(step, Step::SetRange(_, _, bytes) if bytes.is_empty()) {
+                continue;
+            }
+            let Some(mutation) = run(step, &mut table, &mut twin) else { continue };
+            for operation in mutation.operations() {
+                for arguments in operation.unwrap().as_commands() {
+                    let command = crate::Command::lookup(&arguments[0]).expect("a command");
+                    let view = crate::View { table: &copy, pending: None, now_ms: 0 };
+                    let prepared = crate::prepare(command, &arguments, &view, &crate::Stamp::default());
+                    prop_assert!(!prepared.reply.is_error(), "{:?}: {:?}", arguments, prepared.reply);
+                    if let Some(mutation) = prepared.mutation {
+                        copy.apply(&mutation).unwrap();
+                    }
+                }
+            }
+        }
+        check(&copy, &twin);
     }
 
     /// Slices are taken while mutations go on; with all mutations since the first slice the copy is exact.
@@ -186,8 +371,7 @@ proptest! {
         let (mut table, mut twin) = (Table::new(), Twin::new());
         let mut log = Vec::new();
         for step in &before {
-            prop_assert_eq!(table.apply(&step.mutation()), Ok(()));
-            step.apply_to(&mut twin);
+            run(step, &mut table, &mut twin);
         }
         let mut slices = Vec::new();
         let mut cursor = Some(0);
@@ -201,13 +385,7 @@ proptest! {
             if let (Some(from), true) = (cursor, *slice_now) {
                 cursor = take(&table, from, &mut slices);
             }
-            // Expire is made only for keys that are there: see `mutation`.
-            if matches!(step, Step::Expire(number, _) if !twin.contains_key(&key(*number))) {
-                continue;
-            }
-            prop_assert_eq!(table.apply(&step.mutation()), Ok(()));
-            step.apply_to(&mut twin);
-            log.push(step.mutation());
+            log.extend(run(step, &mut table, &mut twin));
         }
         while let Some(from) = cursor {
             cursor = take(&table, from, &mut slices);
@@ -232,8 +410,7 @@ proptest! {
     ) {
         let (mut lower, mut twin) = (Table::with_slots(0, SLOTS - 1), Twin::new());
         for step in &before {
-            prop_assert_eq!(lower.apply(&step.mutation()), Ok(()));
-            step.apply_to(&mut twin);
+            run(step, &mut lower, &mut twin);
         }
         let whole = lower.digest();
         let mut upper = lower.split_off(first);
@@ -247,14 +424,10 @@ proptest! {
         check(&upper, &twins[1]);
         for step in &after {
             let side = match step {
-                Step::Set(number, ..) | Step::SetRange(number, ..) | Step::Delete(number) | Step::Expire(number, _) => {
-                    usize::from(key_slot(&key(*number)) >= first)
-                }
                 Step::Flush => 0,
+                step => usize::from(key_slot(&key(step.number())) >= first),
             };
-            let table = if side == 0 { &mut lower } else { &mut upper };
-            prop_assert_eq!(table.apply(&step.mutation()), Ok(()));
-            step.apply_to(&mut twins[side]);
+            run(step, if side == 0 { &mut lower } else { &mut upper }, &mut twins[side]);
         }
         check(&lower, &twins[0]);
         check(&upper, &twins[1]);

@@ -1,4 +1,6 @@
 //! A key as a command finds it.
+//!
+//! Of a string: the bytes of one layer and the ranges written over them. Of a collection: see `collection`.
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -6,15 +8,56 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
+use crate::view::collection::FoundCollection;
 use crate::view::overlay::Patch;
 
 /// At most two layers of patches: pending writes, and the transaction's own.
-const LAYERS: usize = 2;
+pub(super) const LAYERS: usize = 2;
+
+/// What a key holds.
+#[derive(Clone, Debug)]
+pub enum Found<'a> {
+    /// A string.
+    String(FoundString<'a>),
+    /// A hash, a list, a set or a sorted set.
+    Collection(FoundCollection<'a>),
+}
+
+impl Found<'_> {
+    /// The name that `TYPE` gives.
+    pub fn type_name(&self) -> &'static str {
+        match self {
+            Found::String(_) => "string",
+            Found::Collection(collection) => collection.kind.type_name(),
+        }
+    }
+
+    /// When the key ends, in wall clock milliseconds.
+    pub fn expire_at_ms(&self) -> Option<u64> {
+        match self {
+            Found::String(string) => string.expire_at_ms,
+            Found::Collection(collection) => collection.expire_at_ms,
+        }
+    }
+
+    /// Is the key past its expiry?
+    pub fn is_expired(&self, now_ms: u64) -> bool {
+        self.expire_at_ms().is_some_and(|at_ms| at_ms <= now_ms)
+    }
+
+    /// The key ends then.
+    pub(super) fn set_expiry(&mut self, at_ms: Option<u64>) {
+        match self {
+            Found::String(string) => string.expire_at_ms = at_ms,
+            Found::Collection(collection) => collection.expire_at_ms = at_ms,
+        }
+    }
+}
 
 /// A string as the layers of a view hold it: bytes, and the ranges that later writes put over them. Asking for a part
 /// costs the part (and a look at each pending patch), not the whole.
 #[derive(Clone, Debug)]
-pub struct Found<'a> {
+pub struct FoundString<'a> {
     base: &'a [u8],
     patches: [Option<&'a VecDeque<Patch>>; LAYERS],
     len: u64,
@@ -22,9 +65,9 @@ pub struct Found<'a> {
     pub expire_at_ms: Option<u64>,
 }
 
-impl<'a> Found<'a> {
+impl<'a> FoundString<'a> {
     pub(super) fn new(base: &'a [u8], expire_at_ms: Option<u64>) -> Self {
-        Found { base, patches: [None; LAYERS], len: base.len() as u64, expire_at_ms }
+        FoundString { base, patches: [None; LAYERS], len: base.len() as u64, expire_at_ms }
     }
 
     /// Puts patches that reach up to `end` over what is there.
@@ -36,11 +79,6 @@ impl<'a> Found<'a> {
         self.len = self.len.max(end);
     }
 
-    /// The name that `TYPE` gives.
-    pub fn type_name(&self) -> &'static str {
-        "string"
-    }
-
     /// The length of the string in bytes.
     pub fn len(&self) -> u64 {
         self.len
@@ -49,11 +87,6 @@ impl<'a> Found<'a> {
     /// Is the string empty?
     pub fn is_empty(&self) -> bool {
         self.len == 0
-    }
-
-    /// Is the key past its expiry?
-    pub fn is_expired(&self, now_ms: u64) -> bool {
-        self.expire_at_ms.is_some_and(|at_ms| at_ms <= now_ms)
     }
 
     /// The bytes in `range`, as far as the string goes.

@@ -10,6 +10,7 @@
 //!
 //! Where to read next: `overlay` (what a layer knows about one key), `pending`, `found`.
 
+mod collection;
 mod found;
 mod overlay;
 mod pending;
@@ -17,7 +18,9 @@ mod pending;
 use crate::entry::ValueRef;
 use crate::table::Table;
 
-pub use found::Found;
+pub use collection::FoundCollection;
+pub(crate) use collection::Scored;
+pub use found::{Found, FoundString};
 use pending::Layer;
 pub use pending::Pending;
 
@@ -47,8 +50,12 @@ impl<'a> View<'a> {
 fn find_in<'a>(layers: &[&'a Pending], table: &'a Table, key: &[u8]) -> Option<Found<'a>> {
     let Some((top, below)) = layers.split_last() else {
         let entry = table.get(key)?;
-        let ValueRef::String(bytes) = entry.value;
-        return Some(Found::new(bytes, entry.expire_at_ms));
+        return Some(match entry.value {
+            ValueRef::String(bytes) => Found::String(FoundString::new(bytes, entry.expire_at_ms)),
+            ValueRef::Collection(collection) => {
+                Found::Collection(FoundCollection::new(collection, entry.expire_at_ms))
+            }
+        });
     };
     match top.layer(key) {
         Layer::Untouched => find_in(below, table, key),

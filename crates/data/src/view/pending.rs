@@ -7,6 +7,8 @@ use bytes::Bytes;
 use hashbrown::HashMap;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
+use crate::collection::CollectionRef;
+use crate::entry::{Entry, ValueRef};
 use crate::mutation::{Mutation, Operation};
 use crate::view::overlay::Overlay;
 
@@ -104,6 +106,19 @@ impl Pending {
             }
             Operation::SetRange { key, offset, bytes } => {
                 self.overlay(position, whole, key).set_range(position, offset, whole.slice_ref(bytes));
+            }
+            Operation::SetElement { key, kind, name, value, is_new } => {
+                let (name, value) = (whole.slice_ref(name), whole.slice_ref(value));
+                self.overlay(position, whole, key).set_element(position, kind, name, value, is_new);
+            }
+            Operation::RemoveElement { key, kind, name } => {
+                let name = whole.slice_ref(name);
+                self.overlay(position, whole, key).remove_element(position, kind, name);
+            }
+            Operation::SetCollection { key, kind, content, expire_at_ms } => {
+                let value = ValueRef::Collection(CollectionRef::packed(kind, content));
+                let (entry, content) = (Entry { key, value, expire_at_ms }, whole.slice_ref(content));
+                self.overlay(position, whole, key).set_collection(position, &entry, kind, content);
             }
             Operation::Delete { key } => self.overlay(position, whole, key).delete(position),
             Operation::Expire { key, expire_at_ms } => {

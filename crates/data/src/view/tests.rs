@@ -4,43 +4,160 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use resp::Value;
 
+use std::collections::BTreeMap;
+
 use super::*;
+use crate::collection::{Element, Kind, score};
 use crate::mutation::{Mutation, MutationBuilder, Operation};
 use crate::{Command, Prepared, Stamp, answer, fingerprint, prepare, prepare_transaction};
 
 const KEYS: [&str; 4] = ["a", "b", "{a}", "long"];
 
-/// An operation on one of the few keys. Expire is made only for keys that are there, so it comes after a Set.
-fn operations() -> impl Strategy<Value = Vec<(u8, u8, u64, Vec<u8>)>> {
+/// What a key holds as a command finds it.
+#[derive(Debug, PartialEq)]
+enum State {
+    String(Bytes, Option<u64>),
+    /// All elements, in order where there is one; of a sorted set by score.
+    Collection(Kind, Vec<(Vec<u8>, Vec<u8>)>, Option<u64>),
+}
+
+fn state(found: Option<Found<'_>>) -> Option<State> {
+    match found? {
+        Found::String(found) => {
+            assert_eq!(found.len(), found.bytes().len() as u64);
+            let (part, bytes) = (found.read(10..5000), found.bytes());
+            assert_eq!(part[..], bytes[bytes.len().min(10)..bytes.len().min(5000)]);
+            Some(State::String(found.to_bytes(), found.expire_at_ms))
+        }
+        Found::Collection(found) => {
+            let mut elements: Vec<_> =
+                found.elements().map(|e| (e.name.to_vec(), e.value.to_vec())).collect();
+            assert_eq!(found.len(), elements.len(), "{:?}", found.kind);
+            for (name, value) in &elements {
+                assert_eq!(found.get(name), Some(&value[..]));
+            }
+            match found.kind {
+                Kind::List => check_list(&found, &elements),
+                Kind::SortedSet => check_scores(&found, &mut elements),
+                Kind::Hash | Kind::Set => elements.sort(),
+            }
+            let (part, next) = found.scan(0, 1);
+            assert!(next > 0 || part.len() == elements.len());
+            if let Some(drawn) = found.draw(elements.len() as u64 * 7 + 3) {
+                assert_eq!(found.get(drawn.name), Some(drawn.value));
+            }
+            Some(State::Collection(found.kind, elements, found.expire_at_ms))
+        }
+    }
+}
+
+fn check_list(found: &FoundCollection<'_>, elements: &[(Vec<u8>, Vec<u8>)]) {
+    assert!(elements.is_sorted());
+    let mut back: Vec<_> = found.elements_reversed().map(|e| (e.name.to_vec(), e.value.to_vec())).collect();
+    back.reverse();
+    assert_eq!(back, elements);
+    for index in [0, elements.len() / 2, elements.len().saturating_sub(1), elements.len()] {
+        let name = found.element_at(index).map(|element| element.name.to_vec());
+        assert_eq!(name.as_ref(), elements.get(index).map(|(name, _)| name));
+    }
+}
+
+fn check_scores(found: &FoundCollection<'_>, elements: &mut Vec<(Vec<u8>, Vec<u8>)>) {
+    let rank_name = |scored: Scored<'_>| (score::encode(scored.score).to_vec(), scored.member.to_vec());
+    let by_score: Vec<_> = found.scored(false).map(rank_name).collect();
+    assert!(by_score.is_sorted());
+    let mut back: Vec<_> = found.scored(true).map(rank_name).collect();
+    back.reverse();
+    assert_eq!(back, by_score);
+    for (rank, (score, member)) in by_score.iter().enumerate().step_by(7) {
+        let name = score::rank_name(score, member);
+        assert_eq!(found.rank_of(&name), rank);
+        assert_eq!(found.scored_at(&name, false).map(rank_name).next().as_ref(), Some(&by_score[rank]));
+        let before = found.scored_at(&name, true).map(rank_name).next();
+        assert_eq!(before.as_ref(), rank.checked_sub(1).map(|rank| &by_score[rank]));
+        for backwards in [false, true] {
+            let at_rank = found.scored_at_rank(rank, backwards).map(rank_name).next();
+            assert_eq!(at_rank.as_ref(), Some(&by_score[rank]), "{backwards}");
+        }
+    }
+    *elements = by_score.into_iter().map(|(score, member)| (member, score)).collect();
+}
+
+/// An operation on one of the few keys: what it is, the key, a number, some bytes.
+type Drawn = (u8, u8, u64, Vec<u8>);
+
+fn operations() -> impl Strategy<Value = Vec<Drawn>> {
     let value = prop_oneof![
         3 => proptest::collection::vec(any::<u8>(), 0..8),
         1 => (any::<u8>(), 4000..9000usize).prop_map(|(byte, length)| vec![byte; length]),
     ];
-    proptest::collection::vec((0..20u8, 0..KEYS.len() as u8, 0..5000u64, value), 1..60)
+    proptest::collection::vec((0..60u8, 0..KEYS.len() as u8, 0..5000u64, value), 1..60)
 }
 
-fn mutation(
-    (kind, key, number, bytes): &(u8, u8, u64, Vec<u8>),
-    present: impl Fn(&str) -> bool,
-) -> Option<Mutation> {
-    let name = KEYS[usize::from(*key)];
-    let (key, expire_at_ms) = (name.as_bytes(), (number % 3 != 0).then_some(*number));
-    let operation = match kind {
-        0..5 => Operation::Set { key, value: bytes, expire_at_ms },
-        5..12 => Operation::SetRange { key, offset: *number, bytes },
-        12..15 => Operation::Delete { key },
-        15..19 if present(name) => Operation::Expire { key, expire_at_ms },
-        15..19 => return None,
-        _ => Operation::Flush,
+/// What a command makes of it when the key holds what `full` says: expiries only for keys that are there, elements only in
+/// collections of their kind, and a key that loses its last element is deleted.
+fn mutation((what, key, number, bytes): &Drawn, full: &Table) -> Option<Mutation> {
+    let key = KEYS[usize::from(*key)].as_bytes();
+    let expire_at_ms = (number % 3 != 0).then_some(*number);
+    let held = full.get(key).map(|entry| entry.value);
+    let kind = [Kind::Hash, Kind::Set, Kind::List, Kind::SortedSet][*number as usize % 4];
+    let element = |number: u64| match kind {
+        Kind::List => (position_name(number), bytes.clone()),
+        Kind::Set => (format!("m{}", number % 50).into_bytes(), Vec::new()),
+        Kind::Hash => (format!("f{}", number % 50).into_bytes(), bytes.clone()),
+        Kind::SortedSet => {
+            (format!("m{}", number % 50).into_bytes(), score::encode((number % 9) as f64).to_vec())
+        }
     };
-    MutationBuilder::from_iter([operation]).finish()
+    let mut builder = MutationBuilder::new();
+    match what {
+        0..3 => builder.push(&Operation::Set { key, value: bytes, expire_at_ms }),
+        3..8 if held.is_none_or(|held| held.as_string().is_some()) => {
+            builder.push(&Operation::SetRange { key, offset: *number, bytes });
+        }
+        8..10 => builder.push(&Operation::Delete { key }),
+        10..14 if held.is_some() => builder.push(&Operation::Expire { key, expire_at_ms }),
+        14 => builder.push(&Operation::Flush),
+        15..18 => {
+            let elements: BTreeMap<_, _> = (0..number % 70).map(|more| element(number / 70 + more)).collect();
+            let mut content = Vec::new();
+            elements.iter().for_each(|(name, value)| Element { name, value }.write(&mut content));
+            if !content.is_empty() {
+                builder.push(&Operation::SetCollection { key, kind, content: &content, expire_at_ms });
+            }
+        }
+        18..60 => {
+            let found = match held {
+                None => None,
+                Some(ValueRef::Collection(found)) => Some(found),
+                Some(ValueRef::String(_)) => return None,
+            };
+            let own = found.map_or(kind, |found| found.kind);
+            if own != kind {
+                return None;
+            }
+            let (name, value) = element(number / 4);
+            let before = found.and_then(|found| found.get(&name));
+            match (what, before) {
+                (18..40, _) => {
+                    let is_new = before.is_none();
+                    builder.push(&Operation::SetElement { key, kind, name: &name, value: &value, is_new });
+                }
+                (_, Some(_)) if found.is_some_and(|found| found.len() == 1) => {
+                    builder.push(&Operation::Delete { key });
+                }
+                (_, Some(_)) => builder.push(&Operation::RemoveElement { key, kind, name: &name }),
+                (_, None) => {}
+            }
+        }
+        _ => {}
+    }
+    builder.finish()
 }
 
-fn state(found: Option<Found<'_>>) -> Option<(Bytes, Option<u64>)> {
-    found.map(|found| {
-        assert_eq!(found.len(), found.bytes().len() as u64);
-        (found.to_bytes(), found.expire_at_ms)
-    })
+fn position_name(number: u64) -> Vec<u8> {
+    (0..number % 50)
+        .fold(crate::collection::position::first(), |at, _| crate::collection::position::after(&at))
 }
 
 proptest! {
@@ -51,7 +168,7 @@ proptest! {
         let (mut pending, mut own) = (Pending::default(), Pending::default());
         let mut log = Vec::new();
         for operation in &operations {
-            let Some(mutation) = mutation(operation, |key| full.get(key.as_bytes()).is_some()) else { continue };
+            let Some(mutation) = mutation(operation, &full) else { continue };
             full.apply(&mutation).expect("well formed");
             log.push(mutation);
         }
@@ -60,25 +177,21 @@ proptest! {
             layer.record(index as u64 + 1, mutation);
         }
         let applied = applied.min(own_from).min(log.len());
-        for told in [false, true] {
-            // The table runs ahead of what the layer has been told, first.
-            for (index, mutation) in log[..applied].iter().enumerate() {
-                if told {
-                    pending.applied(index as u64 + 1);
-                } else {
-                    lagging.apply(mutation).expect("well formed");
-                }
+        for step in 0..=applied {
+            if let Some(index) = step.checked_sub(1) {
+                lagging.apply(&log[index]).expect("well formed");
+                pending.applied(index as u64 + 1);
+            }
+            if step % 5 != 0 && step != applied {
+                continue;
             }
             let view = View { table: &lagging, pending: Some(&pending), now_ms: 0 };
             let whole = View { table: &full, pending: None, now_ms: 0 };
             for key in KEYS {
                 let found = view.find(Some(&own), key.as_bytes());
-                if let Some(found) = &found {
-                    let part = found.read(10..5000);
-                    let bytes = found.bytes();
-                    prop_assert_eq!(&part[..], &bytes[bytes.len().min(10)..bytes.len().min(5000)]);
-                }
                 prop_assert_eq!(state(found), state(whole.find(None, key.as_bytes())), "{}", key);
+                let fingerprints = [&view, &whole].map(|view| fingerprint(key.as_bytes(), view));
+                prop_assert!(own_from < log.len() || fingerprints[0] == fingerprints[1], "{}", key);
             }
         }
         prop_assert_eq!(pending.is_empty(), applied >= own_from.min(log.len()));

@@ -208,6 +208,7 @@ fn decode_as<T: DeserializeOwned>(version: u8, record: &Record, bytes: &[u8]) ->
 pub fn epoch_of(table: &Table) -> Result<u64, Unreadable> {
     match table.get(b"epoch").map(|entry| entry.value) {
         Some(ValueRef::String(bytes)) => decode(&Record::Epoch, bytes),
+        Some(ValueRef::Collection(_)) => Err(Unreadable("the catalogue's epoch is no record".into())),
         _ => Ok(0),
     }
 }
@@ -231,7 +232,7 @@ pub fn load(table: &Table) -> Result<Catalogue, Unreadable> {
         let key = entry.key_bytes();
         let unknown = || Unreadable(format!("the catalogue holds an unknown record {key:?}"));
         let record = Record::of_key(&key).ok_or_else(unknown)?;
-        let ValueRef::String(bytes) = entry.value;
+        let bytes = entry.value.as_string().ok_or_else(unknown)?;
         match &record {
             Record::Epoch => catalogue.epoch = decode(&record, bytes)?,
             Record::Settings => catalogue.settings = decode(&record, bytes)?,

@@ -11,13 +11,7 @@ pub use replica::split::FIRST_OF_CHILD;
 pub fn keys_written(payload: &bytes::Bytes) -> Vec<bytes::Bytes> {
     let mut keys: Vec<bytes::Bytes> = Vec::new();
     operations_of(payload, |operation| {
-        let key = match operation {
-            data::Operation::Set { key, .. }
-            | data::Operation::SetRange { key, .. }
-            | data::Operation::Delete { key }
-            | data::Operation::Expire { key, .. } => key,
-            data::Operation::Flush => return,
-        };
+        let Some(key) = operation.key() else { return };
         if !keys.iter().any(|known| known == key) {
             keys.push(bytes::Bytes::copy_from_slice(key));
         }

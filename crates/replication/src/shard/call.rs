@@ -171,23 +171,58 @@ fn get_strings(bytes: &mut Bytes) -> Option<Vec<Bytes>> {
     Some(strings)
 }
 
-/// The bytes of a value. RESP3 keeps every distinction but one: it has a single null, so `NullArray` is no bytes at all.
+/// The bytes of a value, as RESP3 writes it, which keeps every distinction but two: pairs and the null of arrays. No reply is a
+/// push, so these are pushes here: pairs one with their members, that null an empty one.
 pub(crate) fn encode_value(value: &Value) -> Bytes {
-    if *value == Value::NullArray {
-        return Bytes::new();
-    }
     let mut out = BytesMut::new();
-    resp::encode(value, Protocol::Resp3, &mut out);
+    match spelled(value) {
+        Some(spelled) => resp::encode(&spelled, Protocol::Resp3, &mut out),
+        None => resp::encode(value, Protocol::Resp3, &mut out),
+    }
     out.freeze()
+}
+
+/// The value with pairs and nulls of arrays as pushes; `None` if it is the same.
+fn spelled(value: &Value) -> Option<Value> {
+    match value {
+        Value::NullArray => Some(Value::Push(Vec::new())),
+        Value::Pairs(pairs) if pairs.is_empty() => Some(Value::Array(Vec::new())),
+        Value::Pairs(pairs) => {
+            let members = pairs.iter().flat_map(|(one, other)| [one, other]);
+            Some(Value::Push(
+                members.map(|member| spelled(member).unwrap_or_else(|| member.clone())).collect(),
+            ))
+        }
+        Value::Array(elements) if elements.iter().any(|element| spelled(element).is_some()) => {
+            let element = |element: &Value| spelled(element).unwrap_or_else(|| element.clone());
+            Some(Value::Array(elements.iter().map(element).collect()))
+        }
+        _ => None,
+    }
+}
+
+/// The value that [`spelled`] was given.
+fn meant(value: Value) -> Value {
+    match value {
+        Value::Push(members) if members.is_empty() => Value::NullArray,
+        Value::Push(members) => {
+            let mut members = members.into_iter().map(meant);
+            let pairs = std::iter::from_fn(|| Some((members.next()?, members.next()?)));
+            Value::Pairs(pairs.collect())
+        }
+        Value::Array(elements) => Value::Array(elements.into_iter().map(meant).collect()),
+        other => other,
+    }
 }
 
 /// The value in `bytes`; `None` if they are not exactly one.
 pub(crate) fn decode_value(bytes: &[u8]) -> Option<Value> {
+    // As it was written once; such logs are still read.
     if bytes.is_empty() {
         return Some(Value::NullArray);
     }
     let limits = Limits { bulk_bytes: usize::MAX, arguments: usize::MAX, nesting: 64, ..Limits::default() };
     let mut buffer = BytesMut::from(bytes);
     let value = ValueDecoder::new(limits).decode(&mut buffer).ok()??;
-    buffer.is_empty().then_some(value)
+    buffer.is_empty().then(|| meant(value))
 }

@@ -8,7 +8,6 @@
 //! an array of key and fingerprint (16 bytes, little endian) in turn, or null if that is not known.
 
 use bytes::Bytes;
-use data::Operation;
 use resp::Value;
 
 use super::Shard;
@@ -109,35 +108,14 @@ fn described(lost: &Lost) -> Value {
             .flat_map(|watch| [watch.key.clone(), Bytes::copy_from_slice(&watch.fingerprint.to_le_bytes())]);
         strings(parts.collect())
     });
+    let commands = operations_of(&lost.payload, |operation| operation.as_commands());
     Value::Array(vec![
         Value::Integer(lost.index as i64),
         Value::Integer(lost.term as i64),
         lost.acknowledged.map_or(Value::Null, |acknowledged| Value::Integer(i64::from(acknowledged))),
         Value::Integer(lost.found_ms as i64),
         strings(keys_written(&lost.payload)),
-        Value::Array(operations_of(&lost.payload, |operation| strings(command_of(&operation)))),
+        Value::Array(commands.into_iter().flatten().map(strings).collect()),
         before.unwrap_or(Value::Null),
     ])
-}
-
-/// The command that does what the operation does.
-fn command_of(operation: &Operation<'_>) -> Vec<Bytes> {
-    let text = |text: &'static str| Bytes::from_static(text.as_bytes());
-    let number = |number: u64| Bytes::from(number.to_string());
-    let copy = Bytes::copy_from_slice;
-    match *operation {
-        Operation::Set { key, value, expire_at_ms: None } => vec![text("SET"), copy(key), copy(value)],
-        Operation::Set { key, value, expire_at_ms: Some(at_ms) } => {
-            vec![text("SET"), copy(key), copy(value), text("PXAT"), number(at_ms)]
-        }
-        Operation::SetRange { key, offset, bytes } => {
-            vec![text("SETRANGE"), copy(key), number(offset), copy(bytes)]
-        }
-        Operation::Delete { key } => vec![text("DEL"), copy(key)],
-        Operation::Expire { key, expire_at_ms: Some(at_ms) } => {
-            vec![text("PEXPIREAT"), copy(key), number(at_ms)]
-        }
-        Operation::Expire { key, expire_at_ms: None } => vec![text("PERSIST"), copy(key)],
-        Operation::Flush => vec![text("FLUSHALL")],
-    }
 }
