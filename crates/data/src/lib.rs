@@ -29,6 +29,7 @@ pub mod view;
 
 pub use collection::{CollectionRef, Kind};
 pub use command::Command;
+pub use commands::blocking::{Blocking, blocking};
 pub use entry::ValueRef;
 pub use mutation::{Mutation, MutationBuilder, Operation};
 pub use prepare::{Answer, Prepared, Watch, answer, fingerprint, prepare, prepare_transaction};

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use data::{Command, Watch};
+use data::{Command, Kind, Watch};
 use resp::Value;
 
 use crate::catalogue::{Catalogue, Change};
@@ -114,6 +114,9 @@ pub enum Admin {
     /// once it is to so many, or after that time; 0 if the primary is of another term: what was written in that one may be lost.
     /// With `durably` (`WAITAOF`) copies on disks are counted, the primary's included, and none before that one.
     Wait { term: u64, copies: u32, milliseconds: u32, durably: bool },
+    /// Who waits to pop: answered with 1 once one of the keys holds a value of this kind, as it is applied, or with 0 after that
+    /// time. There is one such answer for each element; who has waited for longer has it first.
+    Await { kind: Kind, keys: Vec<Bytes>, waited_ms: u32, milliseconds: u32 },
     /// To that node, whether it leads or not: what of the group it keeps as lost. The reply is an array, see
     /// [`crate::shard::lost`].
     Lost { node: NodeId },

@@ -50,6 +50,20 @@ pub struct Client {
     names: Mutex<Names>,
     killed: AtomicBool,
     kill: Notify,
+    /// Does it wait until there is something to pop?
+    blocked: AtomicBool,
+    /// How somebody wants that to end, as [`Unblock`].
+    unblock: AtomicUsize,
+    unblocked: Notify,
+}
+
+/// How `CLIENT UNBLOCK` ends a wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unblock {
+    /// As if its time were over.
+    Timeout,
+    /// With an error.
+    Error,
 }
 
 impl Client {
@@ -72,6 +86,41 @@ impl Client {
             names: Mutex::default(),
             killed: AtomicBool::new(false),
             kill: Notify::new(),
+            blocked: AtomicBool::new(false),
+            unblock: AtomicUsize::new(0),
+            unblocked: Notify::new(),
+        }
+    }
+
+    /// It waits until there is something to pop, or does so no longer.
+    pub(crate) fn set_blocked(&self, blocked: bool) {
+        self.unblock.store(0, Ordering::Release);
+        self.blocked.store(blocked, Ordering::Release);
+    }
+
+    /// Does it wait until there is something to pop?
+    pub fn is_blocked(&self) -> bool {
+        self.blocked.load(Ordering::Acquire)
+    }
+
+    /// Ends its wait. Says whether it waited.
+    pub fn unblock(&self, how: Unblock) -> bool {
+        if !self.is_blocked() {
+            return false;
+        }
+        self.unblock.store(1 + how as usize, Ordering::Release);
+        self.unblocked.notify_one();
+        true
+    }
+
+    /// Returns once somebody ends its wait.
+    pub(crate) async fn unblocked(&self) -> Unblock {
+        loop {
+            match self.unblock.load(Ordering::Acquire) {
+                0 => self.unblocked.notified().await,
+                1 => return Unblock::Timeout,
+                _ => return Unblock::Error,
+            }
         }
     }
 
@@ -151,6 +200,7 @@ impl Client {
     fn flags(&self, queued: i64) -> String {
         let flags: String = [
             (queued >= 0, 'x'),
+            (self.is_blocked(), 'b'),
             (self.is_killed(), 'A'),
             (self.readonly.load(Ordering::Relaxed), 'r'),
             (self.no_evict.load(Ordering::Relaxed), 'e'),
@@ -194,6 +244,11 @@ impl Clients {
     /// Is there none?
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// How many wait until there is something to pop.
+    pub fn blocked(&self) -> usize {
+        lock(&self.all).values().filter(|client| client.is_blocked()).count()
     }
 
     /// All of them, in the order of their ids. The registry is not held while the caller looks at them.

@@ -159,10 +159,13 @@ impl Connection {
                 let answered = flushed && self.pipeline.borrow().is_empty() && !self.dispatch.is_waiting();
                 return if answered { Poll::Ready(end) } else { Poll::Pending };
             }
-            if !self.dispatch.takes_more() {
+            // One that waits for an element may wait for ever: then only reading tells that the client is gone.
+            let watches = self.dispatch.is_blocked() && self.input.len() < LONG_REQUEST_BYTES;
+            if !self.dispatch.takes_more() && !watches {
                 return Poll::Pending; // woken by the pipeline, or by the stream if that is not flushed
             }
             match ready!(self.poll_read(cx)) {
+                Ok(0) if watches => return Poll::Ready(End::Broken),
                 Ok(0) => self.reading_ended = Some(End::Done),
                 Ok(_) => {}
                 Err(_) => return Poll::Ready(End::Broken),

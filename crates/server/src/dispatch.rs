@@ -9,11 +9,12 @@ use std::rc::Rc;
 use bytes::Bytes;
 use data::command::Kind;
 use data::slot::SLOTS;
-use data::{Command, Home, Homes, Route};
+use data::{Blocking, Command, Home, Homes, Route};
 use replication::contract::{Admin, Call, Reply};
 use replication::{PartitionId, Placement};
 use resp::{Protocol, Value};
 
+use crate::blocking::{self, Waiting};
 use crate::clock::monotonic_ms;
 use crate::command::{self, Action};
 use crate::config::Redirect;
@@ -43,6 +44,8 @@ enum Hold {
     Watch(Watching),
     /// `WAIT` can be answered.
     Wait(Manner, Waits),
+    /// A command that waits until there is something to pop can be tried.
+    Block(Manner, Waiting, usize),
 }
 
 /// What a `WAIT` asks for.
@@ -108,6 +111,8 @@ pub struct Dispatch {
     more_behind: bool,
     /// A read is under way that any replica may answer: what comes next must not overtake it.
     alone: bool,
+    /// The command that runs waits until there is something to pop.
+    blocked: bool,
     closing: bool,
     in_flight_limit: usize,
     /// How many partitions there were for what is under way.
@@ -136,6 +141,7 @@ impl Dispatch {
             hold: None,
             more_behind: false,
             alone: false,
+            blocked: false,
             closing: false,
             in_flight_limit,
             layout,
@@ -182,6 +188,11 @@ impl Dispatch {
         self.hold.is_some()
     }
 
+    /// Does the command that runs wait until there is something to pop? Then the client may be gone long before it ends.
+    pub fn is_blocked(&self) -> bool {
+        self.blocked
+    }
+
     /// May another command be taken?
     pub fn takes_more(&mut self) -> bool {
         if self.closing {
@@ -203,6 +214,7 @@ impl Dispatch {
             self.let_go();
         }
         self.alone &= in_flight > 0;
+        self.blocked &= in_flight > 0;
         let pipeline = self.pipeline.borrow();
         !self.alone
             && pipeline.len() < self.in_flight_limit
@@ -220,6 +232,7 @@ impl Dispatch {
                 self.session.client.watched.store(watched, std::sync::atomic::Ordering::Relaxed);
             }
             Some(Hold::Wait(manner, waits)) => self.begin_wait(manner, waits),
+            Some(Hold::Block(manner, waiting, bytes)) => self.begin_blocking(manner, waiting, bytes),
             None => {}
         }
     }
@@ -275,7 +288,10 @@ impl Dispatch {
             "idempotent" => self.on_idempotent(arguments),
             // A subcommand may be the server's where its container is not (`MEMORY DOCTOR` beside `MEMORY USAGE key`).
             _ if command.resolve(&arguments).kind == Kind::Server => self.run_here(command, &arguments),
-            _ => self.route(command, arguments, None),
+            _ => match data::blocking(command, &arguments) {
+                Some(blocking) => self.block(command, arguments, blocking),
+                None => self.route(command, arguments, None),
+            },
         }
     }
 
@@ -396,6 +412,39 @@ impl Dispatch {
         }
     }
 
+    /// A command that waits until there is something to pop.
+    fn block(&mut self, command: &'static Command, arguments: Vec<Bytes>, blocking: Blocking) {
+        let placement = self.worker.placement();
+        let route = match data::route(command, &arguments, &*placement, self.seed) {
+            Ok(route) => route,
+            Err(error) => return self.fail(error),
+        };
+        if let Some(moved) = self.redirection(command, &arguments, &route) {
+            return self.reply(moved);
+        }
+        let Route::Home(home) = route else { unreachable!("its keys lie in one slot") };
+        let bytes = size(&arguments);
+        let call = Call::Command { command, arguments, token: None };
+        let call = match self.demanding(placement.at(home), call, true) {
+            Ok(call) => call,
+            Err(error) => return self.fail(error),
+        };
+        let manner = self.manner();
+        self.hold = Some(Hold::Block(manner, Waiting { call, blocking }, bytes));
+        if self.pipeline.borrow().in_flight() == 0 {
+            self.let_go();
+        }
+    }
+
+    /// Everything before is answered, and nothing more is taken until the command is.
+    fn begin_blocking(&mut self, manner: Manner, waiting: Waiting, bytes: usize) {
+        let place = self.pipeline.borrow_mut().wait(manner, Finish::Plain, 1, true, bytes);
+        (self.alone, self.blocked) = (true, true);
+        let (worker, client, pipeline) =
+            (self.worker.clone(), self.session.client.clone(), self.pipeline.clone());
+        tokio::task::spawn_local(blocking::run(worker, client, pipeline, place, waiting));
+    }
+
     /// Everything before `WAIT` is answered: asks the primaries of what was written.
     fn begin_wait(&mut self, manner: Manner, waits: Waits) {
         let known = self.known_replicas();
@@ -438,6 +487,10 @@ impl Dispatch {
         }
         if command.kind != Kind::Write {
             return self.fail(Value::error("ERR IDEMPOTENT takes a command that writes keys"));
+        }
+        if data::blocking(command, &arguments).is_some() {
+            // It would be answered what it was answered first: that there was nothing.
+            return self.fail(Value::error("ERR IDEMPOTENT takes no command that waits"));
         }
         self.route(command, arguments, Some(token));
     }

@@ -6,6 +6,7 @@
 #![allow(clippy::disallowed_methods)]
 
 mod acceptor;
+mod blocking;
 mod boot;
 pub mod clients;
 pub mod clock;

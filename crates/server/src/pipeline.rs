@@ -252,6 +252,11 @@ impl Pipeline {
         self.fingerprints.take()
     }
 
+    /// Is the connection gone?
+    pub fn is_abandoned(&self) -> bool {
+        self.abandoned
+    }
+
     /// The connection is gone: whatever still comes is dropped.
     pub fn abandon(&mut self) {
         self.abandoned = true;

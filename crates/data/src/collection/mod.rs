@@ -48,7 +48,10 @@ pub enum Kind {
 
 impl Kind {
     /// The kind with this number in formats.
-    pub(crate) fn from_number(number: u8) -> Result<Kind, Malformed> {
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn from_number(number: u8) -> Result<Kind, Malformed> {
         match number {
             1 => Ok(Kind::Hash),
             2 => Ok(Kind::Set),

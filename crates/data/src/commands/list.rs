@@ -1,5 +1,5 @@
 //! Lists: `LPUSH` and its family. What blocks until there is something (`BLPOP`) is one of these for a transaction and for a
-//! single try; the server tries again (`route::Blocking`).
+//! single try; the server tries again (see `blocking`).
 
 use bytes::Bytes;
 use resp::Value;

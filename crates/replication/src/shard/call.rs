@@ -1,7 +1,7 @@
 //! The bytes of calls and replies on their way between nodes, and of replies that are kept beside idempotency tokens.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use data::{Command, Watch};
+use data::{Command, Kind, Watch};
 use resp::{Limits, Protocol, Value, ValueDecoder};
 
 use crate::NodeId;
@@ -18,6 +18,7 @@ const FORGET_LOST: u8 = 6;
 const DEMANDING: u8 = 7;
 const WAIT: u8 = 8;
 const WAIT_DURABLY: u8 = 9;
+const AWAIT: u8 = 10;
 
 /// The bytes of a call.
 pub(crate) fn encode_call(call: &Call) -> Bytes {
@@ -61,6 +62,13 @@ pub(crate) fn encode_call(call: &Call) -> Bytes {
             out.put_u8(if *durably { WAIT_DURABLY } else { WAIT });
             out.put_u64_le(*term);
             out.put_u32_le(*copies);
+            out.put_u32_le(*milliseconds);
+        }
+        Call::Admin(Admin::Await { kind, keys, waited_ms, milliseconds }) => {
+            out.put_u8(AWAIT);
+            out.put_u8(*kind as u8);
+            put_strings(keys, &mut out);
+            out.put_u32_le(*waited_ms);
             out.put_u32_le(*milliseconds);
         }
         Call::Admin(Admin::Lost { node }) => {
@@ -118,6 +126,12 @@ pub(crate) fn decode_call(mut bytes: Bytes) -> Option<Call> {
             copies: bytes.try_get_u32_le().ok()?,
             milliseconds: bytes.try_get_u32_le().ok()?,
             durably: kind == WAIT_DURABLY,
+        }),
+        AWAIT => Call::Admin(Admin::Await {
+            kind: Kind::from_number(bytes.try_get_u8().ok()?).ok()?,
+            keys: get_strings(&mut bytes)?,
+            waited_ms: bytes.try_get_u32_le().ok()?,
+            milliseconds: bytes.try_get_u32_le().ok()?,
         }),
         LOST => Call::Admin(Admin::Lost { node: get_node(&mut bytes)? }),
         FORGET_LOST => {

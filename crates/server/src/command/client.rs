@@ -7,7 +7,7 @@ use resp::Value;
 
 use super::subcommand::{Container, Subcommand};
 use super::{Action, Call, bulk, error, integer, lossy, not_an_integer, parse_integer, syntax_error, text};
-use crate::clients::Client;
+use crate::clients::{Client, Unblock};
 use crate::clock::monotonic_ms;
 use crate::session::ReplyMode;
 
@@ -50,13 +50,19 @@ pub(super) const CLIENT: Container = Container {
         row("reply", 3, "REPLY (ON|OFF|SKIP)", "Control the replies sent to the current connection.", reply),
         row("setinfo", 4, "SETINFO <option> <value>", "Set LIB-NAME or LIB-VER of the connection.", setinfo),
         row("setname", 3, "SETNAME <name>", "Assign the name <name> to the current connection.", setname),
+        row(
+            "unblock",
+            -3,
+            "UNBLOCK <id> [TIMEOUT|ERROR]",
+            "End the wait of a connection to this node, as if its time were over or with an error.",
+            unblock,
+        ),
     ],
     absent: &[
         ("caching", "client side caching is not there"),
         ("pause", "it would hold back writes of one node out of many"),
         ("tracking", "client side caching is not there"),
         ("trackinginfo", "client side caching is not there"),
-        ("unblock", "no command blocks"),
         ("unpause", "CLIENT PAUSE is not there"),
     ],
 };
@@ -214,6 +220,21 @@ fn kill(call: &mut Call<'_>) -> Action {
         Ok((_, reply)) => reply.into(),
         Err(error) => error.into(),
     }
+}
+
+fn unblock(call: &mut Call<'_>) -> Action {
+    let how = match call.arguments.len() {
+        3 => Unblock::Timeout,
+        4 if call.is(3, "timeout") => Unblock::Timeout,
+        4 if call.is(3, "error") => Unblock::Error,
+        _ => return error("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR").into(),
+    };
+    let Some(id) = parse_integer(&call.arguments[2]) else {
+        return error("ERR value is not an integer or out of range").into();
+    };
+    let clients = call.context.clients.all();
+    let unblocked = clients.iter().any(|client| client.id as i64 == id && client.unblock(how));
+    Value::Integer(unblocked.into()).into()
 }
 
 type Killed = Vec<Arc<Client>>;

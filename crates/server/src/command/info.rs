@@ -113,7 +113,7 @@ fn clients(lines: &mut Lines, context: &Context, state: &ClusterState) {
     lines.add("maxclients", context.settings.max_clients.get());
     lines.add("client_recent_max_input_buffer", most(&|client| client.waiting_bytes().0));
     lines.add("client_recent_max_output_buffer", most(&|client| client.waiting_bytes().1));
-    lines.add("blocked_clients", 0);
+    lines.add("blocked_clients", context.clients.blocked());
     lines.add("tracking_clients", 0);
     lines.add("clients_in_timeout_table", 0);
 }

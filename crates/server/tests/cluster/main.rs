@@ -5,6 +5,7 @@
 #![allow(clippy::disallowed_methods, missing_docs)]
 
 mod basics;
+mod collections;
 mod damage;
 mod faults;
 mod import;

@@ -62,6 +62,9 @@ impl Replica {
                 entry.index, self.partition.0, malformed.0
             );
         }
+        if let Some(mutation) = &payload.mutation {
+            self.tell_awaiting(mutation, outbox);
+        }
         if let Some(division) = payload.division {
             self.divide(division, entry.index, now, outbox);
         }

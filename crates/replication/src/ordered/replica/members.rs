@@ -5,6 +5,7 @@ use std::time::Duration;
 use resp::Value;
 
 use super::Replica;
+use super::awaiting::Awaiting;
 use crate::NodeId;
 use crate::contract::{Admin, Call, Reply};
 use crate::ordered::raft::Membership;
@@ -33,6 +34,16 @@ impl Replica {
             Call::Admin(Admin::Wait { term, copies, milliseconds, durably }) => {
                 let asked = (*term, *copies, *milliseconds, *durably);
                 self.wait_for_copies(work.requester, asked, now, outbox);
+            }
+            Call::Admin(Admin::Await { kind, keys, waited_ms, milliseconds }) => {
+                let [waited, left] = [*waited_ms, *milliseconds].map(|ms| Duration::from_millis(ms.into()));
+                let awaiting = Awaiting {
+                    kind: *kind,
+                    keys: keys.clone(),
+                    requester: work.requester,
+                    until: now.time + left,
+                };
+                self.wait_for_element(awaiting, waited, now, outbox);
             }
             Call::Admin(Admin::Transfer { to }) => {
                 let reply = match self.raft.transfer(*to, now.time) {

@@ -12,6 +12,7 @@
 //! cannot have had an effect.
 
 mod apply;
+mod awaiting;
 mod demand;
 mod digests;
 mod members;
@@ -43,6 +44,7 @@ use crate::{NodeId, PartitionId};
 
 pub use tokens::TOKEN_BYTES;
 
+use self::awaiting::Awaited;
 use self::digests::Digests;
 use self::read::Waiting;
 use self::split::Extent;
@@ -97,6 +99,8 @@ pub(crate) struct Replica {
     /// Answers that wait for more copies, and `WAIT`s.
     held_back: Vec<demand::HeldBack>,
     waits: Vec<demand::Waits>,
+    /// Clients that wait until there is something to pop.
+    awaited: Awaited,
     /// Lost, and what their keys were before is not known yet.
     lost_here: Vec<Lost>,
     /// Applied, and not held by every member in sync: a primary's that may have to be taken back.
@@ -199,6 +203,7 @@ impl Replica {
             next_sweep: Time::NEVER,
             held_back: Vec::new(),
             waits: Vec::new(),
+            awaited: Awaited::default(),
             lost_here: Vec::new(),
             unstable: VecDeque::new(),
             untold_digests: VecDeque::new(),
@@ -357,7 +362,7 @@ impl Replica {
     /// When [`Replica::wake`] is to be called.
     pub fn wake_at(&self, now: Now) -> Time {
         let mut at = self.raft.wake_at().min(self.next_sweep);
-        at = at.min(self.demands_wake_at());
+        at = at.min(self.demands_wake_at()).min(self.awaited.wake_at());
         at = at.min(self.transfer_wake_at()).min(self.lead_elsewhere_at()).min(self.report_wake_at());
         if self.raft.has_more_to_apply() {
             at = now.time;
@@ -414,6 +419,7 @@ impl Replica {
             }
         }
         self.answer_demands(now, outbox);
+        self.end_awaiting(now, outbox);
         self.follow_placement(now, outbox);
         self.take_split_on(now);
         let moves = self.placed.as_ref().is_some_and(|placed| !placed.moving_to.is_empty());
@@ -539,6 +545,7 @@ impl Replica {
     /// Not the leader (any more): what has had no effect goes elsewhere, proposals wait for the log to tell.
     fn step_down(&mut self, leader: Option<NodeId>, outbox: &mut Outbox) {
         self.give_up_demands(outbox);
+        self.send_awaiting_away(outbox);
         self.pending.clear();
         self.pending_tokens.clear();
         self.transfers.clear();
