@@ -13,10 +13,11 @@
 //!   at the source meanwhile is not known. A connection that breaks is made again, and goes on if the source still knows what was
 //!   missed.
 
+mod packed;
 mod rdb;
 mod target;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -398,6 +399,87 @@ async fn line(reader: &mut BufReader<OwnedReadHalf>) -> Result<String, End> {
     }
 }
 
+/// Collections of a snapshot that are to be written: for each key some commands, one after another. The first ones of all go together,
+/// then the second ones, since no batch has two of one key.
+#[derive(Default)]
+struct Collections {
+    waiting: Vec<(Bytes, VecDeque<Vec<Bytes>>)>,
+    bytes: usize,
+    lists: u64,
+}
+
+/// A command of a collection has no more parts, nor about as many bytes.
+const PARTS: usize = 1000;
+const COMMAND_BYTES: usize = 1 << 20;
+/// So many collections are written together.
+const COLLECTIONS: usize = 512;
+/// Or so many bytes.
+const COLLECTION_BYTES: usize = 4 << 20;
+
+/// Parts for one command each; an even number, so that pairs stay together.
+fn pieces(mut parts: &[Bytes]) -> Vec<&[Bytes]> {
+    let mut pieces = Vec::new();
+    while !parts.is_empty() {
+        let (mut count, mut bytes) = (0, 0);
+        while count < parts.len() && count < PARTS && bytes < COMMAND_BYTES {
+            bytes += parts[count..parts.len().min(count + 2)].iter().map(Bytes::len).sum::<usize>();
+            count += 2;
+        }
+        let (piece, rest) = parts.split_at(count.min(parts.len()));
+        pieces.push(piece);
+        parts = rest;
+    }
+    pieces
+}
+
+impl Collections {
+    fn add(&mut self, import: &Import, key: Bytes, kind: data::Kind, parts: Vec<Bytes>, at_ms: Option<u64>) {
+        let word = |word: &'static str| Bytes::from_static(word.as_bytes());
+        let mut commands = VecDeque::from([vec![word("DEL"), key.clone()]]);
+        for parts in pieces(&parts) {
+            self.bytes += parts.iter().map(Bytes::len).sum::<usize>();
+            let pairs = || parts.chunks_exact(2).flat_map(|pair| [pair[1].clone(), pair[0].clone()]);
+            let mut command = match kind {
+                data::Kind::Hash => vec![word("HSET"), key.clone()],
+                data::Kind::Set => vec![word("SADD"), key.clone()],
+                data::Kind::SortedSet => vec![word("ZADD"), key.clone()],
+                data::Kind::List => {
+                    // What is pushed twice is there twice, so each push has a name.
+                    self.lists += 1;
+                    let token = Bytes::from(format!("{:016x}-l{}", import.number, self.lists));
+                    vec![word("IDEMPOTENT"), token, word("RPUSH"), key.clone()]
+                }
+            };
+            match kind {
+                data::Kind::SortedSet => command.extend(pairs()),
+                _ => command.extend_from_slice(parts),
+            }
+            commands.push_back(command);
+        }
+        if let Some(at_ms) = at_ms {
+            commands.push_back(vec![word("PEXPIREAT"), key.clone(), Bytes::from(at_ms.to_string())]);
+        }
+        self.waiting.push((key, commands));
+    }
+
+    fn is_full(&self) -> bool {
+        self.waiting.len() >= COLLECTIONS || self.bytes >= COLLECTION_BYTES
+    }
+
+    async fn write(&mut self, target: &mut Target) -> Result<(), End> {
+        self.bytes = 0;
+        while !self.waiting.is_empty() {
+            for (key, commands) in &mut self.waiting {
+                if let Some(command) = commands.pop_front() {
+                    target.write(command, std::slice::from_ref(key)).await?;
+                }
+            }
+            self.waiting.retain(|(_, commands)| !commands.is_empty());
+        }
+        Ok(())
+    }
+}
+
 /// Takes the source's snapshot.
 async fn load(
     import: &Import,
@@ -413,6 +495,7 @@ async fn load(
     let mut snapshot = reader.take(length);
     let mut items = rdb::Reader::begin(&mut snapshot).await?;
     let (mut database, mut told_ms) = (0, monotonic_ms());
+    let mut collections = Collections::default();
     while let Some(item) = items.next().await? {
         if monotonic_ms().saturating_sub(told_ms) > TELL_INTERVAL.as_millis() as u64 {
             // As a replica does while it loads, so that the source does not take it for dead.
@@ -422,13 +505,22 @@ async fn load(
         }
         match item {
             Item::Database(number) => database = number,
-            Item::String { key, .. } | Item::Other { key, .. }
+            Item::String { key, .. } | Item::Collection { key, .. } | Item::Other { key, .. }
                 if database != import.source.database || !key.starts_with(&import.prefix) =>
             {
                 import.update(|progress| progress.other_keys += 1);
             }
             Item::Other { key, kind } => other_type(import, &key, kind)?,
-            Item::String { expires_at_ms: Some(at), .. } if at <= wall_clock_ms() => {}
+            Item::String { expires_at_ms: Some(at), .. }
+            | Item::Collection { expires_at_ms: Some(at), .. }
+                if at <= wall_clock_ms() => {}
+            Item::Collection { key, kind, parts, expires_at_ms } => {
+                collections.add(import, key, kind, parts, expires_at_ms);
+                if collections.is_full() {
+                    collections.write(target).await?;
+                }
+                import.update(|progress| progress.keys += 1);
+            }
             Item::String { key, value, expires_at_ms } => {
                 let mut command = vec![Bytes::from_static(b"SET"), key.clone(), value];
                 if let Some(at) = expires_at_ms {
@@ -439,6 +531,7 @@ async fn load(
             }
         }
     }
+    collections.write(target).await?;
     target.flush().await
 }
 
@@ -449,7 +542,7 @@ fn other_type(import: &Import, key: &[u8], kind: &str) -> Result<(), End> {
     }
     let key = key.escape_ascii();
     Err(End::Failed(format!(
-        "the key '{key}' holds {kind}; only strings can be taken so far (SKIP-OTHER-TYPES leaves the others out)"
+        "the key '{key}' holds {kind}, which cannot be taken (SKIP-OTHER-TYPES leaves such keys out)"
     )))
 }
 
@@ -510,7 +603,22 @@ async fn keep_up(
 }
 
 /// Commands that make a value what it is to be, whatever it was.
-const SETTING: [&str; 8] = ["set", "mset", "setex", "psetex", "del", "unlink", "pexpireat", "persist"];
+const SETTING: [&str; 14] = [
+    "set",
+    "mset",
+    "setex",
+    "psetex",
+    "del",
+    "unlink",
+    "pexpireat",
+    "persist",
+    "hset",
+    "hmset",
+    "hdel",
+    "sadd",
+    "srem",
+    "zrem",
+];
 
 /// What is to be done here, and to which keys; `None`: nothing.
 fn translate(
@@ -628,11 +736,22 @@ mod tests {
             ("DEL a:1 b:1 a:2", taken("DEL a:1 a:2", 2)),
             ("MSET b:1 x a:1 y", taken("MSET a:1 y", 1)),
             ("LPUSH b:l x", None),
+            ("LPUSH a:l x", taken("IDEMPOTENT t LPUSH a:l x", 1)),
+            ("HSET a:h f v", taken("HSET a:h f v", 1)),
+            ("ZUNIONSTORE a:z 2 a:x a:y", taken("IDEMPOTENT t ZUNIONSTORE a:z 2 a:x a:y", 3)),
+            ("XADD b:s * f v", None),
             ("REPLCONF GETACK *", None),
         ] {
             assert_eq!(translated(command).unwrap(), expected, "{command}");
         }
-        for wrong in ["LPUSH a:l x", "RENAME a:1 b:1", "FLUSHALL", "FLUSHDB", "SELECT x"] {
+        for wrong in [
+            "XADD a:s * f v",
+            "ZUNIONSTORE a:z 2 a:x b:y",
+            "RENAME a:1 b:1",
+            "FLUSHALL",
+            "FLUSHDB",
+            "SELECT x",
+        ] {
             assert!(matches!(translated(wrong), Err(End::Failed(_))), "{wrong}");
         }
         assert_eq!(translated("SELECT 1").unwrap(), None);

@@ -1,10 +1,13 @@
 //! Reads the snapshot that Redis and Valkey send to a replica (RDB, versions 2 to 13), as it comes in.
 //!
-//! Strings are taken, with their expiry. Whatever else a key may hold is read past, for which its layout has to be known: a layout that is
-//! not ends the reading with an error, since nothing behind it could be found.
+//! Strings, hashes, lists, sets and sorted sets are taken, with their expiry. Whatever else a key may hold is read past, for which
+//! its layout has to be known: a layout that is not ends the reading with an error, since nothing behind it could be found.
 
 use bytes::Bytes;
+use data::Kind;
 use tokio::io::{AsyncRead, AsyncReadExt};
+
+use super::packed;
 
 /// The longest string that is taken or read past.
 const STRING_BYTES: u64 = 512 << 20;
@@ -18,6 +21,8 @@ pub enum Item {
     Database(u64),
     /// A key that holds a string; when it expires, in wall clock milliseconds.
     String { key: Bytes, value: Bytes, expires_at_ms: Option<u64> },
+    /// A key that holds a collection. Of a hash: fields and values in turn; of a sorted set: members and scores.
+    Collection { key: Bytes, kind: Kind, parts: Vec<Bytes>, expires_at_ms: Option<u64> },
     /// A key that holds something else, and what.
     Other { key: Bytes, kind: &'static str },
 }
@@ -114,74 +119,112 @@ impl<R: AsyncRead + Unpin> Reader<R> {
                     let (key, value) = (self.string().await?, self.string().await?);
                     return Ok(Some(Item::String { key, value, expires_at_ms }));
                 }
-                kind => {
+                code => {
                     let key = self.string().await?;
-                    let kind = self.read_past(kind, &key).await?;
-                    return Ok(Some(Item::Other { key, kind }));
+                    return Ok(Some(match kind_of(code) {
+                        Some(kind) => {
+                            let parts = self.collection(code).await?;
+                            Item::Collection { key, kind, parts, expires_at_ms }
+                        }
+                        None => {
+                            let kind = self.read_past(code, &key).await?;
+                            Item::Other { key, kind }
+                        }
+                    }));
                 }
             }
         }
     }
 
-    /// The value of a key that holds no string.
-    async fn read_past(&mut self, kind: u8, key: &Bytes) -> Result<&'static str, Error> {
-        match kind {
-            1 | 2 | 14 => {
-                let elements = self.length().await?;
-                self.strings(elements).await?;
+    /// The parts of a collection that is written so.
+    async fn collection(&mut self, code: u8) -> Result<Vec<Bytes>, Error> {
+        let mut parts = Vec::new();
+        match code {
+            1 | 2 => {
+                for _ in 0..self.length().await? {
+                    parts.push(self.string().await?);
+                }
             }
             4 => {
-                let pairs = self.length().await?;
-                self.strings(pairs.saturating_mul(2)).await?;
+                for _ in 0..self.length().await?.saturating_mul(2) {
+                    parts.push(self.string().await?);
+                }
             }
             3 | 5 => {
                 for _ in 0..self.length().await? {
-                    self.string().await?;
-                    match kind {
-                        5 => self.skip(8).await?,
-                        _ => self.old_double().await?,
+                    parts.push(self.string().await?);
+                    parts.push(match code {
+                        5 => score(f64::from_bits(self.input.read_u64_le().await?))?,
+                        _ => self.old_score().await?,
+                    });
+                }
+            }
+            14 => {
+                for _ in 0..self.length().await? {
+                    parts.extend(unpacked(packed::ziplist, &self.string().await?)?);
+                }
+            }
+            18 => {
+                for _ in 0..self.length().await? {
+                    let form = self.length().await?;
+                    let node = self.string().await?;
+                    match form {
+                        1 => parts.push(node),
+                        2 => parts.extend(unpacked(packed::listpack, &node)?),
+                        _ => return malformed(format!("a part of a list in the unknown form {form}")),
                     }
                 }
             }
-            9..=13 | 16 | 17 | 20 => self.strings(1).await?,
-            18 => {
-                for _ in 0..self.length().await? {
-                    self.length().await?;
-                    self.string().await?;
-                }
+            11 => parts = unpacked(packed::intset, &self.string().await?)?,
+            10 | 12 | 13 => parts = unpacked(packed::ziplist, &self.string().await?)?,
+            _ => parts = unpacked(packed::listpack, &self.string().await?)?,
+        }
+        match kind_of(code) {
+            Some(Kind::Hash | Kind::SortedSet) if parts.len() % 2 == 1 => {
+                malformed("a collection of pairs with half a pair")
             }
-            15 | 19 | 21 => self.stream(kind).await?,
-            // Fields that expire: when the first does, then a time for each.
+            _ => Ok(parts),
+        }
+    }
+
+    /// The value of a key that holds no string and none of the collections that are taken.
+    async fn read_past(&mut self, code: u8, key: &Bytes) -> Result<&'static str, Error> {
+        match code {
+            9 => {
+                self.strings(1).await?;
+                Ok("a hash of the old kind")
+            }
+            15 | 19 | 21 => {
+                self.stream(code).await?;
+                Ok("a stream")
+            }
+            // When the first does, then a time for each.
             24 => {
                 self.skip(8).await?;
                 for _ in 0..self.length().await? {
                     self.length().await?;
                     self.strings(2).await?;
                 }
+                Ok("a hash with fields that end")
             }
             25 => {
                 self.skip(8).await?;
                 self.strings(1).await?;
+                Ok("a hash with fields that end")
             }
             _ => {
                 let key = key.escape_ascii();
-                return malformed(format!("the key '{key}' holds something of the unknown kind {kind}"));
+                malformed(format!("the key '{key}' holds something of the unknown kind {code}"))
             }
         }
-        Ok(match kind {
-            1 | 10 | 14 | 18 => "a list",
-            2 | 11 | 20 => "a set",
-            3 | 5 | 12 | 17 => "a sorted set",
-            15 | 19 | 21 => "a stream",
-            _ => "a hash",
-        })
     }
 
-    async fn old_double(&mut self) -> Result<(), Error> {
+    async fn old_score(&mut self) -> Result<Bytes, Error> {
         match self.input.read_u8().await? {
-            // Infinities and not a number.
-            253..=255 => Ok(()),
-            length => self.skip(u64::from(length)).await,
+            253 => malformed("a score that is not a number"),
+            254 => Ok(Bytes::from_static(b"inf")),
+            255 => Ok(Bytes::from_static(b"-inf")),
+            length => self.raw(u64::from(length)).await,
         }
     }
 
@@ -279,6 +322,29 @@ impl<R: AsyncRead + Unpin> Reader<R> {
     }
 }
 
+/// The type that is written so, if it is one that is taken.
+fn kind_of(code: u8) -> Option<Kind> {
+    match code {
+        1 | 10 | 14 | 18 => Some(Kind::List),
+        2 | 11 | 20 => Some(Kind::Set),
+        3 | 5 | 12 | 17 => Some(Kind::SortedSet),
+        4 | 13 | 16 => Some(Kind::Hash),
+        _ => None,
+    }
+}
+
+fn unpacked(how: fn(&[u8]) -> Result<Vec<Bytes>, packed::Wrong>, bytes: &[u8]) -> Result<Vec<Bytes>, Error> {
+    how(bytes).or_else(malformed)
+}
+
+fn score(score: f64) -> Result<Bytes, Error> {
+    let mut text = [0; resp::DOUBLE_BYTES];
+    match score.is_nan() {
+        true => malformed("a score that is not a number"),
+        false => Ok(Bytes::copy_from_slice(resp::format_double(score, &mut text).as_bytes())),
+    }
+}
+
 /// Undoes LZF: literal runs, and copies of what came before.
 fn unpack(packed: &[u8], length: u64) -> Result<Bytes, Error> {
     if length > STRING_BYTES {
@@ -351,13 +417,22 @@ mod tests {
             // LZF: "a", then a copy of ten of them from one back.
             b"\x00\x01e\xc3\x05\x0b\x00a\xe0\x01\x00",
             b"\x01\x01l\x02\x01x\x01y",
-            b"\x12\x01q\x01\x02\x03abc",
+            b"\x12\x01q\x02\x01\x03abc\x02\x0b\0\0\0\0\0\0\x82hi\x03\xff",
+            b"\x15\x01s\x01\x10aaaaaaaaaaaaaaaa\x03abc\x01\x01\x01\x01\x01\x00\x00\x01\x00",
+            b"\x0b\x01i\x0a\x02\0\0\0\x01\0\0\0\x07\0",
+            b"\x04\x01h\x01\x01f\x01v",
             b"\x05\x01z\x01\x01m\x00\x00\x00\x00\x00\x00\xf0\x3f",
             b"\xfe\x02\x00\x40\x01f\x80\x00\x00\x00\x01g",
         ]
         .concat();
         let read = block(read(&snapshot(&body))).unwrap();
         let other = |key: &'static str, kind| Item::Other { key: key.into(), kind };
+        let collection = |key: &'static str, kind, parts: &[&'static str]| Item::Collection {
+            key: key.into(),
+            kind,
+            parts: parts.iter().map(|part| Bytes::from(*part)).collect(),
+            expires_at_ms: None,
+        };
         let expected = [
             Item::Database(0),
             string("a", "hello", None),
@@ -365,9 +440,12 @@ mod tests {
             string("c", "256", Some(2000)),
             string("d", "2147483647", None),
             string("e", "aaaaaaaaaaa", None),
-            other("l", "a list"),
-            other("q", "a list"),
-            other("z", "a sorted set"),
+            collection("l", Kind::List, &["x", "y"]),
+            collection("q", Kind::List, &["abc", "hi"]),
+            other("s", "a stream"),
+            collection("i", Kind::Set, &["7"]),
+            collection("h", Kind::Hash, &["f", "v"]),
+            collection("z", Kind::SortedSet, &["m", "1"]),
             Item::Database(2),
             string("f", "g", None),
         ];
@@ -400,7 +478,7 @@ mod tests {
     fn damaged_snapshots_end_the_reading_and_nothing_else() {
         let body = [
             &b"\xfa\x03ver\x057.2.4\xfe\x00\xfb\x03\x01\x00\x01a\x05hello\xfc\x01\x00\x00\x00\x00\x00\x00\x00"[..],
-            b"\x00\x01b\xc0\xff\x00\x01e\xc3\x05\x0b\x00a\xe0\x01\x00\x01\x01l\x02\x01x\x01y\x12\x01q\x01\x02\x03abc",
+            b"\x00\x01b\xc0\xff\x00\x01e\xc3\x05\x0b\x00a\xe0\x01\x00\x01\x01l\x02\x01x\x01y\x12\x01q\x01\x01\x03abc",
             b"\x13\x01s\x01\x10aaaaaaaaaaaaaaaa\x03abc\x01\x01\x01\x01\x01\x00\x00\x01\x01\x01g\x01\x01\x01\x00\x00",
             b"\x18\x01h\x00\x00\x00\x00\x00\x00\x00\x00\x01\x05\x01f\x01v",
         ]
