@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use resp::Value;
 
-use crate::collection::{Element, Kind};
+use crate::collection::{Element, End, Kind};
 use crate::errors;
 use crate::mutation::{Mutation, MutationBuilder, Operation};
 use crate::table::Table;
@@ -99,9 +99,11 @@ impl<'a> Context<'a> {
         self.changes.push(&Operation::SetElement { key, kind, name, value, is_new });
     }
 
-    /// Removes an element that is there, and not the last one.
-    pub fn remove_element(&mut self, key: &[u8], kind: Kind, name: &[u8]) {
-        self.changes.push(&Operation::RemoveElement { key, kind, name });
+    /// Removes an element that is there, with its value, and not the only one.
+    pub fn remove_element(&mut self, key: &[u8], kind: Kind, element: Element<'_>, at_end: Option<End>) {
+        let Element { name, value } = element;
+        let score = if kind == Kind::SortedSet && at_end.is_some() { value } else { &[] };
+        self.changes.push(&Operation::RemoveElement { key, kind, name, at_end, score });
     }
 
     /// Sets a collection, of which `content` has at least one element, packed.

@@ -12,7 +12,8 @@
 //! 6 Persist           key block
 //! 7 Flush
 //! 8 SetElement        kind (1 byte; 0x80 added if the element is new), key block, name block, value block
-//! 9 RemoveElement     kind (1 byte), key block, name block
+//! 9 RemoveElement     kind (1 byte; 0x80 added if it was the first, 0x40 if it was the last), key block, name block, and of a sorted
+//!                      set with 0x80 or 0x40 the score (8 bytes)
 //! 10 SetCollection, no expiry    kind (1 byte), key block, content block (packed elements, see `collection`)
 //! 11 SetCollection, with expiry  expiry (8 bytes, little endian), then the same
 //! ```
@@ -24,7 +25,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use crate::collection::{Element, Kind, block, score};
+use crate::collection::{Element, End, Kind, block, score};
 use crate::table::Malformed;
 use crate::varint::{self, Reader};
 
@@ -48,6 +49,9 @@ const SET_COLLECTION_WITH_EXPIRY: u8 = 11;
 
 /// In the kind of [`Operation::SetElement`].
 const IS_NEW: u8 = 0x80;
+/// In the kind of [`Operation::RemoveElement`].
+const IS_FIRST: u8 = 0x80;
+const IS_LAST: u8 = 0x40;
 
 /// One change to one key (or to every key of the partition).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,8 +68,10 @@ pub enum Operation<'a> {
     /// The element of the collection has this value from now on. An absent key becomes a collection without expiry.
     /// `is_new`: there was none of this name (for counting before it is applied; applying looks for itself).
     SetElement { key: &'a [u8], kind: Kind, name: &'a [u8], value: &'a [u8], is_new: bool },
-    /// The element, which is there and not the last one, is gone.
-    RemoveElement { key: &'a [u8], kind: Kind, name: &'a [u8] },
+    /// The element, which is there and not the only one, is gone. `at_end`: none stood before it, or behind it (so that who looks
+    /// for the next one before it is applied finds that soon; applying looks for itself). Then `score` is that of a sorted set's
+    /// member; otherwise it is empty.
+    RemoveElement { key: &'a [u8], kind: Kind, name: &'a [u8], at_end: Option<End>, score: &'a [u8] },
     /// The key holds this collection from now on.
     SetCollection { key: &'a [u8], kind: Kind, content: &'a [u8], expire_at_ms: Option<u64> },
     /// Every key of the partition is gone.
@@ -109,7 +115,7 @@ impl Operation<'_> {
             Operation::SetElement { key, kind, name, value, .. } => {
                 set_elements(key, kind, std::iter::once(Element { name, value }))
             }
-            Operation::RemoveElement { key, kind, name } => match kind {
+            Operation::RemoveElement { key, kind, name, .. } => match kind {
                 Kind::Hash => vec![text("HDEL"), copy(key), copy(name)],
                 Kind::Set => vec![text("SREM"), copy(key), copy(name)],
                 Kind::SortedSet => vec![text("ZREM"), copy(key), copy(name)],
@@ -222,8 +228,18 @@ fn read_operation<'a>(reader: &mut Reader<'a>) -> Result<Operation<'a>, Malforme
         FLUSH => Ok(Operation::Flush),
         SET_ELEMENT => read_set_element(reader),
         REMOVE_ELEMENT => {
-            let kind = Kind::from_number(reader.byte()?)?;
-            Ok(Operation::RemoveElement { key: reader.block()?, kind, name: reader.block()? })
+            let first = reader.byte()?;
+            let at_end = match first & (IS_FIRST | IS_LAST) {
+                0 => None,
+                IS_FIRST => Some(End::First),
+                IS_LAST => Some(End::Last),
+                _ => return Err(Malformed("an element at both ends")),
+            };
+            let kind = Kind::from_number(first & !(IS_FIRST | IS_LAST))?;
+            let (key, name) = (reader.block()?, reader.block()?);
+            let has_score = kind == Kind::SortedSet && at_end.is_some();
+            let score = if has_score { reader.take(score::SCORE_BYTES)? } else { &[] };
+            Ok(Operation::RemoveElement { key, kind, name, at_end, score })
         }
         SET_COLLECTION => read_set_collection(reader, None),
         SET_COLLECTION_WITH_EXPIRY => {
@@ -316,12 +332,18 @@ impl MutationBuilder {
                 self.block(name);
                 self.block(value);
             }
-            Operation::RemoveElement { key, kind, name } => {
+            Operation::RemoveElement { key, kind, name, at_end, score } => {
                 self.start(key.len() + name.len());
                 self.bytes.put_u8(REMOVE_ELEMENT);
-                self.bytes.put_u8(kind as u8);
+                let flag = match at_end {
+                    None => 0,
+                    Some(End::First) => IS_FIRST,
+                    Some(End::Last) => IS_LAST,
+                };
+                self.bytes.put_u8(kind as u8 | flag);
                 self.block(key);
                 self.block(name);
+                self.bytes.extend_from_slice(score);
             }
             Operation::SetCollection { key, kind, content, expire_at_ms } => {
                 self.start(key.len() + content.len());

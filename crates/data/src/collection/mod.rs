@@ -118,6 +118,15 @@ impl Kind {
     }
 }
 
+/// An end of what has an order: a list, or a sorted set by score.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The first element; that with the lowest score.
+    First,
+    /// The last element; that with the highest score.
+    Last,
+}
+
 /// The elements of a value, packed or in a tree.
 #[derive(Clone, Copy, Debug)]
 pub struct CollectionRef<'a> {
@@ -176,14 +185,6 @@ impl<'a> CollectionRef<'a> {
         match self.content {
             Content::Packed(bytes) => Box::new(block::elements(bytes)),
             Content::Tree(collection) => Box::new(collection.elements.iter_from(0)),
-        }
-    }
-
-    /// All elements from the last to the first.
-    pub(crate) fn elements_reversed(&self) -> Box<dyn Iterator<Item = Element<'a>> + 'a> {
-        match self.content {
-            Content::Packed(bytes) => Box::new(block::reversed(bytes)),
-            Content::Tree(collection) => Box::new(collection.elements.iter_back_from(usize::MAX)),
         }
     }
 

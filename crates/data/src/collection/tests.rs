@@ -40,6 +40,9 @@ fn check(tree: &Tree, twin: &BTreeMap<Vec<u8>, Vec<u8>>, order: Order) {
         }
         if order == Order::ByName {
             assert_eq!(tree.rank_of(name), rank);
+            assert_eq!(tree.iter_at(name).next().map(|element| element.name), Some(&name[..]));
+            let before = tree.iter_back_before(name).next().map(|element| element.name);
+            assert_eq!(before, rank.checked_sub(1).map(|rank| &all[rank].0[..]));
         }
     }
     assert!(tree.at(all.len()).is_none() && tree.iter_from(all.len()).next().is_none());

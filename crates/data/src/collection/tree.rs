@@ -134,14 +134,33 @@ impl Tree {
     /// How many elements stand before `name`; whether it is there itself does not matter. Of trees in the order of names.
     pub fn rank_of(&self, name: &[u8]) -> usize {
         let number = self.find_run(name);
-        let before: usize = self.counts.range(..number).map(|&count| count as usize).sum();
-        before + block::find(&self.runs[number], name, self.order).index
+        let index = block::find(&self.runs[number], name, self.order).index;
+        let sum = |counts: &mut dyn Iterator<Item = &u32>| counts.map(|&count| count as usize).sum::<usize>();
+        if number > self.runs.len() / 2 {
+            return self.len - sum(&mut self.counts.range(number..)) + index;
+        }
+        sum(&mut self.counts.range(..number)) + index
     }
 
     /// The element before which so many stand.
     pub fn at(&self, rank: usize) -> Option<Element<'_>> {
         let (number, index) = self.run_at(rank)?;
         block::elements(&self.runs[number]).nth(index)
+    }
+
+    /// The elements from the first that stands at or after `name`. Of trees in the order of names.
+    pub fn iter_at(&self, name: &[u8]) -> impl Iterator<Item = Element<'_>> {
+        let number = self.find_run(name);
+        let index = block::find(&self.runs[number], name, self.order).index;
+        self.runs.range(number..).flat_map(|run| block::elements(run)).skip(index)
+    }
+
+    /// The elements before `name`, from the last to the first. Of trees in the order of names.
+    pub fn iter_back_before(&self, name: &[u8]) -> impl Iterator<Item = Element<'_>> {
+        let number = self.find_run(name);
+        let index = block::find(&self.runs[number], name, self.order).index;
+        let skipped = self.counts[number] as usize - index;
+        self.runs.range(..=number).rev().flat_map(|run| block::reversed(run)).skip(skipped)
     }
 
     /// The elements from the one before which so many stand.
@@ -186,9 +205,19 @@ impl Tree {
         low.saturating_sub(1)
     }
 
-    /// The run that holds the element of this rank, and its index there.
+    /// The run that holds the element of this rank, and its index there. Counts from the nearer end.
     fn run_at(&self, rank: usize) -> Option<(usize, usize)> {
         if rank >= self.len {
+            return None;
+        }
+        if rank > self.len / 2 {
+            let mut behind = self.len - 1 - rank;
+            for (number, &count) in self.counts.iter().enumerate().rev() {
+                match behind.checked_sub(count as usize) {
+                    Some(rest) => behind = rest,
+                    None => return Some((number, count as usize - 1 - behind)),
+                }
+            }
             return None;
         }
         let mut left = rank;

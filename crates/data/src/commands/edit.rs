@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use resp::Value;
 
-use crate::collection::{Element, Kind};
+use crate::collection::{Element, End, Kind};
 use crate::context::Context;
 use crate::view::FoundCollection;
 
@@ -15,11 +15,24 @@ pub(super) struct Edit<'a, 'k> {
     key: &'k Bytes,
     kind: Kind,
     found: Option<FoundCollection<'a>>,
-    /// What elements became, in the order in which they were touched first.
-    changes: Vec<(Bytes, Option<Bytes>)>,
+    /// In the order in which elements were touched first.
+    changes: Vec<Change<'a>>,
+    /// Where each stands in `changes`, once there are several.
     places: BTreeMap<Bytes, usize>,
     len: usize,
 }
+
+/// What becomes of an element.
+struct Change<'a> {
+    name: Bytes,
+    before: Option<&'a [u8]>,
+    after: Option<Bytes>,
+    /// If it goes: it was the first, or the last, of all that were there then.
+    at_end: Option<End>,
+}
+
+/// More elements than this are looked up in a map.
+const FEW: usize = 8;
 
 impl<'a, 'k> Edit<'a, 'k> {
     /// Opens the collection in `key`, which may be absent. An `Err` is `WRONGTYPE`.
@@ -41,28 +54,40 @@ impl<'a, 'k> Edit<'a, 'k> {
 
     /// The value of an element now.
     pub fn get(&self, name: &[u8]) -> Option<&[u8]> {
-        match self.places.get(name) {
-            Some(&place) => self.changes[place].1.as_deref(),
+        match self.place_of(name) {
+            Some(place) => self.changes[place].after.as_deref(),
             None => self.before(name),
         }
     }
 
     /// Sets an element. Says whether there was none of this name.
     pub fn set(&mut self, name: Bytes, value: Bytes) -> bool {
-        let is_new = self.get(&name).is_none();
+        let place = self.touch(name);
+        let change = &mut self.changes[place];
+        let is_new = change.after.is_none();
         self.len += usize::from(is_new);
-        self.note(name, Some(value));
+        change.after = Some(value);
         is_new
+    }
+
+    /// Sets an element whose name is a new one.
+    pub fn add(&mut self, name: Bytes, value: Bytes) {
+        self.len += 1;
+        self.note(Change { name, before: None, after: Some(value), at_end: None });
     }
 
     /// Removes an element. Says whether it was there.
     pub fn remove(&mut self, name: Bytes) -> bool {
-        let is_there = self.get(&name).is_some();
-        if is_there {
-            self.len -= 1;
-            self.note(name, None);
-        }
+        let place = self.touch(name);
+        let is_there = self.changes[place].after.take().is_some();
+        self.len -= usize::from(is_there);
         is_there
+    }
+
+    /// Removes the first or the last element of those that are there, which nothing has touched.
+    pub fn remove_at(&mut self, end: End, name: Bytes, value: &'a [u8]) {
+        self.len -= 1;
+        self.note(Change { name, before: Some(value), after: None, at_end: Some(end) });
     }
 
     /// Makes the changes. A collection that has lost its last element is deleted.
@@ -73,32 +98,51 @@ impl<'a, 'k> Edit<'a, 'k> {
             }
             return;
         }
-        let (set, removed): (Vec<_>, Vec<_>) = self.changes.iter().partition(|(_, value)| value.is_some());
-        for (name, value) in &set {
-            let (Some(value), before) = (value, self.before(name)) else { continue };
-            if before != Some(value) {
+        for Change { name, before, after, .. } in &self.changes {
+            if let Some(value) = after
+                && *before != Some(value)
+            {
                 context.set_element(self.key, self.kind, Element { name, value }, before.is_none());
             }
         }
-        for (name, _) in &removed {
-            if self.before(name).is_some() {
-                context.remove_element(self.key, self.kind, name);
+        for Change { name, before, after, at_end } in &self.changes {
+            if let (Some(value), None) = (before, after) {
+                context.remove_element(self.key, self.kind, Element { name, value }, *at_end);
             }
         }
     }
 
-    fn before(&self, name: &[u8]) -> Option<&[u8]> {
+    fn before(&self, name: &[u8]) -> Option<&'a [u8]> {
         self.found.as_ref()?.get(name)
     }
 
-    fn note(&mut self, name: Bytes, value: Option<Bytes>) {
-        match self.places.get(&name) {
-            Some(&place) => self.changes[place].1 = value,
-            None => {
-                self.places.insert(name.clone(), self.changes.len());
-                self.changes.push((name, value));
-            }
+    fn place_of(&self, name: &[u8]) -> Option<usize> {
+        match self.places.is_empty() {
+            true => self.changes.iter().position(|change| change.name == name),
+            false => self.places.get(name).copied(),
         }
+    }
+
+    /// The place of an element that may have been touched before.
+    fn touch(&mut self, name: Bytes) -> usize {
+        if let Some(place) = self.place_of(&name) {
+            return place;
+        }
+        let before = self.before(&name);
+        let after = before.map(Bytes::copy_from_slice);
+        self.note(Change { name, before, after, at_end: None })
+    }
+
+    fn note(&mut self, change: Change<'a>) -> usize {
+        let place = self.changes.len();
+        if place >= FEW {
+            if self.places.is_empty() {
+                self.places = self.changes.iter().map(|change| change.name.clone()).zip(0..).collect();
+            }
+            self.places.insert(change.name.clone(), place);
+        }
+        self.changes.push(change);
+        place
     }
 }
 

@@ -6,96 +6,91 @@ use resp::Value;
 
 use super::edit::Edit;
 use super::{element_range, integer, is_word};
-use crate::collection::{Element, Kind, position};
+use crate::collection::{Element, End, Kind, position};
 use crate::context::Context;
 use crate::errors;
 use crate::number::parse_integer;
 
 type Result<T = Value> = std::result::Result<T, Value>;
 
-/// An end of a list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum End {
-    Left,
-    Right,
-}
-
-impl End {
-    /// The one that this word names.
-    pub fn parse(word: &Bytes) -> Result<End> {
-        match () {
-            () if is_word(word, "LEFT") => Ok(End::Left),
-            () if is_word(word, "RIGHT") => Ok(End::Right),
-            () => Err(errors::SYNTAX),
-        }
+/// The end that this word names.
+fn parse_end(word: &Bytes) -> Result<End> {
+    match () {
+        () if is_word(word, "LEFT") => Ok(End::First),
+        () if is_word(word, "RIGHT") => Ok(End::Last),
+        () => Err(errors::SYNTAX),
     }
 }
 
 /// A list that is being pushed to and popped from, at its ends.
 struct List<'a, 'k> {
     edit: Edit<'a, 'k>,
-    /// The positions at the ends, of what is there now; `None` if not looked for yet.
-    ends: Option<[Vec<u8>; 2]>,
+    /// The positions at the ends of what is there now, as far as they were looked for.
+    ends: [Option<Vec<u8>>; 2],
 }
 
 impl<'a, 'k> List<'a, 'k> {
     fn open(context: &mut Context<'a>, key: &'k Bytes) -> Result<Self> {
-        Ok(List { edit: Edit::open(context, key, Kind::List)?, ends: None })
+        Ok(List { edit: Edit::open(context, key, Kind::List)?, ends: [None, None] })
     }
 
     fn push(&mut self, end: End, value: &Bytes) {
-        let position = match (&self.ends, end) {
-            (Some([first, _]), End::Left) => position::before(first),
-            (Some([_, last]), End::Right) => position::after(last),
-            (None, _) => match self.edit.found().filter(|found| !found.is_empty()) {
-                None => position::first(),
-                Some(found) => {
-                    let name = |element: Option<Element<'_>>| element.map(|element| element.name.to_vec());
-                    let ends = (name(found.elements().next()), name(found.elements_reversed().next()));
-                    let (first, last) = (ends.0.unwrap_or_default(), ends.1.unwrap_or_default());
-                    self.ends = Some([first, last]);
-                    return self.push(end, value);
-                }
-            },
-        };
-        match (&mut self.ends, end) {
-            (Some([first, _]), End::Left) => first.clone_from(&position),
-            (Some([_, last]), End::Right) => last.clone_from(&position),
-            (ends, _) => *ends = Some([position.clone(), position.clone()]),
+        if self.ends[end as usize].is_none() {
+            self.ends[end as usize] = self.first_from(end).map(|element| element.name.to_vec());
         }
-        self.edit.set(Bytes::from(position), value.clone());
+        let position = match (&self.ends[end as usize], end) {
+            (Some(first), End::First) => position::before(first),
+            (Some(last), End::Last) => position::after(last),
+            (None, _) => {
+                let position = position::first();
+                self.ends = [Some(position.clone()), Some(position.clone())];
+                position
+            }
+        };
+        self.ends[end as usize] = Some(position.clone());
+        self.edit.add(Bytes::from(position), value.clone());
     }
 
     /// Takes up to `count` of what was there before the command.
     fn pop(&mut self, end: End, count: usize) -> Vec<Bytes> {
-        let Some(found) = self.edit.found() else { return Vec::new() };
-        let elements = if end == End::Left { found.elements() } else { found.elements_reversed() };
-        let popped: Vec<_> =
-            elements.take(count).map(|element| (copy(element.name), copy(element.value))).collect();
+        let popped: Vec<_> = self.from(end).take(count).collect();
         popped
             .into_iter()
-            .map(|(name, value)| {
-                self.edit.remove(name);
-                value
+            .map(|element| {
+                self.edit.remove_at(end, copy(element.name), element.value);
+                copy(element.value)
             })
             .collect()
+    }
+
+    fn first_from(&self, end: End) -> Option<Element<'a>> {
+        self.from(end).next()
+    }
+
+    /// What was there before the command, from one end.
+    fn from(&self, end: End) -> impl Iterator<Item = Element<'a>> + use<'a> {
+        let elements = self.edit.found().map(|found| match end {
+            End::First => found.elements(),
+            End::Last => found.elements_reversed(),
+        });
+        elements.into_iter().flatten()
     }
 }
 
 pub(crate) fn lpush(context: &mut Context<'_>, arguments: &[Bytes]) -> Result {
-    push(context, arguments, End::Left, false)
+    push(context, arguments, End::First, false)
 }
 
 pub(crate) fn rpush(context: &mut Context<'_>, arguments: &[Bytes]) -> Result {
-    push(context, arguments, End::Right, false)
+    push(context, arguments, End::Last, false)
 }
 
 pub(crate) fn lpushx(context: &mut Context<'_>, arguments: &[Bytes]) -> Result {
-    push(context, arguments, End::Left, true)
+    push(context, arguments, End::First, true)
 }
 
 pub(crate) fn rpushx(context: &mut Context<'_>, arguments: &[Bytes]) -> Result {
-    push(context, arguments, End::Right, true)
+    push(context, arguments, End::Last, true)
 }
 
 fn push(context: &mut Context<'_>, arguments: &[Bytes], end: End, only_present: bool) -> Result {
@@ -110,11 +105,11 @@ fn push(context: &mut Context<'_>, arguments: &[Bytes], end: End, only_present: 
 }
 
 pub(crate) fn lpop(context: &mut Context<'_>, arguments: &[Bytes]) -> Result {
-    pop(context, arguments, End::Left)
+    pop(context, arguments, End::First)
 }
 
 pub(crate) fn rpop(context: &mut Context<'_>, arguments: &[Bytes]) -> Result {
-    pop(context, arguments, End::Right)
+    pop(context, arguments, End::Last)
 }
 
 fn pop(context: &mut Context<'_>, arguments: &[Bytes], end: End) -> Result {
@@ -247,7 +242,7 @@ pub(crate) fn linsert(context: &mut Context<'_>, arguments: &[Bytes]) -> Result 
         before = Some(element.name);
     };
     drop(elements);
-    list.set(Bytes::from(place), arguments[4].clone());
+    list.add(Bytes::from(place), arguments[4].clone());
     let length = list.len();
     list.finish(context);
     Ok(Value::Integer(length as i64))
@@ -298,11 +293,11 @@ pub(crate) fn lpos(context: &mut Context<'_>, arguments: &[Bytes]) -> Result {
 }
 
 pub(crate) fn rpoplpush(context: &mut Context<'_>, arguments: &[Bytes]) -> Result {
-    transfer(context, &arguments[1], &arguments[2], End::Right, End::Left)
+    transfer(context, &arguments[1], &arguments[2], End::Last, End::First)
 }
 
 pub(crate) fn lmove(context: &mut Context<'_>, arguments: &[Bytes]) -> Result {
-    let (from, to) = (End::parse(&arguments[3])?, End::parse(&arguments[4])?);
+    let (from, to) = (parse_end(&arguments[3])?, parse_end(&arguments[4])?);
     transfer(context, &arguments[1], &arguments[2], from, to)
 }
 
@@ -339,7 +334,7 @@ pub(crate) fn lmpop(context: &mut Context<'_>, arguments: &[Bytes]) -> Result {
 fn pop_first_of(context: &mut Context<'_>, arguments: &[Bytes]) -> Result {
     let (keys, rest) = super::counted_keys(arguments)?;
     let [end, options @ ..] = rest else { return Err(errors::SYNTAX) };
-    let end = End::parse(end)?;
+    let end = parse_end(end)?;
     let count = super::pop_count(options)?;
     for key in keys {
         let mut list = List::open(context, key)?;
@@ -354,11 +349,11 @@ fn pop_first_of(context: &mut Context<'_>, arguments: &[Bytes]) -> Result {
 }
 
 pub(crate) fn blpop(context: &mut Context<'_>, arguments: &[Bytes]) -> Result {
-    pop_or_wait(context, arguments, End::Left)
+    pop_or_wait(context, arguments, End::First)
 }
 
 pub(crate) fn brpop(context: &mut Context<'_>, arguments: &[Bytes]) -> Result {
-    pop_or_wait(context, arguments, End::Right)
+    pop_or_wait(context, arguments, End::Last)
 }
 
 fn pop_or_wait(context: &mut Context<'_>, arguments: &[Bytes], end: End) -> Result {
@@ -375,14 +370,14 @@ fn pop_or_wait(context: &mut Context<'_>, arguments: &[Bytes], end: End) -> Resu
 }
 
 pub(crate) fn blmove(context: &mut Context<'_>, arguments: &[Bytes]) -> Result {
-    let (from, to) = (End::parse(&arguments[3])?, End::parse(&arguments[4])?);
+    let (from, to) = (parse_end(&arguments[3])?, parse_end(&arguments[4])?);
     super::blocking::timeout(&arguments[5])?;
     transfer(context, &arguments[1], &arguments[2], from, to)
 }
 
 pub(crate) fn brpoplpush(context: &mut Context<'_>, arguments: &[Bytes]) -> Result {
     super::blocking::timeout(&arguments[3])?;
-    transfer(context, &arguments[1], &arguments[2], End::Right, End::Left)
+    transfer(context, &arguments[1], &arguments[2], End::Last, End::First)
 }
 
 pub(crate) fn blmpop(context: &mut Context<'_>, arguments: &[Bytes]) -> Result {

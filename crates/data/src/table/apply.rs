@@ -26,7 +26,7 @@ impl Table {
             Operation::SetElement { key, kind, name, value, .. } => {
                 self.change_element(key, kind, name, Some(value));
             }
-            Operation::RemoveElement { key, kind, name } => self.change_element(key, kind, name, None),
+            Operation::RemoveElement { key, kind, name, .. } => self.change_element(key, kind, name, None),
             Operation::SetCollection { key, kind, content, expire_at_ms } => {
                 let value = ValueRef::Collection(CollectionRef::packed(kind, content));
                 self.put(&Entry { key, value, expire_at_ms });

@@ -213,13 +213,13 @@ impl Table {
                     None => inverse.push(&Operation::Delete { key }),
                 },
                 Operation::SetElement { key, kind, name, .. }
-                | Operation::RemoveElement { key, kind, name } => match self.get(key) {
+                | Operation::RemoveElement { key, kind, name, .. } => match self.get(key) {
                     Some(Entry { value: ValueRef::Collection(collection), .. })
                         if collection.kind == kind =>
                     {
                         inverse.push(&match collection.get(name) {
                             Some(value) => Operation::SetElement { key, kind, name, value, is_new: false },
-                            None => Operation::RemoveElement { key, kind, name },
+                            None => Operation::RemoveElement { key, kind, name, at_end: None, score: &[] },
                         });
                     }
                     entry => put(&mut inverse, key, entry),

@@ -166,11 +166,16 @@ impl Step {
                 match elements.contains_key(&name) {
                     false => return None,
                     true if elements.len() == 1 => builder.push(&Operation::Delete { key: &key(*number) }),
-                    true => builder.push(&Operation::RemoveElement {
-                        key: &key(*number),
-                        kind: *kind,
-                        name: &name,
-                    }),
+                    true => {
+                        let (at_end, score) = (None, &[][..]);
+                        builder.push(&Operation::RemoveElement {
+                            key: &key(*number),
+                            kind: *kind,
+                            name: &name,
+                            at_end,
+                            score,
+                        });
+                    }
                 }
             }
             Step::SetCollection(number, kind, first, count, expire_at_ms) => {

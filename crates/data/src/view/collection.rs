@@ -7,11 +7,12 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::iter::Peekable;
+use std::ops::Bound;
 
 use bytes::Bytes;
 
 use super::found::LAYERS;
-use crate::collection::{CollectionRef, Content, Element, Kind, Tree, score};
+use crate::collection::{CollectionRef, Content, Element, End, Kind, Tree, block, score};
 
 /// A member of a sorted set.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -44,24 +45,45 @@ pub(super) struct Changes {
     written: VecDeque<(u64, Bytes, i8)>,
     /// The sum of what they add.
     added: i64,
+    /// What was taken from the ends: nothing below this layer that stands at or before the first name, or at or behind the second
+    /// one, is there any more. In the order of a list, or of scores.
+    taken: [Option<Bytes>; 2],
 }
 
 impl Changes {
     pub fn new(kind: Kind) -> Self {
         let (elements, by_score, written) = (BTreeMap::new(), BTreeSet::new(), VecDeque::new());
-        Changes { kind, elements, by_score, written, added: 0 }
+        Changes { kind, elements, by_score, written, added: 0, taken: [None, None] }
     }
 
     pub fn set(&mut self, position: u64, name: Bytes, value: Bytes, is_new: bool) {
         let adds = i8::from(is_new);
+        let ordered_name = match self.kind {
+            Kind::SortedSet => Bytes::from(score::rank_name(&value, &name)),
+            _ => name.clone(),
+        };
+        // Where something is put there is something.
+        if self.taken[0].as_ref().is_some_and(|taken| ordered_name <= taken) {
+            self.taken[0] = None;
+        }
+        if self.taken[1].as_ref().is_some_and(|taken| ordered_name >= taken) {
+            self.taken[1] = None;
+        }
         if self.kind == Kind::SortedSet {
             self.unrank(&name);
-            self.by_score.insert(Bytes::from(score::rank_name(&value, &name)));
+            self.by_score.insert(ordered_name);
         }
         self.note(position, name, Some(value), adds);
     }
 
-    pub fn remove(&mut self, position: u64, name: Bytes) {
+    pub fn remove(&mut self, position: u64, name: Bytes, at_end: Option<End>, score: &[u8]) {
+        if let Some(end) = at_end {
+            let ordered_name = match self.kind {
+                Kind::SortedSet => Bytes::from(score::rank_name(score, &name)),
+                _ => name.clone(),
+            };
+            self.taken[end as usize] = Some(ordered_name);
+        }
         if self.kind == Kind::SortedSet {
             self.unrank(&name);
         }
@@ -104,7 +126,19 @@ impl Changes {
 
     /// The elements that are there, in the order of their names.
     fn present(&self) -> impl DoubleEndedIterator<Item = Element<'_>> {
-        self.elements.iter().filter_map(|(name, (_, value))| Some(Element { name, value: value.as_deref()? }))
+        let of_list = |taken: &Option<Bytes>| match taken {
+            Some(name) if self.kind == Kind::List => Bound::Excluded(name.clone()),
+            _ => Bound::Unbounded,
+        };
+        let (first, last) = (of_list(&self.taken[0]), of_list(&self.taken[1]));
+        // All was taken from both ends: nothing is between them.
+        let is_nothing =
+            matches!((&first, &last), (Bound::Excluded(first), Bound::Excluded(last)) if first >= last);
+        let elements = (!is_nothing).then(|| self.elements.range((first, last)));
+        elements
+            .into_iter()
+            .flatten()
+            .filter_map(|(name, (_, value))| Some(Element { name, value: value.as_deref()? }))
     }
 
     fn scored(&self) -> impl DoubleEndedIterator<Item = Scored<'_>> {
@@ -181,12 +215,11 @@ impl<'a> FoundCollection<'a> {
     /// All elements: those of a list in order, others in any.
     pub(crate) fn elements(&self) -> Boxed<'a, Element<'a>> {
         let of_layer = |layer: &'a Changes| -> Boxed<'a, _> { Box::new(layer.present()) };
-        self.merged(
-            self.base.elements(),
-            of_layer,
-            |element| element.name,
-            |one, other| one.name < other.name,
-        )
+        let base = match (self.list_tree(), self.taken(End::First)) {
+            (Some(tree), Some(taken)) => Box::new(tree.iter_at(taken)),
+            _ => self.base.elements(),
+        };
+        self.merged(base, of_layer, |element| element.name, |one, other| one.name < other.name)
     }
 
     /// All elements, packed.
@@ -198,7 +231,13 @@ impl<'a> FoundCollection<'a> {
 
     /// All elements of a list, from the last to the first.
     pub(crate) fn elements_reversed(&self) -> Boxed<'a, Element<'a>> {
-        let base = self.base.elements_reversed();
+        let base: Boxed<'a, Element<'a>> = match (self.base.content, self.taken(End::Last)) {
+            (Content::Packed(run), _) => Box::new(block::reversed(run)),
+            (Content::Tree(collection), Some(taken)) => {
+                Box::new(collection.elements().iter_back_before(taken))
+            }
+            (Content::Tree(collection), None) => Box::new(collection.elements().iter_back_from(usize::MAX)),
+        };
         let of_layer = |layer: &'a Changes| -> Boxed<'a, _> { Box::new(layer.present().rev()) };
         self.merged(base, of_layer, |element| element.name, |one, other| one.name > other.name)
     }
@@ -322,6 +361,20 @@ impl<'a> FoundCollection<'a> {
         self.scored(false).take_while(is_before).count()
     }
 
+    /// A long list, whatever lies over it.
+    fn list_tree(&self) -> Option<&'a Tree> {
+        match self.base.content {
+            Content::Tree(collection) if self.kind == Kind::List => Some(collection.elements()),
+            _ => None,
+        }
+    }
+
+    /// What of the base was taken from one end: everything up to this name, in its order.
+    fn taken(&self, end: End) -> Option<&'a [u8]> {
+        let taken = self.layers().filter_map(|layer| layer.taken[end as usize].as_deref());
+        if end == End::First { taken.max() } else { taken.min() }
+    }
+
     /// The tree by score, if nothing lies over it.
     fn plain_tree(&self) -> Option<&'a Tree> {
         match self.base.content {
@@ -336,10 +389,14 @@ impl<'a> FoundCollection<'a> {
             Content::Packed(_) => None,
         };
         let base: Boxed<'a, Scored<'a>> = match by_score {
-            Some(tree) if backwards => {
-                Box::new(tree.iter_back_from(rank).map(|element| ranked(element.name)))
-            }
-            Some(tree) => Box::new(tree.iter_from(rank).map(|element| ranked(element.name))),
+            Some(tree) if backwards => match self.taken(End::Last) {
+                Some(taken) => Box::new(tree.iter_back_before(taken).map(|element| ranked(element.name))),
+                None => Box::new(tree.iter_back_from(rank).map(|element| ranked(element.name))),
+            },
+            Some(tree) => match self.taken(End::First) {
+                Some(taken) => Box::new(tree.iter_at(taken).map(|element| ranked(element.name))),
+                None => Box::new(tree.iter_from(rank).map(|element| ranked(element.name))),
+            },
             None => {
                 let mut members: Vec<_> = self.base.elements().map(|element| Scored::of(&element)).collect();
                 members.sort_unstable_by_key(|scored| (score::encode(scored.score), scored.member));

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use crate::collection::{Collection, CollectionRef, Kind};
+use crate::collection::{Collection, CollectionRef, End, Kind};
 use crate::entry::Entry;
 use crate::view::collection::Changes;
 use crate::view::{Found, FoundCollection, FoundString};
@@ -90,8 +90,15 @@ impl Overlay {
         self.last = position;
     }
 
-    pub fn remove_element(&mut self, position: u64, kind: Kind, name: Bytes) {
-        self.changes(kind).remove(position, name);
+    pub fn remove_element(
+        &mut self,
+        position: u64,
+        kind: Kind,
+        name: Bytes,
+        at_end: Option<End>,
+        score: &[u8],
+    ) {
+        self.changes(kind).remove(position, name, at_end, score);
         self.last = position;
     }
 

@@ -111,9 +111,9 @@ impl Pending {
                 let (name, value) = (whole.slice_ref(name), whole.slice_ref(value));
                 self.overlay(position, whole, key).set_element(position, kind, name, value, is_new);
             }
-            Operation::RemoveElement { key, kind, name } => {
+            Operation::RemoveElement { key, kind, name, at_end, score } => {
                 let name = whole.slice_ref(name);
-                self.overlay(position, whole, key).remove_element(position, kind, name);
+                self.overlay(position, whole, key).remove_element(position, kind, name, at_end, score);
             }
             Operation::SetCollection { key, kind, content, expire_at_ms } => {
                 let value = ValueRef::Collection(CollectionRef::packed(kind, content));

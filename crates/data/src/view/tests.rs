@@ -7,7 +7,7 @@ use resp::Value;
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::collection::{Element, Kind, score};
+use crate::collection::{Element, End, Kind, score};
 use crate::mutation::{Mutation, MutationBuilder, Operation};
 use crate::{Command, Prepared, Stamp, answer, fingerprint, prepare, prepare_transaction};
 
@@ -146,7 +146,27 @@ fn mutation((what, key, number, bytes): &Drawn, full: &Table) -> Option<Mutation
                 (_, Some(_)) if found.is_some_and(|found| found.len() == 1) => {
                     builder.push(&Operation::Delete { key });
                 }
-                (_, Some(_)) => builder.push(&Operation::RemoveElement { key, kind, name: &name }),
+                // From an end, where there is one.
+                (52..60, _) if matches!(kind, Kind::List | Kind::SortedSet) => {
+                    let found = found.filter(|found| found.len() > 1)?;
+                    let found = FoundCollection::new(found, None);
+                    let (end, backwards) = if *what < 56 { (End::First, false) } else { (End::Last, true) };
+                    let name = match kind {
+                        Kind::List if backwards => {
+                            found.elements_reversed().next().map(|element| element.name)
+                        }
+                        Kind::List => found.elements().next().map(|element| element.name),
+                        _ => found.scored(backwards).next().map(|scored| scored.member),
+                    };
+                    let name = name.expect("there are two");
+                    let score =
+                        if kind == Kind::List { &[][..] } else { found.get(name).expect("it is there") };
+                    builder.push(&Operation::RemoveElement { key, kind, name, at_end: Some(end), score });
+                }
+                (_, Some(_)) => {
+                    let (at_end, score) = (None, &[][..]);
+                    builder.push(&Operation::RemoveElement { key, kind, name: &name, at_end, score });
+                }
                 (_, None) => {}
             }
         }

@@ -12,7 +12,7 @@ use super::edit::Edit;
 use super::random::{Draws, draws};
 use super::scan::element_scan;
 use super::{blocking, counted_keys, is_word, pop_count};
-use crate::collection::{Kind, score};
+use crate::collection::{End, Kind, score};
 use crate::context::Context;
 use crate::errors;
 use crate::number::{Decimal, parse_integer};
@@ -204,10 +204,14 @@ fn take(
 ) -> Result<Vec<(Bytes, f64)>> {
     let mut set = Edit::open(context, key, Kind::SortedSet)?;
     let Some(found) = set.found() else { return Ok(Vec::new()) };
-    let members = found.scored(from_highest).take(count);
-    let taken: Vec<_> = members.map(|scored| (Bytes::copy_from_slice(scored.member), scored.score)).collect();
-    for (member, _) in &taken {
-        set.remove(member.clone());
+    let members: Vec<Scored<'_>> = found.scored(from_highest).take(count).collect();
+    let values: Vec<_> = members.iter().map(|scored| found.get(scored.member).unwrap_or_default()).collect();
+    let end = if from_highest { End::Last } else { End::First };
+    let mut taken = Vec::with_capacity(members.len());
+    for (scored, value) in members.into_iter().zip(values) {
+        let member = Bytes::copy_from_slice(scored.member);
+        set.remove_at(end, member.clone(), value);
+        taken.push((member, scored.score));
     }
     if !taken.is_empty() {
         set.finish(context);
