@@ -124,6 +124,25 @@ fn pair(tag: &str) -> (String, String) {
     (format!("{{{tag}}}a"), format!("{{{tag}}}b"))
 }
 
+/// In what a counter is kept, or a list (a string or a list). The name of the key says it, so that nothing has to be drawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Held {
+    Plain,
+    Hash,
+    SortedSet,
+}
+
+impl Held {
+    /// Keys are a letter, a number, and more.
+    fn of(key: &str) -> Held {
+        match key.as_bytes().get(1).copied().unwrap_or(b'0') % 3 {
+            0 => Held::Plain,
+            1 => Held::Hash,
+            _ => Held::SortedSet,
+        }
+    }
+}
+
 impl Intent {
     /// The commands to send in one go.
     pub fn commands(&self) -> Vec<Vec<Bytes>> {
@@ -138,9 +157,16 @@ impl Intent {
         match self {
             Intent::Set { key, value, ttl_ms } => vec![set(key, *value, ttl_ms, &[])],
             Intent::SetIfAbsent { key, value, ttl_ms } => vec![set(key, *value, ttl_ms, &["NX"])],
-            Intent::Get { key } | Intent::ReadCounter { key } | Intent::ReadList { key } => {
-                vec![command(&["GET", key])]
-            }
+            Intent::Get { key } => vec![command(&["GET", key])],
+            Intent::ReadCounter { key } => vec![match Held::of(key) {
+                Held::Plain => command(&["GET", key]),
+                Held::Hash => command(&["HGET", key, "n"]),
+                Held::SortedSet => command(&["ZSCORE", key, "n"]),
+            }],
+            Intent::ReadList { key } => vec![match Held::of(key) {
+                Held::Plain => command(&["GET", key]),
+                _ => command(&["LRANGE", key, "0", "-1"]),
+            }],
             Intent::GetSet { key, value } => vec![command(&["GETSET", key, &value_text(*value)])],
             Intent::Delete { key } => vec![command(&["DEL", key])],
             Intent::Expire { key, ttl_ms } => vec![command(&["PEXPIRE", key, &ttl_ms.to_string()])],
@@ -157,9 +183,17 @@ impl Intent {
                 arguments.extend(keys.iter().map(|key| Bytes::copy_from_slice(key.as_bytes())));
                 vec![arguments]
             }
-            Intent::Increment { key, token } => vec![with_token(token.as_ref(), command(&["INCR", key]))],
+            Intent::Increment { key, token } => {
+                let increment = match Held::of(key) {
+                    Held::Plain => command(&["INCR", key]),
+                    Held::Hash => command(&["HINCRBY", key, "n", "1"]),
+                    Held::SortedSet => command(&["ZINCRBY", key, "1", "n"]),
+                };
+                vec![with_token(token.as_ref(), increment)]
+            }
             Intent::Append { key, element, token } => {
-                vec![with_token(token.as_ref(), command(&["APPEND", key, element]))]
+                let name = if Held::of(key) == Held::Plain { "APPEND" } else { "RPUSH" };
+                vec![with_token(token.as_ref(), command(&[name, key, element]))]
             }
             Intent::PairWrite { tag, value, transaction } => {
                 let ((a, b), text) = (pair(tag), value_text(*value));
@@ -329,13 +363,14 @@ impl Intent {
             Intent::Increment { key, .. } => {
                 let counter = history.counters.entry(key.clone()).or_default();
                 match sure {
-                    true => counter.increments.push((interval, integer(reply)?)),
+                    true => counter.increments.push((interval, counted(reply)?)),
                     false => counter.unknown.push(interval.invoked),
                 }
             }
             Intent::Append { key, element, .. } => {
                 let outcome = match outcome {
-                    Outcome::Done => list::Outcome::Done(integer(reply)?),
+                    Outcome::Done if Held::of(key) == Held::Plain => list::Outcome::Done(integer(reply)?),
+                    Outcome::Done => list::Outcome::Counted(integer(reply)?),
                     Outcome::Refused => list::Outcome::Refused,
                     Outcome::Unknown => list::Outcome::Unknown,
                 };
@@ -348,7 +383,7 @@ impl Intent {
             }
             Intent::ReadList { key } => {
                 let list = history.lists.entry(key.clone()).or_default();
-                list.reads.push((interval, text(reply)?));
+                list.reads.push((interval, list_text(reply)?));
             }
             Intent::PairWrite { tag, value, .. } => {
                 register(tag, Operation::Write { value: *value, lives_until: None });
@@ -396,7 +431,7 @@ impl Intent {
                 history.counters.entry(key.clone()).or_default().last = Some(counter_value(reply)?);
             }
             Intent::ReadList { key } => {
-                history.lists.entry(key.clone()).or_default().last = Some(text(reply)?);
+                history.lists.entry(key.clone()).or_default().last = Some(list_text(reply)?);
             }
             _ => {}
         }
@@ -414,6 +449,22 @@ pub fn optional_value(reply: &Value) -> Result<Option<u64>, Violation> {
         Value::Null => Ok(None),
         Value::Bulk(bytes) => value_number(bytes).map(Some),
         _ => expect(reply, false).map(|()| None),
+    }
+}
+
+/// What an increment answers: the score of a member as a string.
+fn counted(reply: &Value) -> Result<u64, Violation> {
+    match reply {
+        Value::Bulk(_) => counter_value(reply),
+        _ => integer(reply),
+    }
+}
+
+/// A list as a string: its elements one after another.
+fn list_text(reply: &Value) -> Result<String, Violation> {
+    match reply {
+        Value::Array(elements) => elements.iter().map(text).collect(),
+        _ => text(reply),
     }
 }
 

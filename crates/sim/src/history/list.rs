@@ -1,4 +1,4 @@
-//! A string that only grows: each `APPEND` adds an element that nobody else adds.
+//! A string or a list that only grows: each `APPEND` or `RPUSH` adds an element that nobody else adds.
 //!
 //! The last value shows the order in which all appends took effect, which makes the check complete and cheap: every
 //! acknowledged element is there once and ends where its answer said; an unknown one is there at most once, a refused
@@ -13,6 +13,8 @@ use super::{Interval, check_growth};
 pub enum Outcome {
     /// Done; the string was this long afterwards.
     Done(u64),
+    /// Done; there were so many elements afterwards.
+    Counted(u64),
     /// Refused.
     Refused,
     /// Unknown.
@@ -53,19 +55,25 @@ pub fn check(history: &History) -> Result<(), String> {
     for (interval, element, outcome) in &history.appends {
         let end = ends.get(element.as_str()).copied();
         match (outcome, end) {
-            (Outcome::Done(length), Some(end)) if *length == end => seen.push((*interval, end, true)),
-            (Outcome::Done(length), Some(end)) => {
+            (Outcome::Done(length), Some((end, _))) if *length == end => seen.push((*interval, end, true)),
+            (Outcome::Counted(count), Some((end, number))) if *count == number => {
+                seen.push((*interval, end, true));
+            }
+            (Outcome::Counted(count), Some((_, number))) => {
+                return Err(format!("{element} was answered with {count} and is the {number}th in {last:?}"));
+            }
+            (Outcome::Done(length), Some((end, _))) => {
                 return Err(format!("{element} was answered with {length} and ends at {end} in {last:?}"));
             }
             // Without a last value the longest read may be older than the append.
-            (Outcome::Done(_), None) if history.last.is_none() => {}
-            (Outcome::Done(_), None) => {
+            (Outcome::Done(_) | Outcome::Counted(_), None) if history.last.is_none() => {}
+            (Outcome::Done(_) | Outcome::Counted(_), None) => {
                 return Err(format!("{element} was acknowledged at {} ns and is lost", interval.returned));
             }
             (Outcome::Refused, Some(_)) => {
                 return Err(format!("{element} was refused at {} ns and is there", interval.returned));
             }
-            (Outcome::Unknown, Some(end)) => seen.push((Interval::open(interval.invoked), end, true)),
+            (Outcome::Unknown, Some((end, _))) => seen.push((Interval::open(interval.invoked), end, true)),
             (Outcome::Refused | Outcome::Unknown, None) => {}
         }
     }
@@ -73,13 +81,13 @@ pub fn check(history: &History) -> Result<(), String> {
     check_growth(&seen)
 }
 
-/// Where each element ends.
-fn element_ends(list: &str) -> Result<BTreeMap<&str, u64>, String> {
+/// Where each element ends, and the how manieth it is.
+fn element_ends(list: &str) -> Result<BTreeMap<&str, (u64, u64)>, String> {
     let mut ends = BTreeMap::new();
     let mut end = 0;
-    for element in list.split_inclusive(SEPARATOR) {
+    for (element, number) in list.split_inclusive(SEPARATOR).zip(1..) {
         end += element.len() as u64;
-        if ends.insert(element, end).is_some() {
+        if ends.insert(element, (end, number)).is_some() {
             return Err(format!("{element} was appended twice"));
         }
     }
@@ -106,9 +114,9 @@ mod tests {
 
     #[test]
     fn examples() {
-        use Outcome::{Done, Refused, Unknown};
+        use Outcome::{Counted, Done, Refused, Unknown};
         type Case = (&'static str, History, bool);
-        let cases: [Case; 9] = [
+        let cases: [Case; 11] = [
             (
                 "in order",
                 history(&[(1, 2, "a;", Done(2)), (3, 4, "b;", Done(4))], &[(5, 6, "a;b;")], "a;b;"),
@@ -120,6 +128,8 @@ mod tests {
             ("refused and there", history(&[(1, 2, "a;", Refused)], &[], "a;"), false),
             ("a stale read", history(&[(1, 2, "a;", Done(2))], &[(3, 4, "")], "a;"), false),
             ("a read of another past", history(&[(1, 2, "a;", Done(2))], &[(1, 4, "b;")], "a;"), false),
+            ("counted", history(&[(1, 2, "a;", Counted(1)), (3, 4, "b;", Counted(2))], &[], "a;b;"), true),
+            ("counted wrong", history(&[(1, 2, "a;", Counted(2))], &[], "a;"), false),
             ("a wrong answer", history(&[(1, 2, "a;", Done(4))], &[], "a;"), false),
             (
                 "against real time",
