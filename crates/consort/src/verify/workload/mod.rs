@@ -39,7 +39,7 @@ pub struct Histories {
     pub expiring: History<ExpiringInput, RegisterOutput>,
     /// Writes of a key each: key, value, when it ended, how.
     pub blind: Vec<Blind>,
-    /// Members added to sets (bits of a bitmap): set, member, how it ended.
+    /// Members added to sets: set, member, how it ended.
     pub members: Vec<(String, u32, check::durable::Ended)>,
     /// What could not be what it seems: an answer of a kind that the command does not have.
     pub absurd: Vec<String>,

@@ -31,6 +31,35 @@ fn string(value: Value) -> Result<StringsOutput, Value> {
     }
 }
 
+/// The bytes of each piece of a list.
+const PIECE_BYTES: usize = 14;
+/// The field of a hash that is a counter.
+const FIELD: &str = "n";
+
+/// Is the list a list, the counter a field of a hash? Others are strings. The key says it.
+fn is_collection(key: &str) -> bool {
+    key.ends_with('1')
+}
+
+pub(super) fn read_list(key: &str) -> Vec<&str> {
+    if is_collection(key) { vec!["LRANGE", key, "0", "-1"] } else { vec!["GET", key] }
+}
+
+pub(super) fn read_counter(key: &str) -> Vec<&str> {
+    if is_collection(key) { vec!["HGET", key, FIELD] } else { vec!["GET", key] }
+}
+
+/// A list as one string; none if it is empty.
+pub(super) fn one_string(value: Value) -> Result<Value, Value> {
+    let Value::Array(elements) = value else { return Ok(value) };
+    let mut whole = Vec::new();
+    for element in elements {
+        let Value::Bulk(bytes) = element else { return Err(element) };
+        whole.extend_from_slice(&bytes);
+    }
+    Ok(if whole.is_empty() { Value::Null } else { Value::bulk(whole) })
+}
+
 impl Worker {
     pub(super) async fn registers(&mut self, hops: &mut [Client]) {
         let key = self.key("r", 4, 900);
@@ -100,12 +129,31 @@ impl Worker {
     pub(super) async fn lists(&mut self) {
         let key = self.key("l", 3, 300);
         if self.draw.one_in(2) {
-            let asked = self.process.ask(&["GET", &key], false).await;
-            self.note(|all| &mut all.lists, key, StringsInput::Get, asked, string);
+            let asked = self.process.ask(&read_list(&key), false).await;
+            self.note(
+                |all| &mut all.lists,
+                key,
+                StringsInput::Get,
+                asked,
+                |value| string(one_string(value)?),
+            );
         } else {
-            let piece = format!("{} ", self.process.number * 1_000_000 + self.turn);
-            let asked = self.process.ask(&["APPEND", &key, &piece], true).await;
-            self.note(|all| &mut all.lists, key, StringsInput::Append(piece.into()), asked, string);
+            let number = self.process.number * 1_000_000 + self.turn;
+            let piece = format!("{number:0width$} ", width = PIECE_BYTES - 1);
+            let name = if is_collection(&key) { "RPUSH" } else { "APPEND" };
+            let asked = self.process.ask(&[name, &key, &piece], true).await;
+            // All pieces have one length, so the number of elements is one of bytes.
+            let unit = if name == "RPUSH" { PIECE_BYTES as i64 } else { 1 };
+            self.note(
+                |all| &mut all.lists,
+                key,
+                StringsInput::Append(piece.into()),
+                asked,
+                |value| match value {
+                    Value::Integer(number) => string(Value::Integer(number * unit)),
+                    other => string(other),
+                },
+            );
         }
     }
 
@@ -114,7 +162,7 @@ impl Worker {
         let key = self.key("c", 3, 300);
         let sum = |value: Value| integer(value).map(CounterOutput);
         if self.draw.one_in(3) {
-            let asked = self.process.ask(&["GET", &key], false).await;
+            let asked = self.process.ask(&read_counter(&key), false).await;
             return self.note(
                 |all| &mut all.counters,
                 key,
@@ -128,11 +176,13 @@ impl Worker {
         }
         let amount = self.draw.between(1, 9);
         let text = amount.to_string();
+        let add: &[&str] =
+            if is_collection(&key) { &["HINCRBY", &key, FIELD, &text] } else { &["INCRBY", &key, &text] };
         let asked = match self.load.idempotent && self.draw.one_in(2) {
-            false => self.process.ask(&["INCRBY", &key, &text], true).await,
+            false => self.process.ask(add, true).await,
             true => {
                 let token = format!("{:x}.{}", self.load.seed, self.unique());
-                self.insist(&["IDEMPOTENT", &token, "INCRBY", &key, &text]).await
+                self.insist(&[&["IDEMPOTENT", &token], add].concat()).await
             }
         };
         self.note(|all| &mut all.counters, key, CounterInput::Add(amount as i64), asked, sum);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use check::model::{RegisterInput, RegisterOutput, StringsInput, StringsOutput};
 use resp::Value;
 
-use super::values::done;
+use super::values::{done, one_string, read_counter, read_list};
 use super::{Blind, Histories, Settled, Shared, Worker, ended, optional};
 use crate::verify::client::{Answer, Client, Target};
 
@@ -29,18 +29,17 @@ impl Worker {
         self.load.histories.lock().blind.push(Blind { key, value, at: asked.to, ended });
     }
 
-    /// Each member is one bit, and added once: the bit before must have been 0.
+    /// Each member is added once: it must be new.
     pub(super) async fn members(&mut self) {
         let number = 2 * self.turn + self.place;
         let (set, member) = (format!("{}m:{}", self.load.prefix, number / SET_SIZE), number % SET_SIZE);
-        let asked = self.process.ask(&["SETBIT", &set, &member.to_string(), "1"], true).await;
+        let asked = self.process.ask(&["SADD", &set, &member.to_string()], true).await;
         let mut all = self.load.histories.lock();
-        if let Answer::Done(before) = &asked.answer
-            && *before != Value::Integer(0)
+        if let Answer::Done(added) = &asked.answer
+            && *added != Value::Integer(1)
         {
-            all.absurd.push(format!(
-                "key {set:?}: member {member} was added once, and was there before: {before:?}"
-            ));
+            all.absurd
+                .push(format!("key {set:?}: member {member} was added once, and {added:?} of it were new"));
         }
         all.members.push((set, member as u32, ended(&asked.answer)));
     }
@@ -73,19 +72,20 @@ pub(super) async fn settle(target: &Arc<Target>, histories: &Shared) -> Result<S
         }
     }
     for set in sets {
-        let value = reader.ask(&["GET", &set]).await?.0;
-        let Value::Bulk(bytes) = value else { continue };
-        let is_set = |member: &u32| {
-            bytes.get((*member / 8) as usize).is_some_and(|byte| byte & (0x80 >> (member % 8)) != 0)
+        let (Value::Array(members) | Value::Set(members)) = reader.ask(&["SMEMBERS", &set]).await?.0 else {
+            return Err(format!("{set} holds no set"));
         };
-        settled.members.insert(set, (0..bytes.len() as u32 * 8).filter(is_set).collect());
+        let number = |member: Value| optional(member).ok().flatten()?.parse().ok();
+        let members: Option<Vec<u32>> = members.into_iter().map(number).collect();
+        settled
+            .members
+            .insert(set.clone(), members.ok_or_else(|| format!("{set} has members that nobody added"))?);
     }
-    for keys in counters.chunks(TOGETHER) {
-        for (key, value, _) in reader.values(keys).await? {
-            let sum =
-                value.map_or(Ok(0), |value| value.parse()).map_err(|_| format!("{key} holds no number"))?;
-            settled.sums.insert(key, sum);
-        }
+    for key in counters {
+        let value = reader.ask(&read_counter(&key)).await?.0;
+        let text = optional(value).map_err(|other| format!("{key} holds {other:?}"))?;
+        let sum = text.map_or(Ok(0), |text| text.parse()).map_err(|_| format!("{key} holds no number"))?;
+        settled.sums.insert(key, sum);
     }
     // Keys that are read together are read at one moment, which no session does: each by a process of its own.
     let mut number = READER;
@@ -103,11 +103,11 @@ pub(super) async fn settle(target: &Arc<Target>, histories: &Shared) -> Result<S
             }
         }
     }
-    for keys in lists.chunks(TOGETHER) {
-        for (key, value, asked) in reader.values(keys).await? {
-            let output = StringsOutput::Value(value.map(Into::into));
-            histories.lock().lists.push(done(key, READER, StringsInput::Get, asked, output));
-        }
+    for key in lists {
+        let (value, asked) = reader.ask(&read_list(&key)).await?;
+        let value = one_string(value).and_then(optional).map_err(|other| format!("{key} holds {other:?}"))?;
+        let output = StringsOutput::Value(value.map(Into::into));
+        histories.lock().lists.push(done(key, READER, StringsInput::Get, asked, output));
     }
     Ok(settled)
 }
