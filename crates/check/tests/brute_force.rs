@@ -139,6 +139,19 @@ fn strings() {
     ]);
 }
 
+/// Where nothing is replaced, what the last answer does not show is left out of the search.
+#[test]
+fn strings_that_only_grow() {
+    let read = prop::sample::select(vec![None, Some("x"), Some("y"), Some("xy"), Some("yx"), Some("xx")]);
+    let piece = || prop::sample::select(vec!["x", "y"]).prop_map(check::Text::from);
+    agree::<Strings>(prop_oneof![
+        3 => read.prop_map(|value| (StringsInput::Get, StringsOutput::Value(value.map(check::Text::from)))),
+        2 => piece().prop_map(|piece| (StringsInput::Append(piece), StringsOutput::Written)),
+        1 => (piece(), 1..3_u64)
+            .prop_map(|(piece, length)| (StringsInput::Append(piece), StringsOutput::Length(length))),
+    ]);
+}
+
 #[test]
 fn counters() {
     agree::<Counter>(prop_oneof![

@@ -48,7 +48,10 @@ pub(super) struct Problem<'a, I, O> {
 
 impl<'a, I: Ord, O> Problem<'a, I, O> {
     /// The problem of the operations at `indices`, which are on one key.
-    pub fn new<M: Model<Input = I>>(operations: &'a [Operation<I, O>], indices: &[usize]) -> Self {
+    pub fn new<M: Model<Input = I, Output = O>>(
+        operations: &'a [Operation<I, O>],
+        indices: &[usize],
+    ) -> Self {
         let mut indices = indices.to_vec();
         indices.sort_by_key(|&index| operations[index].invoked_at);
         let (mut definite, mut optional) = (Vec::new(), Vec::new());
@@ -68,6 +71,37 @@ impl<'a, I: Ord, O> Problem<'a, I, O> {
                 Outcome::Unknown | Outcome::Refused => {}
             }
         }
+        if let Some(last) = last_of_all(&definite)
+            && indices.iter().all(|&index| M::only_grows(&operations[index].input))
+        {
+            // What it does not show had not happened by then, and what happens after it nobody sees. What was seen before and is not
+            // any more is kept: it is needed to tell what is wrong.
+            let is_seen = |optional: &Optional<'_, I>| {
+                let shown_by = |by: &Definite<'_, I, O>| M::shown_by(optional.input, by.input, by.output);
+                shown_by(last) != Some(false) || definite.iter().any(|by| shown_by(by) == Some(true))
+            };
+            if !optional.iter().all(is_seen) {
+                let left: Vec<_> = optional.into_iter().filter(is_seen).collect();
+                return Problem::without(operations, indices, definite, left);
+            }
+        }
+        let events = events(&definite);
+        Problem { operations, indices, definite, optional, events }
+    }
+
+    /// The same with these optional operations alone, whose twins are found anew.
+    fn without(
+        operations: &'a [Operation<I, O>],
+        indices: Vec<usize>,
+        definite: Vec<Definite<'a, I, O>>,
+        left: Vec<Optional<'a, I>>,
+    ) -> Self {
+        let mut twins: BTreeMap<&I, usize> = BTreeMap::new();
+        let left = left.into_iter().enumerate().map(|(place, optional)| {
+            let twin = twins.insert(optional.input, place);
+            Optional { twin, ..optional }
+        });
+        let optional = left.collect();
         let events = events(&definite);
         Problem { operations, indices, definite, optional, events }
     }
@@ -85,6 +119,12 @@ impl<'a, I: Ord, O> Problem<'a, I, O> {
         let time = self.time(event);
         self.optional.partition_point(|operation| operation.invoked_at <= time)
     }
+}
+
+/// The operation that began when all others had ended.
+fn last_of_all<'p, 'a, I, O>(definite: &'p [Definite<'a, I, O>]) -> Option<&'p Definite<'a, I, O>> {
+    let (last, others) = definite.split_last()?;
+    others.iter().all(|other| other.returned_at < last.invoked_at).then_some(last)
 }
 
 fn events<I, O>(definite: &[Definite<'_, I, O>]) -> Vec<Event> {

@@ -63,6 +63,17 @@ pub trait Model: Default {
         true
     }
 
+    /// Whatever this operation does stays to be seen: nothing that another one may do takes it back. See
+    /// [`shown_by`](Self::shown_by).
+    fn only_grows(_input: &Self::Input) -> bool {
+        false
+    }
+
+    /// Does this answer show that the operation, of unknown outcome, had taken effect before, or that it had not? `None`: neither.
+    fn shown_by(_input: &Self::Input, _asked: &Self::Input, _answer: &Self::Output) -> Option<bool> {
+        None
+    }
+
     /// The state, for people.
     fn describe_state(&self, state: &Self::State) -> String;
 

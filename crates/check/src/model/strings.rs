@@ -126,6 +126,19 @@ impl Model for Strings {
         }
     }
 
+    fn only_grows(input: &StringsInput) -> bool {
+        !matches!(input, StringsInput::Put(_))
+    }
+
+    fn shown_by(input: &StringsInput, _asked: &StringsInput, answer: &StringsOutput) -> Option<bool> {
+        match (input, answer) {
+            (StringsInput::Append(piece), StringsOutput::Value(value)) => {
+                Some(value.as_ref().map_or("", Text::as_str).contains(piece.as_str()))
+            }
+            _ => None,
+        }
+    }
+
     fn describe_state(&self, state: &Self::State) -> String {
         describe_value(state.map(|state| self.spell(state)).as_deref())
     }

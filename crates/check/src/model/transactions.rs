@@ -70,6 +70,19 @@ impl Model for Transactions {
         None
     }
 
+    fn only_grows(input: &Vec<Step>) -> bool {
+        input.iter().all(|(_, asked)| Strings::only_grows(asked))
+    }
+
+    fn shown_by(input: &Vec<Step>, asked: &Vec<Step>, answer: &Vec<StringsOutput>) -> Option<bool> {
+        let steps = input.iter().flat_map(|(name, step)| {
+            let answers = asked.iter().zip(answer).filter(move |((other, _), _)| other == name);
+            answers.filter_map(move |((_, asked), answer)| Strings::shown_by(step, asked, answer))
+        });
+        // All steps are of one moment, so what one shows holds for all.
+        steps.fold(None, |shown, step| Some(shown.unwrap_or(false) || step))
+    }
+
     fn describe_state(&self, state: &Self::State) -> String {
         let one = |(name, value): &(Fingerprint, Fingerprint)| {
             let name = self.names.get(name).map(String::as_str).unwrap_or_default();

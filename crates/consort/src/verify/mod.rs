@@ -326,7 +326,8 @@ async fn test(
         .iter()
         .map(|load| {
             let (target, histories) = (target.clone(), load.histories.clone());
-            tokio::spawn(async move { workload::settle(&target, &histories).await })
+            let prefix = prefix_of(&load.keyspace, seed, local);
+            tokio::spawn(async move { workload::settle(&target, &prefix, &histories).await })
         })
         .collect();
     let mut evidence = Vec::new();
@@ -444,10 +445,7 @@ fn start_load(
     for keyspace in spaces {
         let (recorder, histories) = (Recorder::default(), Shared::default());
         // On a cluster of others' our keys must not be theirs.
-        let prefix = match local {
-            true => keyspace.prefix.clone(),
-            false => own_prefix(keyspace, seed),
-        };
+        let prefix = prefix_of(keyspace, seed, local);
         let load = Load {
             target: target.clone(),
             prefix,
@@ -467,6 +465,11 @@ fn start_load(
 }
 
 /// What our keys in a cluster of others' begin with.
+/// What all keys of a keyspace begin with: in a cluster that lives on they are to be told from those of others.
+fn prefix_of(keyspace: &Keyspace, seed: u64, local: bool) -> String {
+    if local { keyspace.prefix.clone() } else { own_prefix(keyspace, seed) }
+}
+
 fn own_prefix(keyspace: &Keyspace, seed: u64) -> String {
     format!("{}verify-{seed}:", keyspace.prefix)
 }

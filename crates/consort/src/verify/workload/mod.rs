@@ -322,8 +322,8 @@ pub struct Settled {
 ///
 /// # Errors
 /// It cannot be read though all is quiet.
-pub async fn settle(target: &Arc<Target>, histories: &Shared) -> Result<Settled, String> {
-    written::settle(target, histories).await
+pub async fn settle(target: &Arc<Target>, prefix: &str, histories: &Shared) -> Result<Settled, String> {
+    written::settle(target, prefix, histories).await
 }
 
 /// All keys that were written.

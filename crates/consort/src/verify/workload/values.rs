@@ -208,7 +208,7 @@ impl Worker {
     pub(super) async fn transactions(&mut self) {
         let slot = self.key("t", 2, 160);
         let count = self.draw.between(1, 3) as usize;
-        let mut names = ["a", "b", "c"];
+        let mut names = super::written::NAMES;
         names.rotate_left(self.draw.below(3) as usize);
         let piece = format!("{} ", self.process.number * 1_000_000 + self.turn);
         let reads_alone = self.draw.one_in(3);

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use check::Text;
 use check::model::{RegisterInput, RegisterOutput, StringsInput, StringsOutput};
 use resp::Value;
 
@@ -11,6 +12,8 @@ use super::values::{done, one_string, read_counter, read_list};
 use super::{Blind, Histories, Settled, Shared, Worker, ended, optional};
 use crate::verify::client::{Answer, Client, Target};
 
+/// The strings of a slot that transactions are about.
+pub(super) const NAMES: [&str; 3] = ["a", "b", "c"];
 /// Members of one set.
 const SET_SIZE: u64 = 20_000;
 /// Keys that are read together.
@@ -45,12 +48,16 @@ impl Worker {
     }
 }
 
-/// Reads what all workloads left behind. The last values of registers and lists go into their histories, as reads of
+/// Reads what all workloads left behind. The last values of registers, lists and transactions go into their histories, as reads of
 /// one more process: what was acknowledged last must be there, too.
-pub(super) async fn settle(target: &Arc<Target>, histories: &Shared) -> Result<Settled, String> {
+pub(super) async fn settle(
+    target: &Arc<Target>,
+    prefix: &str,
+    histories: &Shared,
+) -> Result<Settled, String> {
     let mut reader = Reader { target: target.clone(), client: Client::new(target, 0) };
     let mut settled = Settled::default();
-    let (blind, sets, counters, registers, sessions, lists) = {
+    let (blind, sets, counters, registers, sessions, lists, slots) = {
         let all = histories.lock();
         let blind: Vec<String> = all.blind.iter().map(|write| write.key.clone()).collect();
         let sets: BTreeSet<String> = all.members.iter().map(|(set, ..)| set.clone()).collect();
@@ -64,6 +71,7 @@ pub(super) async fn settle(target: &Arc<Target>, histories: &Shared) -> Result<S
             keys(&mut all.registers.operations().iter().map(|operation| &operation.key)),
             keys(&mut all.sessions.operations().iter().map(|operation| &operation.key)),
             keys(&mut all.lists.operations().iter().map(|operation| &operation.key)),
+            keys(&mut all.transactions.operations().iter().map(|operation| &operation.key)),
         )
     };
     for keys in blind.chunks(TOGETHER) {
@@ -108,6 +116,15 @@ pub(super) async fn settle(target: &Arc<Target>, histories: &Shared) -> Result<S
         let value = one_string(value).and_then(optional).map_err(|other| format!("{key} holds {other:?}"))?;
         let output = StringsOutput::Value(value.map(Into::into));
         histories.lock().lists.push(done(key, READER, StringsInput::Get, asked, output));
+    }
+    for slot in slots {
+        let strings = NAMES.map(|name| super::in_slot(prefix, &slot, name));
+        let values = reader.values(&strings).await?;
+        let asked = values.first().map_or((0, 0), |(.., asked)| *asked);
+        let steps = NAMES.map(|name| (Text::from(name), StringsInput::Get)).to_vec();
+        let outputs = values.into_iter().map(|(_, value, _)| StringsOutput::Value(value.map(Into::into)));
+        let operation = done(slot, READER, steps, asked, outputs.collect());
+        histories.lock().transactions.push(operation);
     }
     Ok(settled)
 }
@@ -160,7 +177,7 @@ pub(super) fn keys(prefix: &str, all: &Histories) -> Vec<String> {
     keys.extend(all.lists.operations().iter().map(|operation| operation.key.clone()));
     keys.extend(all.expiring.operations().iter().map(|operation| operation.key.clone()));
     for operation in all.transactions.operations() {
-        keys.extend(["a", "b", "c"].map(|name| super::in_slot(prefix, &operation.key, name)));
+        keys.extend(NAMES.map(|name| super::in_slot(prefix, &operation.key, name)));
     }
     keys.into_iter().collect()
 }
