@@ -152,6 +152,20 @@ fn strings_that_only_grow() {
     ]);
 }
 
+/// The answer that began last shows nothing of what happened after it, if others had not ended.
+#[test]
+fn what_the_last_answer_does_not_show_may_have_been_seen_by_one_beside_it() {
+    let mut history: History<StringsInput, StringsOutput> = History::new();
+    let mut put = |process, input, invoked_at, outcome| {
+        history.push(check::Operation { process, key: "k".to_owned(), input, invoked_at, outcome });
+    };
+    put(0, StringsInput::Append("x".into()), 0, Outcome::Unknown);
+    put(1, StringsInput::Append("y".into()), 1, Outcome::Done { at: 10, output: StringsOutput::Length(2) });
+    put(2, StringsInput::Get, 2, Outcome::Done { at: 5, output: StringsOutput::Value(None) });
+    let verdict = check::<Strings>(&history, Budget::default());
+    assert!(verdict.is_valid(), "{verdict}");
+}
+
 #[test]
 fn counters() {
     agree::<Counter>(prop_oneof![
