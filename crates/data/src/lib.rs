@@ -17,6 +17,7 @@ mod context;
 mod entry;
 pub mod errors;
 pub mod glob;
+pub mod merged;
 pub mod mutation;
 mod number;
 pub mod prepare;

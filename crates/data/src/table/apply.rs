@@ -81,7 +81,7 @@ impl Table {
 
     /// Sets an element, or removes it. A key that is absent, or of another type, becomes a value of this kind; one whose last
     /// element goes stays as it is, empty: whoever prepares a command deletes it in the same mutation instead.
-    fn change_element(&mut self, key: &[u8], kind: Kind, name: &[u8], value: Option<&[u8]>) {
+    pub(crate) fn change_element(&mut self, key: &[u8], kind: Kind, name: &[u8], value: Option<&[u8]>) {
         let position = position_of(key);
         let number = self.leaves.find(position);
         let leaf = self.leaves.leaf_mut(number);
@@ -121,7 +121,7 @@ impl Table {
         self.put(&Entry { key, value, expire_at_ms });
     }
 
-    fn set_expiry(&mut self, key: &[u8], expire_at_ms: Option<u64>) {
+    pub(crate) fn set_expiry(&mut self, key: &[u8], expire_at_ms: Option<u64>) {
         let position = position_of(key);
         let number = self.leaves.find(position);
         if let Ok(index) = self.leaves.leaf(number).find(position, key) {
@@ -129,7 +129,7 @@ impl Table {
         }
     }
 
-    fn remove(&mut self, key: &[u8]) {
+    pub(crate) fn remove(&mut self, key: &[u8]) {
         let position = position_of(key);
         let number = self.leaves.find(position);
         let leaf = self.leaves.leaf_mut(number);

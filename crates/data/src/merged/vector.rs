@@ -1,0 +1,108 @@
+//! What a replica has applied: of each origin everything up to a number.
+
+use std::collections::BTreeMap;
+
+use bytes::BufMut;
+
+use crate::table::Malformed;
+use crate::varint::{self, Reader};
+
+/// The name of a mutation: who made it, and which of its own it is, from 1 on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Dot {
+    /// The replica that made it.
+    pub origin: u64,
+    /// Its number.
+    pub counter: u64,
+}
+
+/// Of each origin a number: everything up to it (Parker et al. 1983). An origin that is not in it has 0.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct VersionVector {
+    counters: BTreeMap<u64, u64>,
+}
+
+impl VersionVector {
+    /// Of nothing.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The number of an origin.
+    pub fn get(&self, origin: u64) -> u64 {
+        self.counters.get(&origin).copied().unwrap_or(0)
+    }
+
+    /// Everything of `origin` up to `counter`, if it was less.
+    pub fn raise(&mut self, origin: u64, counter: u64) {
+        if counter > 0 {
+            let known = self.counters.entry(origin).or_default();
+            *known = counter.max(*known);
+        }
+    }
+
+    /// Is this mutation among them?
+    pub fn covers(&self, dot: Dot) -> bool {
+        dot.counter <= self.get(dot.origin)
+    }
+
+    /// Is everything that `other` has among them?
+    pub fn includes(&self, other: &VersionVector) -> bool {
+        other.counters.iter().all(|(&origin, &counter)| counter <= self.get(origin))
+    }
+
+    /// What either has.
+    pub fn merge(&mut self, other: &VersionVector) {
+        other.counters.iter().for_each(|(&origin, &counter)| self.raise(origin, counter));
+    }
+
+    /// What both have.
+    pub fn meet(&mut self, other: &VersionVector) {
+        self.counters.retain(|origin, counter| {
+            *counter = (*counter).min(other.get(*origin));
+            *counter > 0
+        });
+    }
+
+    /// The origins and their numbers, in order.
+    pub fn iter(&self) -> impl Iterator<Item = Dot> {
+        self.counters.iter().map(|(&origin, &counter)| Dot { origin, counter })
+    }
+
+    /// An origin that is no more, and of which nobody holds anything.
+    pub fn forget(&mut self, origin: u64) {
+        self.counters.remove(&origin);
+    }
+
+    /// Appends it.
+    pub(crate) fn write(&self, out: &mut impl BufMut) {
+        varint::put(out, self.counters.len() as u64);
+        for (&origin, &counter) in &self.counters {
+            varint::put(out, origin);
+            varint::put(out, counter);
+        }
+    }
+
+    /// Reads what [`VersionVector::write`] wrote.
+    pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let mut vector = VersionVector::new();
+        let mut last = None;
+        for _ in 0..reader.varint()? {
+            let (origin, counter) = (reader.varint()?, reader.varint()?);
+            if counter == 0 || last.is_some_and(|last| last >= origin) {
+                return Err(Malformed("a version vector out of order"));
+            }
+            last = Some(origin);
+            vector.counters.insert(origin, counter);
+        }
+        Ok(vector)
+    }
+}
+
+impl FromIterator<(u64, u64)> for VersionVector {
+    fn from_iter<I: IntoIterator<Item = (u64, u64)>>(counters: I) -> Self {
+        let mut vector = VersionVector::new();
+        counters.into_iter().for_each(|(origin, counter)| vector.raise(origin, counter));
+        vector
+    }
+}
