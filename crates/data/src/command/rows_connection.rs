@@ -89,6 +89,7 @@ const CLIENT: &[Command] = &[
     client_row("client|reply", 3, ASKED, "3.2.0", "Turns replies on or off."),
     client_row("client|setinfo", 4, ASKED, "7.2.0", "Notes the client library."),
     client_row("client|setname", 3, ASKED, "2.6.9", "Names the connection."),
+    client_row("client|unblock", -3, ORDERED, "5.0.0", "Ends the wait of a connection."),
 ];
 
 const fn client_row(
