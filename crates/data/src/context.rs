@@ -5,12 +5,26 @@ use resp::Value;
 
 use crate::collection::{Element, End, Kind};
 use crate::errors;
+use crate::merged::Dot;
 use crate::mutation::{Mutation, MutationBuilder, Operation};
-use crate::table::Table;
+use crate::number::Decimal;
+use crate::table::{Entry, Table};
 use crate::view::{Found, FoundCollection, FoundString, Pending, View};
 
 /// The code of a command: looks at keys and adds changes. An `Err` is the error reply, and undoes the changes.
 pub(crate) type Handler = fn(&mut Context<'_>, &[Bytes]) -> Result<Value, Value>;
+
+/// What is added to a number ([`Context::increase`]).
+pub(crate) struct Increased<'a> {
+    /// Of which collection; none: a string.
+    pub kind: Option<Kind>,
+    pub name: &'a [u8],
+    /// The sum.
+    pub value: &'a [u8],
+    pub amount: Decimal,
+    /// There was no element of this name.
+    pub is_new: bool,
+}
 
 /// A command under way: what it sees, and what it has changed so far.
 ///
@@ -28,6 +42,8 @@ pub(crate) struct Context<'a> {
     pub name: &'static str,
     changes: MutationBuilder,
     expired: Vec<Bytes>,
+    /// The name of the mutation, where changes merge.
+    dot: Option<Dot>,
 }
 
 impl<'a> Context<'a> {
@@ -39,7 +55,7 @@ impl<'a> Context<'a> {
         name: &'static str,
     ) -> Self {
         let (changes, expired) = (MutationBuilder::new(), Vec::new());
-        Context { view, own, now_ms, seed, name, changes, expired }
+        Context { view, own, now_ms, seed, name, changes, expired, dot: view.dot() }
     }
 
     /// What `key` holds, whatever its type.
@@ -68,6 +84,14 @@ impl<'a> Context<'a> {
             Some(Found::Collection(found)) if found.kind == kind => Ok(Some(found)),
             Some(_) => Err(errors::WRONG_TYPE),
         }
+    }
+
+    /// The type of an entry of the applied state.
+    pub fn type_name(&self, entry: &Entry<'_>) -> Option<&'static str> {
+        if !self.merges() {
+            return Some(entry.value.type_name());
+        }
+        self.view.find(None, entry.key).map(|found| found.type_name())
     }
 
     /// The applied state, for commands that go through all keys. They do not see pending writes.
@@ -119,6 +143,41 @@ impl<'a> Context<'a> {
                 self.set_collection(key, collection.kind, &collection.content(), collection.expire_at_ms);
             }
         }
+    }
+
+    /// Adds to a number, a string or an element of this kind, which is `value` then. An `Err` says that so much cannot be added.
+    pub fn increase(
+        &mut self,
+        key: &[u8],
+        what: Increased<'_>,
+        expire_at_ms: Option<u64>,
+    ) -> Result<(), Value> {
+        let Increased { kind, name, value, amount, is_new } = what;
+        if !self.merges() {
+            match kind {
+                None => self.set(key, value, expire_at_ms),
+                Some(kind) => self.set_element(key, kind, Element { name, value }, is_new),
+            }
+            return Ok(());
+        }
+        let amount = amount.units().ok_or(errors::TOO_LARGE_TO_MERGE)?;
+        self.changes.push(&Operation::Increase { key, kind, name, amount, value, is_new, expire_at_ms });
+        Ok(())
+    }
+
+    /// Do changes merge?
+    pub fn merges(&self) -> bool {
+        self.dot.is_some()
+    }
+
+    /// A position in a list that nobody else gives: where changes merge others may choose the same one.
+    pub fn own_position(&self, mut position: Vec<u8>) -> Vec<u8> {
+        if let Some(dot) = self.dot {
+            position.extend_from_slice(&dot.origin.to_be_bytes());
+            position.extend_from_slice(&dot.counter.to_be_bytes());
+            position.push(1); // no position ends with a zero
+        }
+        position
     }
 
     pub fn delete(&mut self, key: &[u8]) {

@@ -22,6 +22,8 @@ pub(crate) const LONG_RANGE: Value =
     text("ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807");
 pub(crate) const NOT_A_POSITION: Value =
     text("ERR a position has at least 16 hexadecimal digits, as KEYSPACE LOST gives it");
+pub(crate) const TOO_LARGE_TO_MERGE: Value =
+    text("ERR where changes merge only numbers below 10^21 can be added, nothing was done");
 pub(crate) const MUST_BE_POSITIVE: Value = text("ERR value is out of range, must be positive");
 pub(crate) const INDEX_RANGE: Value = text("ERR index out of range");
 pub(crate) const NUMKEYS_POSITIVE: Value = text("ERR numkeys should be greater than 0");

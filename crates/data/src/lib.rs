@@ -33,7 +33,10 @@ pub use command::Command;
 pub use commands::blocking::{Blocking, blocking};
 pub use entry::ValueRef;
 pub use mutation::{Mutation, MutationBuilder, Operation};
-pub use prepare::{Answer, Prepared, Watch, answer, fingerprint, prepare, prepare_transaction};
+pub use prepare::{
+    Answer, Prepared, Watch, answer, fingerprint, prepare, prepare_merged, prepare_merged_transaction,
+    prepare_transaction,
+};
 pub use route::{Home, Homes, Route, route};
 pub use stamp::Stamp;
 pub use table::{Digest, Position, Table};

@@ -46,6 +46,7 @@ const SET_ELEMENT: u8 = 8;
 const REMOVE_ELEMENT: u8 = 9;
 const SET_COLLECTION: u8 = 10;
 const SET_COLLECTION_WITH_EXPIRY: u8 = 11;
+const INCREASE: u8 = 12;
 
 /// In the kind of [`Operation::SetElement`].
 const IS_NEW: u8 = 0x80;
@@ -74,6 +75,18 @@ pub enum Operation<'a> {
     RemoveElement { key: &'a [u8], kind: Kind, name: &'a [u8], at_end: Option<End>, score: &'a [u8] },
     /// The key holds this collection from now on.
     SetCollection { key: &'a [u8], kind: Kind, content: &'a [u8], expire_at_ms: Option<u64> },
+    /// So much (in units of 10^-17) is added to a number, which is `value` then: a string, with its expiry, or an element of this
+    /// kind. Made only where changes merge ([`merged`](crate::merged)), and never written to a log; for who looks at it before that it
+    /// puts the value.
+    Increase {
+        key: &'a [u8],
+        kind: Option<Kind>,
+        name: &'a [u8],
+        amount: i128,
+        value: &'a [u8],
+        is_new: bool,
+        expire_at_ms: Option<u64>,
+    },
     /// Every key of the partition is gone.
     Flush,
 }
@@ -88,7 +101,8 @@ impl<'a> Operation<'a> {
             | Operation::Expire { key, .. }
             | Operation::SetElement { key, .. }
             | Operation::RemoveElement { key, .. }
-            | Operation::SetCollection { key, .. } => Some(key),
+            | Operation::SetCollection { key, .. }
+            | Operation::Increase { key, .. } => Some(key),
             Operation::Flush => None,
         }
     }
@@ -115,6 +129,10 @@ impl Operation<'_> {
             Operation::SetElement { key, kind, name, value, .. } => {
                 set_elements(key, kind, std::iter::once(Element { name, value }))
             }
+            Operation::Increase { key, kind: Some(kind), name, value, .. } => {
+                set_elements(key, kind, std::iter::once(Element { name, value }))
+            }
+            Operation::Increase { key, kind: None, value, .. } => vec![text("SET"), copy(key), copy(value)],
             Operation::RemoveElement { key, kind, name, .. } => match kind {
                 Kind::Hash => vec![text("HDEL"), copy(key), copy(name)],
                 Kind::Set => vec![text("SREM"), copy(key), copy(name)],
@@ -241,6 +259,7 @@ fn read_operation<'a>(reader: &mut Reader<'a>) -> Result<Operation<'a>, Malforme
             let score = if has_score { reader.take(score::SCORE_BYTES)? } else { &[] };
             Ok(Operation::RemoveElement { key, kind, name, at_end, score })
         }
+        INCREASE => read_increase(reader),
         SET_COLLECTION => read_set_collection(reader, None),
         SET_COLLECTION_WITH_EXPIRY => {
             let expire_at_ms = Some(reader.u64_le()?);
@@ -268,6 +287,20 @@ fn read_set_element<'a>(reader: &mut Reader<'a>) -> Result<Operation<'a>, Malfor
     let (key, name, value) = (reader.block()?, reader.block()?, reader.block()?);
     kind.check_element(&Element { name, value })?;
     Ok(Operation::SetElement { key, kind, name, value, is_new: first & IS_NEW != 0 })
+}
+
+fn read_increase<'a>(reader: &mut Reader<'a>) -> Result<Operation<'a>, Malformed> {
+    let first = reader.byte()?;
+    let kind = match first & !IS_NEW {
+        0 => None,
+        number => Some(Kind::from_number(number)?),
+    };
+    let at_ms = reader.u64_le()?;
+    let (key, name) = (reader.block()?, reader.block()?);
+    let (high, low) = (reader.u64_le()?, reader.u64_le()?);
+    let amount = (u128::from(high) << 64 | u128::from(low)) as i128;
+    let (is_new, expire_at_ms) = (first & IS_NEW != 0, (at_ms != 0).then_some(at_ms));
+    Ok(Operation::Increase { key, kind, name, amount, value: reader.block()?, is_new, expire_at_ms })
 }
 
 fn read_set_collection<'a>(
@@ -357,6 +390,17 @@ impl MutationBuilder {
                 self.bytes.put_u8(kind as u8);
                 self.block(key);
                 self.block(content);
+            }
+            Operation::Increase { key, kind, name, amount, value, is_new, expire_at_ms } => {
+                self.start(key.len() + name.len() + value.len() + 32);
+                self.bytes.put_u8(INCREASE);
+                self.bytes.put_u8(kind.map_or(0, |kind| kind as u8) | if is_new { IS_NEW } else { 0 });
+                self.bytes.put_u64_le(expire_at_ms.unwrap_or(0));
+                self.block(key);
+                self.block(name);
+                self.bytes.put_u64_le((amount as u128 >> 64) as u64);
+                self.bytes.put_u64_le(amount as u64);
+                self.block(value);
             }
             Operation::Flush => {
                 self.start(0);

@@ -46,6 +46,21 @@ impl Decimal {
         Some(Decimal { exact: if near.is_finite() { parse_exact(text) } else { None }, near })
     }
 
+    /// So many units of 10^-17.
+    pub fn of_units(units: i128) -> Decimal {
+        Decimal { exact: Some(units), near: units as f64 / ONE as f64 }
+    }
+
+    /// In units of 10^-17; none if it is too large to be exact.
+    pub fn units(self) -> Option<i128> {
+        self.exact
+    }
+
+    /// A whole number.
+    pub fn whole(number: i64) -> Decimal {
+        Decimal::of_units(i128::from(number) * ONE)
+    }
+
     /// The nearest 64-bit floating point number.
     pub fn near(self) -> f64 {
         self.near

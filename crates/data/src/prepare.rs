@@ -14,10 +14,11 @@ use crate::collection::CollectionRef;
 use crate::command::Spread;
 use crate::context::{Context, Handler, delete_all};
 use crate::entry::{Entry, ValueRef};
+use crate::merged::{self, Dot};
 use crate::mutation::MutationBuilder;
 use crate::route::{self, Route};
 use crate::view::{Found, Pending};
-use crate::{Command, Mutation, Stamp, View};
+use crate::{Command, Mutation, Stamp, Table, View};
 
 /// A write that was thought through: what to answer once it is safe, and what changes.
 #[derive(Clone, Debug)]
@@ -98,6 +99,32 @@ pub fn prepare_transaction(
         }
     }
     Prepared { reply: Value::Array(replies), mutation: whole.finish() }
+}
+
+/// Prepares a write command over a table whose keys are elements that merge ([`merged`](crate::merged)), as the mutation `dot`.
+pub fn prepare_merged(
+    command: &Command,
+    arguments: &[Bytes],
+    table: &Table,
+    dot: Dot,
+    stamp: &Stamp,
+) -> merged::Prepared {
+    let view = View::of_merged(table, dot, stamp.time_ms);
+    let prepared = prepare(command, arguments, &view, stamp);
+    merged::Prepared::of(prepared, table, dot)
+}
+
+/// The same for `MULTI ... EXEC`: its mutation comes to others as one.
+pub fn prepare_merged_transaction(
+    commands: &[(&'static Command, Vec<Bytes>)],
+    watches: &[Watch],
+    table: &Table,
+    dot: Dot,
+    stamp: &Stamp,
+) -> merged::Prepared {
+    let view = View::of_merged(table, dot, stamp.time_ms);
+    let prepared = prepare_transaction(commands, watches, &view, stamp);
+    merged::Prepared::of(prepared, table, dot)
 }
 
 /// Answers a read command.

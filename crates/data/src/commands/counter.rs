@@ -4,7 +4,7 @@ use bytes::Bytes;
 use resp::Value;
 
 use super::integer;
-use crate::context::Context;
+use crate::context::{Context, Increased};
 use crate::errors;
 use crate::number::{Decimal, parse_integer};
 use crate::view::FoundString;
@@ -39,7 +39,7 @@ pub(crate) fn incrbyfloat(context: &mut Context<'_>, arguments: &[Bytes]) -> Res
     };
     let increment = Decimal::parse(&arguments[2]).ok_or(errors::NOT_FLOAT)?;
     let sum = number.add(increment).ok_or(errors::NAN_OR_INFINITY)?.print();
-    context.set(key, sum.as_bytes(), found.and_then(|found| found.expire_at_ms));
+    increase(context, key, &sum, increment, found)?;
     Ok(Value::bulk(sum))
 }
 
@@ -50,8 +50,20 @@ fn add(context: &mut Context<'_>, key: &Bytes, increment: i64) -> Result<Value, 
         None => 0,
     };
     let sum = number.checked_add(increment).ok_or(errors::OVERFLOW)?;
-    context.set(key, sum.to_string().as_bytes(), found.and_then(|found| found.expire_at_ms));
+    increase(context, key, &sum.to_string(), Decimal::whole(increment), found)?;
     Ok(Value::Integer(sum))
+}
+
+fn increase(
+    context: &mut Context<'_>,
+    key: &Bytes,
+    sum: &str,
+    amount: Decimal,
+    found: Option<FoundString<'_>>,
+) -> Result<(), Value> {
+    let is_new = found.is_none();
+    let what = Increased { kind: None, name: b"", value: sum.as_bytes(), amount, is_new };
+    context.increase(key, what, found.and_then(|found| found.expire_at_ms))
 }
 
 fn number_in(found: &FoundString<'_>) -> Option<i64> {

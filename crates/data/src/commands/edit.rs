@@ -7,7 +7,8 @@ use bytes::Bytes;
 use resp::Value;
 
 use crate::collection::{Element, End, Kind};
-use crate::context::Context;
+use crate::context::{Context, Increased};
+use crate::number::Decimal;
 use crate::view::FoundCollection;
 
 /// A collection that is being changed.
@@ -29,6 +30,8 @@ struct Change<'a> {
     after: Option<Bytes>,
     /// If it goes: it was the first, or the last, of all that were there then.
     at_end: Option<End>,
+    /// If it is a number to which this was added.
+    added: Option<Decimal>,
 }
 
 /// More elements than this are looked up in a map.
@@ -70,10 +73,18 @@ impl<'a, 'k> Edit<'a, 'k> {
         is_new
     }
 
+    /// Adds so much to an element, which has this value then.
+    pub fn increase(&mut self, name: Bytes, value: Bytes, amount: Decimal) {
+        self.set(name.clone(), value);
+        if let Some(place) = self.place_of(&name) {
+            self.changes[place].added = Some(amount);
+        }
+    }
+
     /// Sets an element whose name is a new one.
     pub fn add(&mut self, name: Bytes, value: Bytes) {
         self.len += 1;
-        self.note(Change { name, before: None, after: Some(value), at_end: None });
+        self.note(Change { name, before: None, after: Some(value), at_end: None, added: None });
     }
 
     /// Removes an element. Says whether it was there.
@@ -87,29 +98,39 @@ impl<'a, 'k> Edit<'a, 'k> {
     /// Removes the first or the last element of those that are there, which nothing has touched.
     pub fn remove_at(&mut self, end: End, name: Bytes, value: &'a [u8]) {
         self.len -= 1;
-        self.note(Change { name, before: Some(value), after: None, at_end: Some(end) });
+        self.note(Change { name, before: Some(value), after: None, at_end: Some(end), added: None });
     }
 
     /// Makes the changes. A collection that has lost its last element is deleted.
     pub fn finish(self, context: &mut Context<'_>) {
+        self.try_finish(context).expect("nothing was added");
+    }
+
+    /// The same where something was added. An `Err` says that so much cannot be.
+    pub fn try_finish(self, context: &mut Context<'_>) -> Result<(), Value> {
         if self.len == 0 {
             if self.found.is_some() {
                 context.delete(self.key);
             }
-            return;
+            return Ok(());
         }
-        for Change { name, before, after, .. } in &self.changes {
-            if let Some(value) = after
-                && *before != Some(value)
-            {
-                context.set_element(self.key, self.kind, Element { name, value }, before.is_none());
+        for Change { name, before, after, added, .. } in &self.changes {
+            let Some(value) = after.as_ref().filter(|value| *before != Some(&value[..])) else { continue };
+            let (kind, is_new) = (self.kind, before.is_none());
+            match *added {
+                None => context.set_element(self.key, kind, Element { name, value }, is_new),
+                Some(amount) => {
+                    let what = Increased { kind: Some(kind), name, value, amount, is_new };
+                    context.increase(self.key, what, None)?;
+                }
             }
         }
-        for Change { name, before, after, at_end } in &self.changes {
+        for Change { name, before, after, at_end, .. } in &self.changes {
             if let (Some(value), None) = (before, after) {
                 context.remove_element(self.key, self.kind, Element { name, value }, *at_end);
             }
         }
+        Ok(())
     }
 
     fn before(&self, name: &[u8]) -> Option<&'a [u8]> {
@@ -130,7 +151,7 @@ impl<'a, 'k> Edit<'a, 'k> {
         }
         let before = self.before(&name);
         let after = before.map(Bytes::copy_from_slice);
-        self.note(Change { name, before, after, at_end: None })
+        self.note(Change { name, before, after, at_end: None, added: None })
     }
 
     fn note(&mut self, change: Change<'a>) -> usize {

@@ -106,8 +106,8 @@ pub(crate) fn hincrby(context: &mut Context<'_>, arguments: &[Bytes]) -> Result 
         None => 0,
     };
     let sum = number.checked_add(increment).ok_or(errors::OVERFLOW)?;
-    hash.set(arguments[2].clone(), Bytes::from(sum.to_string()));
-    hash.finish(context);
+    hash.increase(arguments[2].clone(), Bytes::from(sum.to_string()), Decimal::whole(increment));
+    hash.try_finish(context)?;
     Ok(Value::Integer(sum))
 }
 
@@ -119,8 +119,8 @@ pub(crate) fn hincrbyfloat(context: &mut Context<'_>, arguments: &[Bytes]) -> Re
         None => Decimal::ZERO,
     };
     let sum = Bytes::from(number.add(increment).ok_or(errors::NAN_OR_INFINITY)?.print());
-    hash.set(arguments[2].clone(), sum.clone());
-    hash.finish(context);
+    hash.increase(arguments[2].clone(), sum.clone(), increment);
+    hash.try_finish(context)?;
     Ok(Value::Bulk(sum))
 }
 

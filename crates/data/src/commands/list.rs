@@ -34,7 +34,7 @@ impl<'a, 'k> List<'a, 'k> {
         Ok(List { edit: Edit::open(context, key, Kind::List)?, ends: [None, None] })
     }
 
-    fn push(&mut self, end: End, value: &Bytes) {
+    fn push(&mut self, context: &Context<'_>, end: End, value: &Bytes) {
         if self.ends[end as usize].is_none() {
             self.ends[end as usize] = self.first_from(end).map(|element| element.name.to_vec());
         }
@@ -47,6 +47,7 @@ impl<'a, 'k> List<'a, 'k> {
                 position
             }
         };
+        let position = context.own_position(position);
         self.ends[end as usize] = Some(position.clone());
         self.edit.add(Bytes::from(position), value.clone());
     }
@@ -98,7 +99,7 @@ fn push(context: &mut Context<'_>, arguments: &[Bytes], end: End, only_present: 
     if only_present && list.edit.found().is_none() {
         return Ok(Value::Integer(0));
     }
-    arguments[2..].iter().for_each(|value| list.push(end, value));
+    arguments[2..].iter().for_each(|value| list.push(context, end, value));
     let length = list.edit.len();
     list.edit.finish(context);
     Ok(Value::Integer(length as i64))
@@ -242,7 +243,7 @@ pub(crate) fn linsert(context: &mut Context<'_>, arguments: &[Bytes]) -> Result 
         before = Some(element.name);
     };
     drop(elements);
-    list.add(Bytes::from(place), arguments[4].clone());
+    list.add(Bytes::from(context.own_position(place)), arguments[4].clone());
     let length = list.len();
     list.finish(context);
     Ok(Value::Integer(length as i64))
@@ -313,7 +314,7 @@ fn transfer(context: &mut Context<'_>, source: &Bytes, target: &Bytes, from: End
         if list.edit.len() == 0 || from == to {
             return Ok(Value::Bulk(value.clone()));
         }
-        list.push(to, value);
+        list.push(context, to, value);
         list.edit.finish(context);
         return Ok(Value::Bulk(value.clone()));
     }
@@ -321,7 +322,7 @@ fn transfer(context: &mut Context<'_>, source: &Bytes, target: &Bytes, from: End
     let popped = list.pop(from, 1);
     let Some(value) = popped.first() else { return Ok(Value::Null) };
     list.edit.finish(context);
-    other.push(to, value);
+    other.push(context, to, value);
     other.edit.finish(context);
     Ok(Value::Bulk(value.clone()))
 }

@@ -80,9 +80,11 @@ impl<'a> Options<'a> {
         Ok(options)
     }
 
-    fn takes(&self, entry: &Entry<'_>) -> bool {
+    fn takes(&self, entry: &Entry<'_>, context: &Context<'_>) -> bool {
         self.pattern.is_none_or(|pattern| glob::matches(pattern, entry.key))
-            && self.type_name.is_none_or(|name| is_word(name, entry.value.type_name()))
+            && self
+                .type_name
+                .is_none_or(|name| context.type_name(entry).is_some_and(|own| is_word(name, own)))
     }
 }
 
@@ -100,7 +102,7 @@ pub(crate) fn scan(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Val
             break;
         }
         last = Some(here);
-        if options.takes(&entry) {
+        if options.takes(&entry, context) {
             give(context, &entry, &mut keys);
         }
     }

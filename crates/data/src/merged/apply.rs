@@ -23,21 +23,24 @@ impl Table {
     /// Changes the state. The caller sees to it that everything in the mutation's vector has been applied, and the mutation itself
     /// has not.
     pub fn apply_merged(&mut self, merge: &Merge) {
+        // A mutation that puts something and then takes it away has seen what it has put.
+        let mut vector = merge.vector.clone();
+        vector.raise(merge.dot.origin, merge.dot.counter);
         for change in &merge.changes {
             match change {
                 Change::Put { key, facet, name, value, seen } => {
                     let version = Version { dot: merge.dot, time: merge.time, value: value.clone() };
                     self.change_merged(key, *facet, name, |element| {
-                        element.put(version, &merge.vector, seen);
+                        element.put(version, &vector, seen);
                     });
                 }
                 Change::Remove { key, facet, name, seen } => {
-                    self.change_merged(key, *facet, name, |element| element.remove(&merge.vector, seen));
+                    self.change_merged(key, *facet, name, |element| element.remove(&vector, seen));
                 }
                 Change::Add { key, facet, name, addition } => {
                     self.change_merged(key, *facet, name, |element| element.add(merge.dot, addition));
                 }
-                Change::Clear { key, seen } => self.clear_merged(key, merge, seen),
+                Change::Clear { key, seen } => self.clear_merged(key, &vector, seen),
             }
         }
     }
@@ -61,7 +64,7 @@ impl Table {
         collection.elements().map(|found| element(found).expect("the table holds what we wrote")).collect()
     }
 
-    fn merged(&self, key: &[u8]) -> Option<CollectionRef<'_>> {
+    pub(crate) fn merged(&self, key: &[u8]) -> Option<CollectionRef<'_>> {
         match self.get(key)?.value {
             ValueRef::Collection(collection) if collection.kind == CONTAINER => Some(collection),
             _ => None,
@@ -94,14 +97,12 @@ impl Table {
         }
     }
 
-    fn clear_merged(&mut self, key: &[u8], merge: &Merge, seen: &[(Facet, Bytes, Vec<Seen>)]) {
+    fn clear_merged(&mut self, key: &[u8], vector: &VersionVector, seen: &[(Facet, Bytes, Vec<Seen>)]) {
         let seen: BTreeMap<(Facet, &[u8]), &[Seen]> =
             seen.iter().map(|(facet, name, seen)| ((*facet, &name[..]), &seen[..])).collect();
-        let vector: &VersionVector = &merge.vector;
         for (facet, name, mut element) in self.merged_elements(key) {
             let before = element.clone();
             element.remove(vector, seen.get(&(facet, &name[..])).copied().unwrap_or_default());
-            // What the mutation itself has put stays.
             if element != before {
                 self.store_merged(key, facet, &name, &element, false);
             }

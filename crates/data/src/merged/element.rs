@@ -153,8 +153,6 @@ impl Element {
     /// The same, and puts a value in its place.
     pub fn put(&mut self, version: Version, vector: &VersionVector, seen: &[Seen]) {
         self.remove(vector, seen);
-        // A mutation may put an element twice: what it put last counts.
-        self.versions.retain(|other| other.dot != version.dot);
         let place = self.versions.partition_point(|other| other.dot < version.dot);
         self.versions.insert(place, version);
     }

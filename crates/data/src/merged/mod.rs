@@ -23,10 +23,13 @@
 mod apply;
 pub mod change;
 pub mod element;
+mod prepare;
 mod vector;
+pub(crate) mod view;
 
 pub use change::{Change, Merge};
 pub use element::{Addition, Element, HybridTime, Part, Seen, Version};
+pub use prepare::Prepared;
 pub use vector::{Dot, VersionVector};
 
 use crate::table::Malformed;

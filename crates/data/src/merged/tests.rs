@@ -26,6 +26,8 @@ enum Act {
     /// Removes, then puts, then adds twice, in one mutation.
     Several(u8, Facet, u8, i64),
     Expire(u8, u64),
+    /// Puts, then clears, then puts something else, in one mutation.
+    Undone(u8, Facet, u8),
 }
 
 #[derive(Clone, Debug)]
@@ -104,6 +106,9 @@ impl World {
                 let two = element.addition(dot.origin, dot.counter, 1);
                 let add = |addition| Change::Add { key: key(k), facet, name: name(facet, n), addition };
                 vec![clear(&replica.table, k), first, put(k, facet, n, value), add(one), add(two)]
+            }
+            Act::Undone(k, facet, n) => {
+                vec![put(k, facet, n, value.clone()), clear(&replica.table, k), put(k, facet, n + 1, value)]
             }
             Act::Expire(k, at_ms) => {
                 vec![put(k, Facet::Expiry, 0, Bytes::copy_from_slice(&at_ms.to_le_bytes()))]
@@ -234,6 +239,7 @@ fn acts() -> impl Strategy<Value = Act> {
         2 => (0..3u8).prop_map(Act::Clear),
         6 => (0..3u8, facet(), 0..2u8, -5..50i64).prop_map(|(k, f, n, a)| Act::Add(k, f, n, a)),
         1 => (0..3u8, facet(), 0..2u8, -5..50i64).prop_map(|(k, f, n, a)| Act::Several(k, f, n, a)),
+        1 => (0..3u8, facet(), 0..3u8).prop_map(|(k, f, n)| Act::Undone(k, f, n)),
         1 => (0..3u8, prop_oneof![1..100u64, Just(apply::NEVER)]).prop_map(|(k, at)| Act::Expire(k, at)),
     ]
 }

@@ -33,6 +33,12 @@ impl Table {
             }
             Operation::Delete { key } => self.remove(key),
             Operation::Expire { key, expire_at_ms } => self.set_expiry(key, expire_at_ms),
+            Operation::Increase { key, kind: Some(kind), name, value, .. } => {
+                self.change_element(key, kind, name, Some(value));
+            }
+            Operation::Increase { key, kind: None, value, expire_at_ms, .. } => {
+                self.put(&Entry { key, value: ValueRef::String(value), expire_at_ms });
+            }
             Operation::Flush => *self = Table::with_slots(self.slots.0, self.slots.1),
         }
     }

@@ -205,6 +205,7 @@ impl Table {
                 Operation::Set { key, .. }
                 | Operation::SetRange { key, .. }
                 | Operation::SetCollection { key, .. }
+                | Operation::Increase { key, .. }
                 | Operation::Delete { key } => put(&mut inverse, key, self.get(key)),
                 Operation::Expire { key, .. } => match self.get(key) {
                     Some(Entry { expire_at_ms, .. }) => {

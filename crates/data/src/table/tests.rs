@@ -354,7 +354,7 @@ proptest! {
             for operation in mutation.operations() {
                 for arguments in operation.unwrap().as_commands() {
                     let command = crate::Command::lookup(&arguments[0]).expect("a command");
-                    let view = crate::View { table: &copy, pending: None, now_ms: 0 };
+                    let view = crate::View::new(&copy, None, 0);
                     let prepared = crate::prepare(command, &arguments, &view, &crate::Stamp::default());
                     prop_assert!(!prepared.reply.is_error(), "{:?}: {:?}", arguments, prepared.reply);
                     if let Some(mutation) = prepared.mutation {

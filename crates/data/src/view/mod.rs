@@ -15,7 +15,10 @@ mod found;
 mod overlay;
 mod pending;
 
+use crate::collection::CollectionRef;
 use crate::entry::ValueRef;
+use crate::merged::view::{Scratch, Shown};
+use crate::merged::{self, Dot};
 use crate::table::Table;
 
 pub use collection::FoundCollection;
@@ -33,34 +36,71 @@ pub struct View<'a> {
     pub pending: Option<&'a Pending>,
     /// Wall clock milliseconds that decide what has expired.
     pub now_ms: u64,
+    /// The keys of the table are elements that merge: the name of the mutation that is being prepared, and what is made of elements to
+    /// be looked at.
+    merging: Option<(Dot, Scratch)>,
 }
 
 impl<'a> View<'a> {
+    /// Of a table and the writes that come over it.
+    pub fn new(table: &'a Table, pending: Option<&'a Pending>, now_ms: u64) -> Self {
+        View { table, pending, now_ms, merging: None }
+    }
+
+    /// Of a table whose keys are elements that merge ([`merged`](crate::merged)). `dot` is the name of the mutation that is prepared
+    /// with it, if one is.
+    pub fn of_merged(table: &'a Table, dot: Dot, now_ms: u64) -> Self {
+        View { table, pending: None, now_ms, merging: Some((dot, Scratch::default())) }
+    }
+
+    /// The name of the mutation that is prepared, where changes merge.
+    pub(crate) fn dot(&self) -> Option<Dot> {
+        self.merging.as_ref().map(|(dot, _)| *dot)
+    }
+
     /// What `key` holds after the pending writes and those in `own`, past its expiry or not.
-    pub(crate) fn find(&self, own: Option<&'a Pending>, key: &[u8]) -> Option<Found<'a>> {
+    pub(crate) fn find<'v>(&'v self, own: Option<&'v Pending>, key: &[u8]) -> Option<Found<'v>> {
+        let base = || self.found_in_table(key);
         match (own, self.pending) {
-            (Some(own), Some(pending)) => find_in(&[pending, own], self.table, key),
-            (Some(only), None) | (None, Some(only)) => find_in(&[only], self.table, key),
-            (None, None) => find_in(&[], self.table, key),
+            (Some(own), Some(pending)) => find_in(&[pending, own], &base, key),
+            (Some(only), None) | (None, Some(only)) => find_in(&[only], &base, key),
+            (None, None) => base(),
         }
     }
-}
 
-/// Looks `key` up in `layers`, the last of which is the topmost, over `table`.
-fn find_in<'a>(layers: &[&'a Pending], table: &'a Table, key: &[u8]) -> Option<Found<'a>> {
-    let Some((top, below)) = layers.split_last() else {
-        let entry = table.get(key)?;
-        return Some(match entry.value {
+    fn found_in_table<'v>(&'v self, key: &[u8]) -> Option<Found<'v>> {
+        let entry = self.table.get(key)?;
+        let value = match (&self.merging, entry.value) {
+            (Some((_, scratch)), ValueRef::Collection(container)) => {
+                match merged::view::shown(container, scratch)? {
+                    Shown::String(bytes) => ValueRef::String(bytes),
+                    Shown::Collection(kind, content) => {
+                        ValueRef::Collection(CollectionRef::packed(kind, content))
+                    }
+                }
+            }
+            (_, value) => value,
+        };
+        Some(match value {
             ValueRef::String(bytes) => Found::String(FoundString::new(bytes, entry.expire_at_ms)),
             ValueRef::Collection(collection) => {
                 Found::Collection(FoundCollection::new(collection, entry.expire_at_ms))
             }
-        });
-    };
+        })
+    }
+}
+
+/// Looks `key` up in `layers`, the last of which is the topmost, over `base`.
+fn find_in<'v>(
+    layers: &[&'v Pending],
+    base: &dyn Fn() -> Option<Found<'v>>,
+    key: &[u8],
+) -> Option<Found<'v>> {
+    let Some((top, below)) = layers.split_last() else { return base() };
     match top.layer(key) {
-        Layer::Untouched => find_in(below, table, key),
+        Layer::Untouched => find_in(below, base, key),
         Layer::Flushed => None,
-        Layer::Touched(overlay) => overlay.over(|| find_in(below, table, key)),
+        Layer::Touched(overlay) => overlay.over(|| find_in(below, base, key)),
     }
 }
 

@@ -111,6 +111,13 @@ impl Pending {
                 let (name, value) = (whole.slice_ref(name), whole.slice_ref(value));
                 self.overlay(position, whole, key).set_element(position, kind, name, value, is_new);
             }
+            Operation::Increase { key, kind: Some(kind), name, value, is_new, .. } => {
+                let (name, value) = (whole.slice_ref(name), whole.slice_ref(value));
+                self.overlay(position, whole, key).set_element(position, kind, name, value, is_new);
+            }
+            Operation::Increase { key, kind: None, value, expire_at_ms, .. } => {
+                self.overlay(position, whole, key).set(position, whole.slice_ref(value), expire_at_ms);
+            }
             Operation::RemoveElement { key, kind, name, at_end, score } => {
                 let name = whole.slice_ref(name);
                 self.overlay(position, whole, key).remove_element(position, kind, name, at_end, score);

@@ -205,8 +205,8 @@ proptest! {
             if step % 5 != 0 && step != applied {
                 continue;
             }
-            let view = View { table: &lagging, pending: Some(&pending), now_ms: 0 };
-            let whole = View { table: &full, pending: None, now_ms: 0 };
+            let view = View::new(&lagging, Some(&pending), 0);
+            let whole = View::new(&full, None, 0);
             for key in KEYS {
                 let found = view.find(Some(&own), key.as_bytes());
                 prop_assert_eq!(state(found), state(whole.find(None, key.as_bytes())), "{}", key);
@@ -268,7 +268,7 @@ fn a_busy_key_keeps_only_what_is_under_way() {
     }
     let Layer::Touched(overlay) = pending.layer(b"k") else { panic!("it is under way") };
     assert_eq!(overlay.patch_count(), 3);
-    let view = View { table: &table, pending: Some(&pending), now_ms: 0 };
+    let view = View::new(&table, Some(&pending), 0);
     assert!(view.find(None, b"k").is_some());
 }
 
@@ -292,7 +292,7 @@ impl Store {
     }
 
     fn view(&self) -> View<'_> {
-        View { table: &self.table, pending: None, now_ms: self.now_ms }
+        View::new(&self.table, None, self.now_ms)
     }
 
     fn prepare(&self, words: &str) -> Prepared {
@@ -366,7 +366,7 @@ proptest! {
             lagging.now_ms += tick;
             let reply = {
                 let arguments = arguments(&words);
-                let view = View { table: &lagging.table, pending: Some(&pending), now_ms: lagging.now_ms };
+                let view = View::new(&lagging.table, Some(&pending), lagging.now_ms);
                 let stamp = Stamp { time_ms: lagging.now_ms, ..Stamp::default() };
                 let prepared = prepare(row(&arguments), &arguments, &view, &stamp);
                 if let Some(mutation) = prepared.mutation {
@@ -493,7 +493,7 @@ fn a_scan_gives_every_key_once_across_partitions() {
             panic!("a slot")
         };
         let index = slots.iter().position(|(first, last)| (*first..=*last).contains(&slot)).expect("covered");
-        let view = View { table: &tables[index], pending: None, now_ms: 0 };
+        let view = View::new(&tables[index], None, 0);
         let Value::Array(mut reply) = answer(row(&arguments), &arguments, &view, 0).reply else {
             panic!("an array")
         };

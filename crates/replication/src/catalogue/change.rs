@@ -307,7 +307,7 @@ fn fingerprint_of_epoch(catalogue: &Catalogue) -> u128 {
             table.apply(&mutation).expect("an own mutation is well formed");
         }
     }
-    data::fingerprint(&key, &View { table: &table, pending: None, now_ms: 0 })
+    data::fingerprint(&key, &View::new(&table, None, 0))
 }
 
 fn edit_member<'a>(

@@ -288,7 +288,7 @@ fn the_first_placement_goes_round_and_leaders_are_balanced() {
 fn commit(table: &mut Table, call: Call) -> bool {
     let Call::Transaction { commands, watches } = call else { panic!("{call:?}") };
     let stamp = Stamp { time_ms: 5, logical: 0, origin: 1, sequence: 1, seed: 1 };
-    let view = View { table, pending: None, now_ms: 5 };
+    let view = View::new(table, None, 5);
     let prepared = data::prepare_transaction(&commands, &watches, &view, &stamp);
     match prepared.mutation {
         Some(mutation) => table.apply(&mutation).map(|()| true).unwrap(),

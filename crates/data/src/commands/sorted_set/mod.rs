@@ -105,13 +105,17 @@ fn add(context: &mut Context<'_>, key: &Bytes, conditions: Conditions, pairs: &[
         if !is_wanted {
             continue;
         }
-        set.set(member.clone(), Bytes::copy_from_slice(&score::encode(after)));
+        let value = Bytes::copy_from_slice(&score::encode(after));
+        match Decimal::parse(&pairs[0]) {
+            Some(amount) if conditions.increment => set.increase(member.clone(), value, amount),
+            _ => drop(set.set(member.clone(), value)),
+        }
         added += i64::from(before.is_none());
         changed += i64::from(before.is_some_and(|before| before != after));
         last = Some(after);
     }
     if last.is_some() {
-        set.finish(context);
+        set.try_finish(context)?;
     }
     Ok(match conditions {
         Conditions { increment: true, .. } => last.map_or(Value::Null, Value::Double),

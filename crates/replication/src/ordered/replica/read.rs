@@ -277,7 +277,7 @@ impl Replica {
     }
 
     fn answer(&self, call: &Call, clock_ms: u64) -> Answer {
-        let view = View { table: &self.table, pending: None, now_ms: clock_ms };
+        let view = View::new(&self.table, None, clock_ms);
         match call {
             Call::Command { command, arguments, .. } => {
                 data::answer(command, arguments, &view, self.seed ^ self.applied)

@@ -93,7 +93,7 @@ impl Replica {
             }
             return;
         }
-        let view = View { table: &self.table, pending: None, now_ms: self.clock_ms(now) };
+        let view = View::new(&self.table, None, self.clock_ms(now));
         let mut lost = std::mem::take(&mut self.lost_here);
         for lost in &mut lost {
             let print = |key: Bytes| Watch { fingerprint: data::fingerprint(&key, &view), key };

@@ -92,7 +92,7 @@ impl Replica {
     }
 
     fn prepare(&self, call: &Call, stamp: &Stamp) -> Prepared {
-        let view = View { table: &self.table, pending: Some(&self.pending), now_ms: stamp.time_ms };
+        let view = View::new(&self.table, Some(&self.pending), stamp.time_ms);
         match call {
             Call::Command { command, arguments, .. } => data::prepare(command, arguments, &view, stamp),
             Call::Transaction { commands, watches } => {
