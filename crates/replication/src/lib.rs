@@ -8,6 +8,7 @@
 pub mod catalogue;
 pub mod configuration;
 pub mod contract;
+pub mod merged;
 pub mod ordered;
 pub mod placement;
 pub mod quorum;

@@ -1,0 +1,363 @@
+//! A replica of a `multi-primary` keyspace: it takes writes by itself, tells the others, and applies theirs once it has applied all that
+//! they depend on (causal broadcast: Birman, Schiper and Stephenson 1991; causal+ consistency: Lloyd et al., COPS, SOSP 2011).
+//!
+//! - A *write* gets the next dot of this replica, a hybrid time, and as dependencies the vector of all that is applied here. It is
+//!   applied at once and goes to the log. It is acknowledged, and told to others, only once it is durable here: a replica that dies with a
+//!   write that nobody else has gives its dot to another one, and there must never be two mutations of one name.
+//! - A *mutation from elsewhere* is applied when it is the next of its origin and its dependencies are covered; until then it is held. So
+//!   what is applied here is always closed under causes. It is logged as well, so a replica can pass on what others made.
+//! - Replicas tell one another their vectors of what is *durable*. Each sends its own mutations that another one has not, in order, again from
+//!   where that one stands if there is no progress; and those of others if it has had them for a while and the other one still has not
+//!   (their origin may be dead, or cut off from there).
+//! - What all members hold durably is *stable*: nobody will ask for it again.
+//! - A mutation whose time is ahead of this node's clock by more than a bound is not applied, and its origin named, until the clock gets there.
+//!   Without that one clock that is wrong would decide all conflicts.
+//!
+//! No I/O, no clock, no chance: see the crate. What is read here may not be durable yet; [`Causal::is_durable`] says whether an answer about a
+//! key has to wait for that, so that a session never goes back.
+//!
+//! Where to read next: `write`, `receive`, `ship`.
+
+mod receive;
+mod ship;
+mod write;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use bytes::Bytes;
+use data::Table;
+use data::merged::{Dot, HybridTime, Merge, VersionVector};
+
+use super::clock::HybridClock;
+use crate::NodeId;
+use crate::time::{Now, Time};
+
+/// The numbers.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// This node, which is the origin of what is written here.
+    pub node: NodeId,
+    /// How far ahead of this node's clock the time of a mutation may be.
+    pub max_skew: Duration,
+    /// How long after something was sent without any progress it is sent again.
+    pub resend_after: Duration,
+    /// How long a mutation of another origin is here before it is passed on to who has not got it.
+    pub relay_after: Duration,
+    /// How often a replica tells what it holds though nothing has changed.
+    pub tell_every: Duration,
+    /// The most bytes of mutations in one message (one mutation more may be in it).
+    pub batch_bytes: usize,
+    /// Mutations that wait for what they depend on, at most; what comes beyond is dropped, and sent again later.
+    pub held_limit: usize,
+    /// A fault to show that the tests find it.
+    #[cfg(any(test, feature = "planted-bugs"))]
+    pub planted: Option<Bug>,
+}
+
+impl Options {
+    /// The defaults of a node.
+    pub fn new(node: NodeId) -> Options {
+        Options {
+            node,
+            max_skew: Duration::from_secs(60),
+            resend_after: Duration::from_millis(200),
+            relay_after: Duration::from_secs(1),
+            tell_every: Duration::from_millis(500),
+            batch_bytes: 1 << 20,
+            held_limit: 100_000,
+            #[cfg(any(test, feature = "planted-bugs"))]
+            planted: None,
+        }
+    }
+}
+
+/// Faults built in on purpose, one at a time, to show that the tests find them.
+#[cfg(any(test, feature = "planted-bugs"))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bug {
+    /// A mutation is applied though what it depends on is not.
+    DependenciesIgnored,
+    /// A write is told to others before it is durable here.
+    ToldBeforeDurable,
+    /// A write has the time of the wall clock, whatever was seen.
+    ClockTakenRaw,
+    /// A mutation that comes twice is applied twice.
+    AppliedTwice,
+    /// What is applied is told to be durable.
+    HoldsBeforeDurable,
+    /// Mutations of one origin are applied in the order in which they come.
+    GapsIgnored,
+    /// What others made is not passed on.
+    NothingRelayed,
+    /// However far ahead a time is, it is taken.
+    SkewIgnored,
+}
+
+/// What replicas say to one another.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Message {
+    /// Mutations, causes before effects.
+    Mutations(Vec<Bytes>),
+    /// All that is durable at the sender.
+    Holds(VersionVector),
+}
+
+/// Something to be noticed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The clock of this origin is ahead by so many milliseconds: what it writes is not applied here.
+    Skewed { origin: NodeId, ahead_ms: u64 },
+    /// A message could not be read.
+    Malformed { from: NodeId },
+}
+
+/// What is to be done, in this order.
+#[derive(Debug, Default)]
+pub struct Effects {
+    /// To be made durable: the number of each entry, and its bytes.
+    pub persist: Vec<(u64, Bytes)>,
+    /// To be sent. May be lost.
+    pub send: Vec<(NodeId, Message)>,
+    /// To be noticed.
+    pub events: Vec<Event>,
+}
+
+/// A replica as storage found it.
+#[derive(Debug, Default)]
+pub struct Recovered {
+    /// The state of a snapshot.
+    pub table: Table,
+    /// What is in it.
+    pub vector: VersionVector,
+    /// The latest time that was in it.
+    pub latest: HybridTime,
+    /// The number of the last entry that is in it.
+    pub index: u64,
+    /// The entries behind it, in order: numbers and bytes.
+    pub log: Vec<(u64, Bytes)>,
+}
+
+/// A mutation in the log.
+#[derive(Debug)]
+struct Logged {
+    index: u64,
+    dot: Dot,
+    bytes: Bytes,
+    /// When it was applied here.
+    at: Time,
+}
+
+/// What is known of another member.
+#[derive(Debug, Default)]
+struct Peer {
+    /// What is durable there; nothing is known before it has said so.
+    holds: VersionVector,
+    heard: bool,
+    /// Of this replica's own mutations all up to this one were sent there.
+    sent: u64,
+    /// When something was sent first that it has not said to hold since, or when it last said more.
+    waiting_since: Option<Time>,
+    /// What it was told to be durable here, and when.
+    told: VersionVector,
+    told_at: Option<Time>,
+    /// What was relayed to it is not relayed again before then.
+    relay_at: Time,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Causal {
+    options: Options,
+    table: Table,
+    clock: HybridClock,
+    /// All that is applied.
+    vector: VersionVector,
+    /// All that is durable.
+    durable: VersionVector,
+    /// What is not stable, by number.
+    log: VecDeque<Logged>,
+    /// The number of the last entry, and of the last durable one.
+    last_index: u64,
+    persisted: u64,
+    /// What is not durable yet: number, name and keys.
+    under_way: VecDeque<(u64, Dot, Vec<Bytes>)>,
+    /// For each key the last entry about it that is not durable.
+    unstable: BTreeMap<Bytes, u64>,
+    /// Mutations that wait for what they depend on, by origin and number.
+    held: BTreeMap<u64, BTreeMap<u64, Merge>>,
+    held_count: usize,
+    /// When what is held is looked at again though nothing has come.
+    retry_at: Time,
+    /// When it was told last that the clock of an origin is ahead.
+    skew_told: BTreeMap<u64, Time>,
+    peers: BTreeMap<NodeId, Peer>,
+    effects: Effects,
+    duplicates: u64,
+}
+
+impl Causal {
+    /// A replica among these members (itself may be in it).
+    ///
+    /// # Errors
+    /// An entry of the log is not a mutation, or comes before what it depends on: damage that storage did not see.
+    pub fn new(
+        options: Options,
+        members: &[NodeId],
+        recovered: Recovered,
+        now: Now,
+    ) -> Result<Causal, &'static str> {
+        let mut causal = Causal {
+            table: recovered.table,
+            clock: HybridClock::after(recovered.latest),
+            vector: recovered.vector,
+            durable: VersionVector::new(),
+            log: VecDeque::new(),
+            last_index: recovered.index,
+            persisted: recovered.index,
+            under_way: VecDeque::new(),
+            unstable: BTreeMap::new(),
+            held: BTreeMap::new(),
+            held_count: 0,
+            retry_at: now.time,
+            skew_told: BTreeMap::new(),
+            peers: BTreeMap::new(),
+            effects: Effects::default(),
+            duplicates: 0,
+            options,
+        };
+        for (index, bytes) in recovered.log {
+            let merge = Merge::decode(&bytes).map_err(|malformed| malformed.0)?;
+            if !causal.vector.includes(&merge.vector) {
+                return Err("a mutation stands before what it depends on");
+            }
+            causal.last_index = index - 1;
+            causal.apply(merge, bytes, now);
+        }
+        causal.effects = Effects::default();
+        causal.persisted = causal.last_index;
+        causal.unstable.clear();
+        causal.under_way.clear();
+        causal.durable = causal.vector.clone();
+        causal.set_members(members);
+        Ok(causal)
+    }
+
+    /// These are the members from now on. What is held of an origin that is none any more may wait for what nobody has; it is let go. If
+    /// somebody has that, all of it comes again from there.
+    pub fn set_members(&mut self, members: &[NodeId]) {
+        let me = self.options.node;
+        self.peers.retain(|node, _| members.contains(node));
+        self.held.retain(|&origin, _| members.contains(&NodeId(origin)));
+        self.held_count = self.held.values().map(BTreeMap::len).sum();
+        for &node in members.iter().filter(|&&node| node != me) {
+            self.peers.entry(node).or_default();
+        }
+    }
+
+    /// The state.
+    pub fn table(&self) -> &Table {
+        &self.table
+    }
+
+    /// All that is applied.
+    pub fn vector(&self) -> &VersionVector {
+        &self.vector
+    }
+
+    /// All that is durable.
+    pub fn durable(&self) -> &VersionVector {
+        &self.durable
+    }
+
+    /// What all members hold durably, as far as known here.
+    pub fn stable(&self) -> VersionVector {
+        let mut stable = self.durable.clone();
+        self.peers.values().for_each(|peer| stable.meet(&peer.holds));
+        stable
+    }
+
+    /// How many members, this one among them, hold that mutation durably, as far as known here.
+    pub fn copies_of(&self, dot: Dot) -> usize {
+        let others = self.peers.values().filter(|peer| peer.holds.covers(dot)).count();
+        others + usize::from(self.durable.covers(dot))
+    }
+
+    /// Is everything durable that the state of this key comes from?
+    pub fn is_durable(&self, key: &[u8]) -> bool {
+        !self.unstable.contains_key(key)
+    }
+
+    /// Mutations that wait for what they depend on.
+    pub fn held(&self) -> usize {
+        self.held_count
+    }
+
+    /// Mutations that came again.
+    pub fn duplicates(&self) -> u64 {
+        self.duplicates
+    }
+
+    /// Entries that are kept since some member may ask for them.
+    pub fn kept(&self) -> usize {
+        self.log.len()
+    }
+
+    /// The latest time that was given or seen: to be kept with a snapshot.
+    pub fn latest(&self) -> HybridTime {
+        self.clock.latest()
+    }
+
+    /// Everything up to this entry is durable.
+    pub fn persisted(&mut self, index: u64) {
+        self.persisted = self.persisted.max(index);
+        while let Some((index, dot, keys)) = self.under_way.pop_front_if(|(at, ..)| *at <= self.persisted) {
+            self.durable.raise(dot.origin, dot.counter);
+            for key in keys {
+                if self.unstable.get(&key) == Some(&index) {
+                    self.unstable.remove(&key);
+                }
+            }
+        }
+    }
+
+    /// Gives out what is to be done.
+    pub fn finish(&mut self, now: Now) -> Effects {
+        self.retry_held(now);
+        self.retry_at = now.time + self.options.resend_after;
+        self.ship(now);
+        self.forget_stable();
+        std::mem::take(&mut self.effects)
+    }
+
+    /// Applies a mutation that is next, and logs it.
+    fn apply(&mut self, merge: Merge, bytes: Bytes, now: Now) {
+        self.table.apply_merged(&merge);
+        self.vector.raise(merge.dot.origin, merge.dot.counter);
+        self.clock.observe(merge.time);
+        self.last_index += 1;
+        let (index, dot) = (self.last_index, merge.dot);
+        let keys: Vec<Bytes> = merge.changes.iter().map(|change| change.key().clone()).collect();
+        self.unstable.extend(keys.iter().map(|key| (key.clone(), index)));
+        self.under_way.push_back((index, dot, keys));
+        self.effects.persist.push((index, bytes.clone()));
+        self.log.push_back(Logged { index, dot, bytes, at: now.time });
+    }
+
+    /// What everybody holds need not be kept in memory.
+    fn forget_stable(&mut self) {
+        let stable = self.stable();
+        while self.log.front().is_some_and(|entry| entry.index <= self.persisted && stable.covers(entry.dot))
+        {
+            self.log.pop_front();
+        }
+    }
+
+    #[cfg(any(test, feature = "planted-bugs"))]
+    fn has_bug(&self, bug: Bug) -> bool {
+        self.options.planted == Some(bug)
+    }
+}
+
+#[cfg(test)]
+mod tests;

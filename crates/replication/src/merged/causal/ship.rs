@@ -1,0 +1,121 @@
+//! What is told to other replicas, and again.
+
+use bytes::Bytes;
+
+#[cfg(any(test, feature = "planted-bugs"))]
+use super::Bug;
+use super::{Causal, Message};
+use crate::NodeId;
+use crate::time::{Now, Time};
+
+impl Causal {
+    /// When [`Causal::finish`] is to be called though nothing has come.
+    pub fn wake_at(&self) -> Time {
+        // What is held may wait for this node's clock.
+        let is_held = self.held_count > 0;
+        let mut at = if is_held { self.retry_at } else { Time::NEVER };
+        for peer in self.peers.values() {
+            let tell_at = peer.told_at.map_or(Time::default(), |told_at| told_at + self.options.tell_every);
+            at = at.min(tell_at);
+            if let Some(since) = peer.waiting_since {
+                at = at.min(since + self.options.resend_after);
+            }
+        }
+        at
+    }
+
+    /// Sends what others have not.
+    pub(super) fn ship(&mut self, now: Now) {
+        let nodes: Vec<NodeId> = self.peers.keys().copied().collect();
+        for node in nodes {
+            self.tell(node, now);
+            self.send_own(node, now);
+            self.relay(node, now);
+        }
+    }
+
+    /// What is durable here, if that has changed or was not told for a while.
+    fn tell(&mut self, node: NodeId, now: Now) {
+        #[cfg(any(test, feature = "planted-bugs"))]
+        let early = self.has_bug(Bug::HoldsBeforeDurable);
+        #[cfg(not(any(test, feature = "planted-bugs")))]
+        let early = false;
+        let holds = if early { &self.vector } else { &self.durable };
+        let Some(peer) = self.peers.get_mut(&node) else { return };
+        let is_due = peer.told_at.is_none_or(|told_at| told_at + self.options.tell_every <= now.time);
+        if is_due || peer.told != *holds {
+            peer.told.clone_from(holds);
+            peer.told_at = Some(now.time);
+            self.effects.send.push((node, Message::Holds(holds.clone())));
+        }
+    }
+
+    /// This replica's own mutations, in order, as far as they are durable.
+    fn send_own(&mut self, node: NodeId, now: Now) {
+        let (me, durable) = (self.options.node.0, self.durable.get(self.options.node.0));
+        #[cfg(any(test, feature = "planted-bugs"))]
+        let durable = if self.has_bug(Bug::ToldBeforeDurable) { self.vector.get(me) } else { durable };
+        let Some(peer) = self.peers.get_mut(&node) else { return };
+        if peer.waiting_since.is_some_and(|since| since + self.options.resend_after <= now.time) {
+            // Nothing came of what was sent: from where it stands.
+            peer.sent = peer.holds.get(me);
+            peer.waiting_since = None;
+        }
+        let from = peer.sent.max(peer.holds.get(me));
+        if from >= durable {
+            return;
+        }
+        let entries = self.log.iter().filter(|entry| entry.dot.origin == me);
+        let entries = entries.filter(|entry| entry.dot.counter > from && entry.dot.counter <= durable);
+        let mut batch: Vec<Bytes> = Vec::new();
+        let mut bytes = 0;
+        for entry in entries {
+            if bytes >= self.options.batch_bytes {
+                self.effects.send.push((node, Message::Mutations(std::mem::take(&mut batch))));
+                bytes = 0;
+            }
+            bytes += entry.bytes.len();
+            batch.push(entry.bytes.clone());
+        }
+        if !batch.is_empty() {
+            self.effects.send.push((node, Message::Mutations(batch)));
+        }
+        peer.sent = durable;
+        peer.waiting_since.get_or_insert(now.time);
+    }
+
+    /// What others made, if it has been here for a while and is not there yet.
+    fn relay(&mut self, node: NodeId, now: Now) {
+        #[cfg(any(test, feature = "planted-bugs"))]
+        if self.has_bug(Bug::NothingRelayed) {
+            return;
+        }
+        let (me, relay_after) = (self.options.node.0, self.options.relay_after);
+        let Some(peer) = self.peers.get_mut(&node) else { return };
+        // Who has never said what it holds may be gone; and once in a while is enough.
+        if peer.relay_at > now.time || !peer.heard {
+            return;
+        }
+        let is_late = |at: Time| at + relay_after <= now.time;
+        let entries = self.log.iter().filter(|entry| {
+            entry.dot.origin != me
+                && entry.dot.origin != node.0
+                && entry.index <= self.persisted
+                && is_late(entry.at)
+                && !peer.holds.covers(entry.dot)
+        });
+        let mut batch: Vec<Bytes> = Vec::new();
+        let mut bytes = 0;
+        for entry in entries {
+            bytes += entry.bytes.len();
+            batch.push(entry.bytes.clone());
+            if bytes >= self.options.batch_bytes {
+                break;
+            }
+        }
+        if !batch.is_empty() {
+            peer.relay_at = now.time + relay_after;
+            self.effects.send.push((node, Message::Mutations(batch)));
+        }
+    }
+}
