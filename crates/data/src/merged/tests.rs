@@ -73,7 +73,7 @@ impl World {
         let replica = &mut self.replicas[at];
         let dot = Dot { origin: origin(at), counter: self.made[at].len() as u64 + 1 };
         // Clocks that stand still and run apart: causes must win all the same.
-        replica.clock += u64::from(dot.counter % 3 == 0);
+        replica.clock += u64::from(dot.counter.is_multiple_of(3));
         let time = HybridTime { ms: replica.clock * (1 + at as u64), logical: 0 };
         let seen = |key: u8, facet: Facet, number: u8| {
             replica.table.merged_element(&super::tests::key(key), facet, &name(facet, number)).seen()
