@@ -41,9 +41,21 @@ pub(crate) fn elements(run: &[u8]) -> impl Iterator<Item = Element<'_>> {
     std::iter::from_fn(move || (!reader.is_empty()).then(|| Element::read(&mut reader)))
 }
 
-/// The elements of a run, from the last to the first.
+/// The elements of a run, from the last to the first. Mostly only the last one is asked for, so the others are not gathered before.
 pub(crate) fn reversed(run: &[u8]) -> impl Iterator<Item = Element<'_>> {
-    elements(run).collect::<Vec<_>>().into_iter().rev()
+    let mut others: Option<Vec<Element<'_>>> = None;
+    let mut is_first = true;
+    std::iter::from_fn(move || {
+        if std::mem::take(&mut is_first) {
+            return elements(run).last();
+        }
+        let others = others.get_or_insert_with(|| {
+            let mut all: Vec<_> = elements(run).collect();
+            all.pop();
+            all
+        });
+        others.pop()
+    })
 }
 
 /// The encodings of the elements of a run.

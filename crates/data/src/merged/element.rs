@@ -138,10 +138,31 @@ impl Element {
 
     /// Somebody who had applied `vector`, and had seen that much of the parts, removes the element.
     pub fn remove(&mut self, vector: &VersionVector, seen: &[Seen]) {
+        #[cfg(test)]
+        if fault::is(Fault::RemovedWithoutContext) {
+            self.versions.clear();
+        }
+        #[cfg(test)]
+        if fault::is(Fault::NothingReplaced) {
+            return;
+        }
         self.versions.retain(|version| !vector.covers(version.dot));
         for seen in seen {
             let Some(place) = self.parts.iter().position(|part| part.origin == seen.origin) else { continue };
             let part = &mut self.parts[place];
+            #[cfg(test)]
+            if fault::is(Fault::PartDroppedWhole) {
+                self.parts.remove(place);
+                continue;
+            }
+            #[cfg(test)]
+            if fault::is(Fault::FirstForgotten) {
+                part.first = 0;
+            }
+            #[cfg(test)]
+            if fault::is(Fault::FloorLowered) {
+                part.floor_at = 0;
+            }
             if seen.last >= part.last {
                 self.parts.remove(place);
             } else if seen.last >= part.first && seen.last > part.floor_at {
@@ -161,11 +182,18 @@ impl Element {
     pub fn add(&mut self, dot: Dot, addition: &Addition) {
         let Addition { first, before, amount, total } = *addition;
         match self.parts.iter_mut().find(|part| part.origin == dot.origin) {
+            #[cfg(test)]
+            Some(part) if fault::is(Fault::AddedTwice) => {
+                (part.last, part.total) = (dot.counter, total + amount);
+            }
             Some(part) => (part.last, part.total) = (dot.counter, total),
             None => {
                 // What was before was taken away here: all of it was seen.
                 let (floor_at, floor) =
                     if before == 0 { (0, 0) } else { (before, total.saturating_sub(amount)) };
+                #[cfg(test)]
+                let (floor_at, floor) =
+                    if fault::is(Fault::FloorForgotten) { (0, 0) } else { (floor_at, floor) };
                 let place = self.parts.partition_point(|part| part.origin < dot.origin);
                 let part = Part { origin: dot.origin, first, last: dot.counter, total, floor_at, floor };
                 self.parts.insert(place, part);
@@ -233,4 +261,43 @@ pub(super) fn put_amount(out: &mut impl BufMut, amount: i128) {
 pub(super) fn read_amount(reader: &mut Reader<'_>) -> Result<i128, Malformed> {
     let folded = u128::from(reader.varint()?) | u128::from(reader.varint()?) << 64;
     Ok((folded >> 1) as i128 ^ -((folded & 1) as i128))
+}
+
+/// Faults built in on purpose, one at a time, to show that the tests find them.
+#[cfg(test)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// A removal takes versions away that whoever made it had not seen.
+    RemovedWithoutContext,
+    /// What was replaced stays.
+    NothingReplaced,
+    /// Of a part everything goes if anything of it was seen.
+    PartDroppedWhole,
+    /// What was seen of a part that began anew since counts.
+    FirstForgotten,
+    /// Who had seen less lowers the floor.
+    FloorLowered,
+    /// An addition that comes after a removal which had not seen it brings all before it back.
+    FloorForgotten,
+    /// An addition counts twice.
+    AddedTwice,
+}
+
+#[cfg(test)]
+pub(super) mod fault {
+    use std::cell::Cell;
+
+    use super::Fault;
+
+    thread_local! {
+        static PLANTED: Cell<Option<Fault>> = const { Cell::new(None) };
+    }
+
+    pub fn plant(fault: Option<Fault>) {
+        PLANTED.set(fault);
+    }
+
+    pub fn is(fault: Fault) -> bool {
+        PLANTED.get() == Some(fault)
+    }
 }

@@ -9,7 +9,9 @@ use std::collections::BTreeMap;
 
 use bytes::BytesMut;
 use proptest::prelude::*;
+use proptest::strategy::ValueTree;
 
+use super::element::{Fault, fault};
 use super::*;
 use crate::table::Table;
 use bytes::Bytes;
@@ -296,6 +298,39 @@ proptest! {
     fn any_bytes_decode_or_fail(bytes in proptest::collection::vec(0..8u8, 0..60)) {
         let _ = Merge::decode(&Bytes::from(bytes.clone()));
         let _ = Element::read(&bytes);
+    }
+}
+
+/// Does any of many random histories show the fault?
+fn finds(planted: Fault) -> bool {
+    let mut runner = proptest::test_runner::TestRunner::deterministic();
+    (0..4000).any(|_| {
+        let steps = steps().new_tree(&mut runner).expect("steps").current();
+        std::panic::catch_unwind(|| {
+            fault::plant(Some(planted));
+            let mut world = World::run(&steps);
+            world.replicas.iter().for_each(|replica| world.check(replica));
+            world.deliver_all();
+            world.replicas.iter().for_each(|replica| world.check(replica));
+        })
+        .is_err()
+    })
+}
+
+#[test]
+fn every_planted_fault_is_found() {
+    for planted in [
+        Fault::RemovedWithoutContext,
+        Fault::NothingReplaced,
+        Fault::PartDroppedWhole,
+        Fault::FirstForgotten,
+        Fault::FloorLowered,
+        Fault::FloorForgotten,
+        Fault::AddedTwice,
+    ] {
+        let found = finds(planted);
+        fault::plant(None);
+        assert!(found, "{planted:?} was not found");
     }
 }
 
