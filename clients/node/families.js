@@ -104,4 +104,67 @@ async function big_values(r) {
   await same(r.del('big:a'), 1);
 }
 
-module.exports = { strings, bits, keys, expiry, transactions, pipelines, many_at_once, big_values };
+async function hashes(r) {
+  await same(r.hset('h:a', { f: '1', g: 'x' }), 2);
+  await same(r.hget('h:a', 'f'), '1');
+  await same(r.hmget('h:a', 'g', 'none'), ['x', null]);
+  await same(r.hgetall('h:a'), { f: '1', g: 'x' });
+  await same(r.hincrby('h:a', 'f', 5), 6);
+  await same(r.hexists('h:a', 'f'), 1);
+  await fails(r.get('h:a'), 'WRONGTYPE Operation against a key holding the wrong kind of value');
+  await same(r.hdel('h:a', 'f', 'g'), 2);
+  await same(r.exists('h:a'), 0);
+}
+
+async function lists(r) {
+  await same(r.rpush('l:a', 'a', 'b', 'c'), 3);
+  await same(r.lpush('l:a', 'z'), 4);
+  await same(r.lrange('l:a', 0, -1), ['z', 'a', 'b', 'c']);
+  await same(r.linsert('l:a', 'AFTER', 'a', 'x'), 5);
+  await same(r.lindex('l:a', -1), 'c');
+  await same(r.lpop('l:a', 2), ['z', 'a']);
+  await same(r.rpop('l:a'), 'c');
+  await same(r.rpush('{l}a', '1', '2'), 2);
+  await same(r.lmove('{l}a', '{l}b', 'LEFT', 'RIGHT'), '1');
+  await same(r.blpop('{l}none', '{l}b', 1), ['{l}b', '1']);
+  await same(r.brpop('{l}none', 0.05), null);
+}
+
+async function sets(r) {
+  await same(r.sadd('m:a', '1', '2', 'x'), 3);
+  await same(r.sismember('m:a', 'x'), 1);
+  await same(r.scard('m:a'), 3);
+  holds((await r.smembers('m:a')).sort().join() === '1,2,x', 'SMEMBERS');
+  await same(r.srem('m:a', '1', 'none'), 1);
+  await same(r.sadd('{m}a', '1', '2'), 2);
+  await same(r.sadd('{m}b', '2', '3'), 2);
+  await same(r.sinter('{m}a', '{m}b'), ['2']);
+  await same(r.sdiffstore('{m}c', '{m}a', '{m}b'), 1);
+}
+
+async function sorted_sets(r) {
+  await same(r.zadd('z:a', 1, 'one', 2, 'two', 3.5, 'three'), 3);
+  await same(r.zscore('z:a', 'three'), '3.5');
+  await same(r.zrange('z:a', 0, 1, 'WITHSCORES'), ['one', '1', 'two', '2']);
+  await same(r.zrangebyscore('z:a', '(1', '+inf'), ['two', 'three']);
+  await same(r.zincrby('z:a', 2, 'one'), '3');
+  await same(r.zrank('z:a', 'two'), 0);
+  await same(r.zpopmax('z:a'), ['three', '3.5']);
+  await same(r.zrem('z:a', 'one', 'none'), 1);
+  await same(r.bzpopmin('z:a', 1), ['z:a', 'two', '2']);
+}
+
+module.exports = {
+  strings,
+  bits,
+  hashes,
+  lists,
+  sets,
+  sorted_sets,
+  keys,
+  expiry,
+  transactions,
+  pipelines,
+  many_at_once,
+  big_values,
+};

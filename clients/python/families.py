@@ -197,4 +197,133 @@ def retries(r):
     same(r.execute_command("IDEMPOTENT", "token-2", "INCR", "i:a"), 2)
 
 
-ALL = [strings, bits, keys, expiry, scan, transactions, pipelines, big_values]
+def pairs(reply):
+    """Members and scores: tuples in RESP2, lists in RESP3."""
+    return [(member, float(score)) for member, score in reply]
+
+
+def hashes(r):
+    same(r.hset("h:a", mapping={"f": "1", "g": "x", "h": b"\0\r\n"}), 3)
+    same(r.hset("h:a", "f", "2"), 0)
+    same(r.hget("h:a", "f"), b"2")
+    same(r.hget("h:a", "none"), None)
+    same(r.hmget("h:a", "g", "none", "h"), [b"x", None, b"\0\r\n"])
+    same(r.hgetall("h:a"), {b"f": b"2", b"g": b"x", b"h": b"\0\r\n"})
+    same(sorted(r.hkeys("h:a")), [b"f", b"g", b"h"])
+    same(sorted(r.hvals("h:a")), [b"\0\r\n", b"2", b"x"])
+    same((r.hlen("h:a"), r.hexists("h:a", "f"), r.hexists("h:a", "none")), (3, True, False))
+    same(r.hsetnx("h:a", "f", "3"), 0)
+    same(r.hincrby("h:a", "f", 5), 7)
+    same(r.hincrbyfloat("h:a", "f", 0.5), 7.5)
+    same(r.hstrlen("h:a", "g"), 1)
+    same(r.hdel("h:a", "f", "none"), 1)
+    true(r.hrandfield("h:a") in (b"g", b"h"), "HRANDFIELD")
+    same(len(r.hrandfield("h:a", 2, withvalues=True)) in (2, 4), True)
+    fails(redis.ResponseError, "hash value is not an integer", r.hincrby, "h:a", "g")
+    fails(redis.ResponseError, "WRONGTYPE Operation against a key", r.get, "h:a")
+    same(r.hset("h:long", mapping={f"field:{n}": f"value:{n}" for n in range(2000)}), 2000)
+    same(dict(r.hscan_iter("h:long", count=50)), {b"field:%d" % n: b"value:%d" % n for n in range(2000)})
+    same(r.hdel("h:a", "g", "h"), 2)
+    same(r.exists("h:a"), 0)
+
+
+def lists(r):
+    same(r.rpush("l:a", "a", "b", "c"), 3)
+    same(r.lpush("l:a", "z"), 4)
+    same(r.lrange("l:a", 0, -1), [b"z", b"a", b"b", b"c"])
+    same((r.lindex("l:a", 1), r.lindex("l:a", -1), r.lindex("l:a", 9)), (b"a", b"c", None))
+    same(r.linsert("l:a", "BEFORE", "b", "x"), 5)
+    same(r.lset("l:a", 0, "y"), True)
+    same(r.lrem("l:a", 0, "x"), 1)
+    same(r.lpos("l:a", "c"), 3)
+    same(r.lpos("l:a", "c", count=0), [3])
+    same(r.ltrim("l:a", 1, 2), True)
+    same(r.lrange("l:a", 0, -1), [b"a", b"b"])
+    same(r.lpop("l:a"), b"a")
+    same(r.rpop("l:a", 5), [b"b"])
+    same((r.lpop("l:a"), r.exists("l:a"), r.llen("l:a")), (None, 0, 0))
+    same(r.rpush("{l}a", "1", "2", "3"), 3)
+    same(r.rpoplpush("{l}a", "{l}b"), b"3")
+    same(r.lmove("{l}a", "{l}b", "LEFT", "RIGHT"), b"1")
+    same(r.lrange("{l}b", 0, -1), [b"3", b"1"])
+    same(r.lmpop(2, "{l}none", "{l}b", direction="LEFT", count=5), [b"{l}b", [b"3", b"1"]])
+    same(tuple(r.blpop(["{l}none", "{l}a"], timeout=1)), (b"{l}a", b"2"))
+    same(r.brpop(["{l}none"], timeout=0.05), None)
+    same(r.lpushx("{l}none", "x"), 0)
+    many = [b"element:%d" % n for n in range(3000)]
+    same(r.rpush("l:long", *many), 3000)
+    same(r.lrange("l:long", 1000, 1999), many[1000:2000])
+    same(r.lindex("l:long", -10), many[-10])
+
+
+def sets(r):
+    same(r.sadd("m:a", "1", "2", "x"), 3)
+    same(r.sadd("m:a", "1", "y"), 1)
+    same(set(r.smembers("m:a")), {b"1", b"2", b"x", b"y"})
+    same((r.scard("m:a"), r.sismember("m:a", "1"), r.sismember("m:a", "none")), (4, 1, 0))
+    same(r.smismember("m:a", ["1", "none"]), [1, 0])
+    same(r.srem("m:a", "1", "none"), 1)
+    true(r.srandmember("m:a") in (b"2", b"x", b"y"), "SRANDMEMBER")
+    same(len(r.srandmember("m:a", -5)), 5)
+    true(r.spop("m:a") in (b"2", b"x", b"y"), "SPOP")
+    same(len(r.spop("m:a", 5)), 2)
+    same(r.exists("m:a"), 0)
+    same((r.sadd("{m}a", "1", "2", "3"), r.sadd("{m}b", "2", "3", "4")), (3, 3))
+    same(set(r.sinter("{m}a", "{m}b")), {b"2", b"3"})
+    same(set(r.sunion("{m}a", "{m}b")), {b"1", b"2", b"3", b"4"})
+    same(set(r.sdiff("{m}a", "{m}b")), {b"1"})
+    same(r.sintercard(2, ["{m}a", "{m}b"], limit=1), 1)
+    same(r.sunionstore("{m}c", "{m}a", "{m}b"), 4)
+    same(r.smove("{m}a", "{m}b", "1"), True)
+    same(r.sadd("m:long", *range(2000)), 2000)
+    same({int(member) for member in r.sscan_iter("m:long", count=50)}, set(range(2000)))
+
+
+def sorted_sets(r):
+    same(r.zadd("z:a", {"one": 1, "two": 2, "three": 3.5}), 3)
+    same(r.zadd("z:a", {"one": 1.5}, ch=True), 1)
+    same(r.zadd("z:a", {"one": 9}, nx=True), 0)
+    same(r.zincrby("z:a", 0.25, "one"), 1.75)
+    same(r.zscore("z:a", "one"), 1.75)
+    same(r.zscore("z:a", "none"), None)
+    same(r.zmscore("z:a", ["one", "none"]), [1.75, None])
+    same((r.zcard("z:a"), r.zcount("z:a", 2, "+inf"), r.zrank("z:a", "two"), r.zrevrank("z:a", "two")), (3, 2, 1, 1))
+    same(r.zrange("z:a", 0, -1), [b"one", b"two", b"three"])
+    same(pairs(r.zrange("z:a", 0, 1, withscores=True)), [(b"one", 1.75), (b"two", 2.0)])
+    same(pairs(r.zrevrange("z:a", 0, 0, withscores=True)), [(b"three", 3.5)])
+    same(r.zrangebyscore("z:a", "(1.75", "inf"), [b"two", b"three"])
+    same(r.zrange("z:a", 0, 10, byscore=True, offset=1, num=1), [b"two"])
+    same(r.zrevrangebyscore("z:a", 10, 2), [b"three", b"two"])
+    same(pairs(r.zpopmin("z:a", 2)), [(b"one", 1.75), (b"two", 2.0)])
+    same(pairs(r.zpopmax("z:a", 1)), [(b"three", 3.5)])
+    same(r.zadd("{z}a", {"a": 1, "b": 2}) + r.zadd("{z}b", {"b": 3, "c": 4}), 4)
+    same(pairs(r.zunion(["{z}a", "{z}b"], withscores=True)), [(b"a", 1.0), (b"c", 4.0), (b"b", 5.0)])
+    same(r.zinter(["{z}a", "{z}b"]), [b"b"])
+    same(r.zdiff(["{z}a", "{z}b"]), [b"a"])
+    same(r.zunionstore("{z}c", {"{z}a": 2, "{z}b": 1}), 3)
+    same(r.zrangestore("{z}d", "{z}c", 0, 0), 1)
+    same(r.zremrangebyscore("{z}c", "-inf", 3), 1)
+    same([bytes(part) if isinstance(part, bytes) else float(part) for part in r.bzpopmin("{z}c", 1)], [b"{z}c", b"c", 4.0])
+    same(r.bzpopmax(["{z}none"], 0.05), None)
+    same(r.zadd("z:lex", {name: 0 for name in "abcde"}), 5)
+    same(r.zrangebylex("z:lex", "[b", "(d"), [b"b", b"c"])
+    same(r.zlexcount("z:lex", "-", "+"), 5)
+    same(r.zadd("z:long", {f"m{n}": n for n in range(2000)}), 2000)
+    same(dict(r.zscan_iter("z:long", count=50)), {b"m%d" % n: float(n) for n in range(2000)})
+    same(r.zrange("z:long", 1500, 1502), [b"m1500", b"m1501", b"m1502"])
+
+
+ALL = [
+    strings,
+    bits,
+    hashes,
+    lists,
+    sets,
+    sorted_sets,
+    keys,
+    expiry,
+    scan,
+    transactions,
+    pipelines,
+    big_values,
+]
