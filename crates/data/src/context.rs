@@ -5,14 +5,33 @@ use resp::Value;
 
 use crate::collection::{Element, End, Kind};
 use crate::errors;
-use crate::merged::Dot;
+use crate::merged::{Dot, MergedTable};
 use crate::mutation::{Mutation, MutationBuilder, Operation};
 use crate::number::Decimal;
-use crate::table::{Entry, Table};
+use crate::table::Position;
 use crate::view::{Found, FoundCollection, FoundString, Pending, View};
 
 /// The code of a command: looks at keys and adds changes. An `Err` is the error reply, and undoes the changes.
 pub(crate) type Handler = fn(&mut Context<'_>, &[Bytes]) -> Result<Value, Value>;
+
+/// A key of the applied state, and when it ends.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Key<'a> {
+    pub key: &'a [u8],
+    pub expire_at_ms: Option<u64>,
+}
+
+impl Key<'_> {
+    /// Is it past its expiry?
+    pub fn is_expired(&self, now_ms: u64) -> bool {
+        self.expire_at_ms.is_some_and(|at_ms| at_ms <= now_ms)
+    }
+
+    /// The key as shared bytes.
+    pub fn to_bytes(self) -> Bytes {
+        Bytes::copy_from_slice(self.key)
+    }
+}
 
 /// What is added to a number ([`Context::increase`]).
 pub(crate) struct Increased<'a> {
@@ -86,22 +105,58 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// The type of an entry of the applied state.
-    pub fn type_name(&self, entry: &Entry<'_>) -> Option<&'static str> {
-        if !self.merges() {
-            return Some(entry.value.type_name());
+    /// The keys of the applied state at or after a position, in order, past their expiry or not: for commands that go through all.
+    /// They do not see pending writes.
+    pub fn keys_from(&self, position: Position) -> Box<dyn Iterator<Item = (Position, Key<'a>)> + 'a> {
+        match self.view.merged() {
+            None => Box::new(self.view.table.entries_from(position).map(|(position, entry)| {
+                (position, Key { key: entry.key, expire_at_ms: entry.expire_at_ms })
+            })),
+            Some(table) => Box::new(
+                table
+                    .keys_from(position)
+                    .map(|(position, key, expire_at_ms)| (position, Key { key, expire_at_ms })),
+            ),
         }
-        self.view.find(None, entry.key).map(|found| found.type_name())
     }
 
-    /// The applied state, for commands that go through all keys. They do not see pending writes.
-    pub fn table(&self) -> &'a Table {
-        self.view.table
+    /// The key before which so many stand, modulo their number.
+    pub fn key_at_rank(&self, rank: u64) -> Option<Key<'a>> {
+        match self.view.merged() {
+            None => {
+                let entry = self.view.table.entry_at_rank(rank)?;
+                Some(Key { key: entry.key, expire_at_ms: entry.expire_at_ms })
+            }
+            Some(table) => table.key_at_rank(rank).map(|(key, expire_at_ms)| Key { key, expire_at_ms }),
+        }
+    }
+
+    /// How many keys there are, those past their expiry included.
+    pub fn key_count(&self) -> usize {
+        self.view.merged().map_or_else(|| self.view.table.len(), MergedTable::len)
+    }
+
+    /// The first slot and the last of the applied state.
+    pub fn slots(&self) -> (u16, u16) {
+        self.view.merged().map_or_else(|| self.view.table.slots(), MergedTable::slots)
+    }
+
+    /// The type of what a key holds in the applied state.
+    pub fn type_name(&self, key: &[u8]) -> Option<&'static str> {
+        self.view.find(None, key).map(|found| found.type_name())
+    }
+
+    /// The memory that a key takes in the applied state, in bytes, roughly.
+    pub fn memory_bytes(&self, key: &[u8]) -> Option<usize> {
+        match self.view.merged() {
+            None => self.view.table.memory_bytes(key),
+            Some(table) => table.memory_bytes(key),
+        }
     }
 
     /// Is there any key, or may there be one?
     pub fn may_hold_keys(&self) -> bool {
-        !self.view.table.is_empty() || self.view.pending.is_some_and(|pending| !pending.is_empty())
+        self.key_count() > 0 || self.view.pending.is_some_and(|pending| !pending.is_empty())
     }
 
     /// Notes a key that was found past its expiry.

@@ -14,11 +14,11 @@ use crate::collection::CollectionRef;
 use crate::command::Spread;
 use crate::context::{Context, Handler, delete_all};
 use crate::entry::{Entry, ValueRef};
-use crate::merged::{self, Dot};
+use crate::merged::{self, Dot, MergedTable};
 use crate::mutation::MutationBuilder;
 use crate::route::{self, Route};
 use crate::view::{Found, Pending};
-use crate::{Command, Mutation, Stamp, Table, View};
+use crate::{Command, Mutation, Stamp, View};
 
 /// A write that was thought through: what to answer once it is safe, and what changes.
 #[derive(Clone, Debug)]
@@ -105,7 +105,7 @@ pub fn prepare_transaction(
 pub fn prepare_merged(
     command: &Command,
     arguments: &[Bytes],
-    table: &Table,
+    table: &MergedTable,
     dot: Dot,
     stamp: &Stamp,
 ) -> merged::Prepared {
@@ -118,7 +118,7 @@ pub fn prepare_merged(
 pub fn prepare_merged_transaction(
     commands: &[(&'static Command, Vec<Bytes>)],
     watches: &[Watch],
-    table: &Table,
+    table: &MergedTable,
     dot: Dot,
     stamp: &Stamp,
 ) -> merged::Prepared {

@@ -188,6 +188,20 @@ impl<'a> CollectionRef<'a> {
         }
     }
 
+    /// All elements of bytes that came from outside.
+    ///
+    /// # Errors
+    /// They are not elements.
+    pub(crate) fn checked_elements(&self) -> Result<Vec<Element<'a>>, Malformed> {
+        let Content::Packed(content) = self.content else { return Ok(self.elements().collect()) };
+        let mut reader = crate::varint::Reader::new(content);
+        let mut elements = Vec::new();
+        while !reader.is_empty() {
+            elements.push(Element { name: reader.block()?, value: reader.block()? });
+        }
+        Ok(elements)
+    }
+
     /// The elements as bytes: what a mutation or a snapshot holds.
     pub(crate) fn write_content(&self, out: &mut impl bytes::BufMut) {
         match self.content {
@@ -269,9 +283,9 @@ impl Collection {
         let old = self.elements.set(name, value);
         if let Some(by_score) = &mut self.by_score {
             if let Some(old) = &old {
-                by_score.remove(&score::rank_name(old, name));
+                by_score.remove(&score::rank_name(score::of_value(old), name));
             }
-            by_score.set(&score::rank_name(value, name), b"");
+            by_score.set(&score::rank_name(score::of_value(value), name), b"");
         }
         if let Some(old) = old {
             self.digest = self.digest.wrapping_sub(self.element_digest(name, &old));
@@ -283,7 +297,7 @@ impl Collection {
     pub fn remove(&mut self, name: &[u8]) {
         let Some(old) = self.elements.remove(name) else { return };
         if let Some(by_score) = &mut self.by_score {
-            by_score.remove(&score::rank_name(&old, name));
+            by_score.remove(&score::rank_name(score::of_value(&old), name));
         }
         self.digest = self.digest.wrapping_sub(self.element_digest(name, &old));
     }

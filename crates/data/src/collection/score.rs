@@ -22,6 +22,11 @@ pub(crate) fn is_score(bytes: &[u8]) -> bool {
     bytes.len() == SCORE_BYTES && !decode(bytes).is_nan() && encode(decode(bytes)) == bytes
 }
 
+/// The score in the value of a member, which has more behind it where changes merge.
+pub(crate) fn of_value(value: &[u8]) -> &[u8] {
+    &value[..SCORE_BYTES]
+}
+
 /// The name under which a member stands in the order of scores.
 pub(crate) fn rank_name(score: &[u8], member: &[u8]) -> Vec<u8> {
     [score, member].concat()

@@ -76,7 +76,7 @@ pub(crate) fn memory(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<V
         Found::String(string) => string.len() as usize,
         Found::Collection(collection) => collection.content().len(),
     };
-    let bytes = context.table().memory_bytes(key).unwrap_or_else(|| key.len() + pending_bytes());
+    let bytes = context.memory_bytes(key).unwrap_or_else(|| key.len() + pending_bytes());
     Ok(Value::Integer(bytes as i64))
 }
 

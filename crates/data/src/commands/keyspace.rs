@@ -86,7 +86,7 @@ fn check_database(number: &[u8]) -> Result<(), Value> {
 
 /// Counts keys that are past their expiry and still there, as Redis does.
 pub(crate) fn dbsize(context: &mut Context<'_>, _: &[Bytes]) -> Result<Value, Value> {
-    Ok(Value::Integer(context.table().len() as i64))
+    Ok(Value::Integer(context.key_count() as i64))
 }
 
 pub(crate) fn flush(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Value, Value> {

@@ -9,12 +9,12 @@ use resp::Value;
 
 use super::{integer, is_word};
 use crate::collection::{Element, Kind};
-use crate::context::Context;
+use crate::context::{Context, Key};
 use crate::errors;
 use crate::glob;
 use crate::route::Home;
 use crate::slot::SLOTS;
-use crate::table::{Entry, HASH_BITS, Position, first_position, slot_of};
+use crate::table::{HASH_BITS, Position, first_position, slot_of};
 
 /// The bits of a position that its cursor has not.
 const LEFT_OUT: u32 = 11;
@@ -80,30 +80,28 @@ impl<'a> Options<'a> {
         Ok(options)
     }
 
-    fn takes(&self, entry: &Entry<'_>, context: &Context<'_>) -> bool {
-        self.pattern.is_none_or(|pattern| glob::matches(pattern, entry.key))
-            && self
-                .type_name
-                .is_none_or(|name| context.type_name(entry).is_some_and(|own| is_word(name, own)))
+    fn takes(&self, key: Key<'_>, context: &Context<'_>) -> bool {
+        let is_type = |name| context.type_name(key.key).is_some_and(|own| is_word(name, own));
+        self.pattern.is_none_or(|pattern| glob::matches(pattern, key.key))
+            && self.type_name.is_none_or(is_type)
     }
 }
 
 pub(crate) fn scan(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Value, Value> {
     let (Home { keyspace, .. }, from) = parse_cursor(&arguments[1])?;
     let options = Options::parse(&arguments[2..])?;
-    let table = context.table();
     let mut keys = Vec::new();
-    let mut next = cursor_after(keyspace, table.slots().1);
+    let mut next = cursor_after(keyspace, context.slots().1);
     let mut last = None;
-    for (visited, (position, entry)) in table.entries_from(from).enumerate() {
+    for (visited, (position, key)) in context.keys_from(from).enumerate() {
         let here = cursor_of(keyspace, position);
         if visited >= options.count && last != Some(here) {
             next = here;
             break;
         }
         last = Some(here);
-        if options.takes(&entry, context) {
-            give(context, &entry, &mut keys);
+        if options.takes(key, context) {
+            give(context, key, &mut keys);
         }
     }
     Ok(Value::Array(vec![Value::bulk(next.to_string()), Value::Array(keys)]))
@@ -111,28 +109,26 @@ pub(crate) fn scan(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Val
 
 pub(crate) fn keys(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Value, Value> {
     let mut keys = Vec::new();
-    for (_, entry) in context.table().entries_from(0) {
-        if glob::matches(&arguments[1], entry.key) {
-            give(context, &entry, &mut keys);
+    for (_, key) in context.keys_from(0) {
+        if glob::matches(&arguments[1], key.key) {
+            give(context, key, &mut keys);
         }
     }
     Ok(Value::Array(keys))
 }
 
 pub(crate) fn randomkey(context: &mut Context<'_>, _: &[Bytes]) -> Result<Value, Value> {
-    let (table, now_ms) = (context.table(), context.now_ms);
-    let lives = |entry: &Entry<'_>| !entry.is_expired(now_ms);
     for draw in 0..DRAWS {
-        match table.entry_at_rank(spread(context.seed.wrapping_add(draw))) {
-            Some(entry) if lives(&entry) => return Ok(Value::Bulk(entry.key_bytes())),
+        match context.key_at_rank(spread(context.seed.wrapping_add(draw))) {
+            Some(key) if !key.is_expired(context.now_ms) => return Ok(Value::Bulk(key.to_bytes())),
             Some(_) => {}
             None => return Ok(Value::Null),
         }
     }
     // Nearly all have expired. That there is no other key holds once they are deleted.
     let mut found = Vec::new();
-    for (_, entry) in table.entries_from(0) {
-        give(context, &entry, &mut found);
+    for (_, key) in context.keys_from(0) {
+        give(context, key, &mut found);
         if let Some(key) = found.pop() {
             return Ok(key);
         }
@@ -141,11 +137,11 @@ pub(crate) fn randomkey(context: &mut Context<'_>, _: &[Bytes]) -> Result<Value,
 }
 
 /// Gives the key out, unless it is past its expiry.
-fn give(context: &mut Context<'_>, entry: &Entry<'_>, keys: &mut Vec<Value>) {
-    if entry.is_expired(context.now_ms) {
-        context.found_expired(entry.key_bytes());
+fn give(context: &mut Context<'_>, key: Key<'_>, keys: &mut Vec<Value>) {
+    if key.is_expired(context.now_ms) {
+        context.found_expired(key.to_bytes());
     } else {
-        keys.push(Value::Bulk(entry.key_bytes()));
+        keys.push(Value::Bulk(key.to_bytes()));
     }
 }
 

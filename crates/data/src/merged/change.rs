@@ -166,9 +166,11 @@ fn read_change(reader: &mut Reader<'_>, whole: &Bytes) -> Result<Change, Malform
     }
     let facet = Facet::from_number(reader.byte()?)?;
     let name = whole.slice_ref(reader.block()?);
+    facet.check_name(&name)?;
     match tag {
         PUT => {
             let value = whole.slice_ref(reader.block()?);
+            facet.check_value(&value)?;
             Ok(Change::Put { key, facet, name, value, seen: read_seen(reader)? })
         }
         REMOVE => Ok(Change::Remove { key, facet, name, seen: read_seen(reader)? }),

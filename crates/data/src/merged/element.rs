@@ -247,6 +247,21 @@ impl Element {
     }
 }
 
+/// The value that is shown, if nothing was added to it: read where it is.
+pub(super) fn plain_winner(bytes: &[u8]) -> Option<&[u8]> {
+    let mut reader = Reader::new(bytes);
+    let mut winner: Option<((HybridTime, Dot), &[u8])> = None;
+    for _ in 0..reader.varint().ok()? {
+        let dot = Dot { origin: reader.varint().ok()?, counter: reader.varint().ok()? };
+        let time = HybridTime { ms: reader.varint().ok()?, logical: narrow(reader.varint().ok()?).ok()? };
+        let value = reader.block().ok()?;
+        if winner.is_none_or(|(latest, _)| latest < (time, dot)) {
+            winner = Some(((time, dot), value));
+        }
+    }
+    winner.filter(|_| reader.is_empty()).map(|(_, value)| value)
+}
+
 fn narrow(number: u64) -> Result<u32, Malformed> {
     u32::try_from(number).map_err(|_| Malformed("a number is too long"))
 }

@@ -3,7 +3,7 @@
 //! A replica makes a [`Change`](change::Change) of what a command does: it names the mutation by a [`Dot`], its place among those of the replica
 //! that made it (the *origin*), and says what that replica had applied before, as a [`VersionVector`]. Replicas apply a mutation once, after all
 //! that it depends on (causal delivery, Birman, Schiper and Stephenson 1991). Mutations that do not depend on one another come in
-//! any order, and [`Table::apply_merged`](crate::Table::apply_merged) ends in the same state for all of them.
+//! any order, and [`MergedTable::apply`] ends in the same state for all of them.
 //!
 //! What a key holds is a set of *elements*, as in [`collection`](crate::collection), here with a kind and a name: the string itself, a field, a
 //! member, a place in a list, the expiry. An [`Element`](element::Element) is
@@ -24,14 +24,17 @@ mod apply;
 pub mod change;
 pub mod element;
 mod prepare;
+mod table;
 mod vector;
 pub(crate) mod view;
 
 pub use change::{Change, Merge};
 pub use element::{Addition, Element, HybridTime, Part, Seen, Version};
 pub use prepare::Prepared;
+pub use table::MergedTable;
 pub use vector::{Dot, VersionVector};
 
+use crate::collection::{position, score};
 use crate::table::Malformed;
 
 /// What an element is of. A key that has elements of several types, since they were written at the same time, shows those of one.
@@ -53,19 +56,42 @@ pub enum Facet {
 }
 
 impl Facet {
-    pub(crate) fn from_number(number: u8) -> Result<Facet, Malformed> {
-        [Facet::String, Facet::Hash, Facet::Set, Facet::List, Facet::SortedSet, Facet::Expiry]
-            .into_iter()
-            .find(|facet| *facet as u8 == number)
-            .ok_or(Malformed("an element of an unknown kind"))
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Facet; 6] =
+        [Facet::String, Facet::Hash, Facet::Set, Facet::List, Facet::SortedSet, Facet::Expiry];
+    /// Those that a key shows as its type.
+    pub(crate) const SHOWN: [Facet; 5] =
+        [Facet::String, Facet::Hash, Facet::Set, Facet::List, Facet::SortedSet];
+
+    /// Can an element have this name?
+    ///
+    /// # Errors
+    /// It cannot.
+    pub(crate) fn check_name(self, name: &[u8]) -> Result<(), Malformed> {
+        let fits = match self {
+            Facet::String | Facet::Expiry => name.is_empty(),
+            Facet::List => position::is_position(name),
+            Facet::Hash | Facet::Set | Facet::SortedSet => true,
+        };
+        if fits { Ok(()) } else { Err(Malformed("an element of a name that its kind cannot have")) }
     }
 
-    /// The name under which an element stands in its key.
-    pub(crate) fn name_of(self, name: &[u8]) -> Vec<u8> {
-        let mut whole = Vec::with_capacity(1 + name.len());
-        whole.push(self as u8);
-        whole.extend_from_slice(name);
-        whole
+    /// Can an element be put with this value?
+    ///
+    /// # Errors
+    /// It cannot.
+    pub(crate) fn check_value(self, value: &[u8]) -> Result<(), Malformed> {
+        let fits = match self {
+            Facet::String | Facet::Hash | Facet::List => true,
+            Facet::Set => value.is_empty(),
+            Facet::SortedSet => score::is_score(value),
+            Facet::Expiry => value.len() == size_of::<u64>(),
+        };
+        if fits { Ok(()) } else { Err(Malformed("an element with a value that its kind cannot have")) }
+    }
+
+    pub(crate) fn from_number(number: u8) -> Result<Facet, Malformed> {
+        Facet::ALL.get(usize::from(number)).copied().ok_or(Malformed("an element of an unknown kind"))
     }
 }
 

@@ -8,12 +8,11 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use resp::Value;
 
-use super::apply::NEVER;
 use super::element::{Element, HybridTime, Seen, Version};
+use super::table::{MergedTable, NEVER, deadline};
 use super::{Change, Dot, Facet, VersionVector};
 use crate::collection::block;
 use crate::mutation::Operation;
-use crate::table::Table;
 
 /// What a command came to where changes merge.
 #[derive(Clone, Debug)]
@@ -26,7 +25,7 @@ pub struct Prepared {
 
 impl Prepared {
     /// From what a command came to over what the keys show.
-    pub(crate) fn of(prepared: crate::Prepared, table: &Table, dot: Dot) -> Prepared {
+    pub(crate) fn of(prepared: crate::Prepared, table: &MergedTable, dot: Dot) -> Prepared {
         let mut draft = Draft { table, dot, elements: BTreeMap::new(), changes: Vec::new() };
         for operation in prepared.mutation.iter().flat_map(|mutation| mutation.operations()) {
             draft.take(&operation.expect("it was prepared just now"));
@@ -40,7 +39,7 @@ type Place = (Bytes, Facet, Bytes);
 
 /// A mutation that is being made.
 struct Draft<'a> {
-    table: &'a Table,
+    table: &'a MergedTable,
     dot: Dot,
     /// What elements have become by it, of those that it has changed.
     elements: BTreeMap<Place, Element>,
@@ -57,6 +56,7 @@ impl Draft<'_> {
                 self.end(key, expire_at_ms);
             }
             Operation::SetRange { key, offset, bytes } => {
+                self.begin(key);
                 let element = self.element(key, Facet::String, b"");
                 let mut value = super::view::value_of(Facet::String, &element).unwrap_or_default();
                 let (start, end) = (offset as usize, offset as usize + bytes.len());
@@ -71,6 +71,7 @@ impl Draft<'_> {
                 self.put(key, Facet::Expiry, Bytes::new(), copy(&at_ms.to_le_bytes()));
             }
             Operation::SetElement { key, kind, name, value, .. } => {
+                self.begin(key);
                 self.put(key, Facet::of(kind), copy(name), copy(value));
                 self.keep_end(key);
             }
@@ -87,12 +88,12 @@ impl Draft<'_> {
             }
             Operation::Increase { key, kind, name, amount, .. } => {
                 let facet = kind.map_or(Facet::String, Facet::of);
+                self.begin(key);
                 self.add(key, facet, copy(name), amount);
                 self.keep_end(key);
             }
             Operation::Flush => {
-                let keys: Vec<Bytes> =
-                    self.table.entries_from(0).map(|(_, entry)| entry.key_bytes()).collect();
+                let keys: Vec<Bytes> = self.table.keys_from(0).map(|(_, key, _)| copy(key)).collect();
                 keys.iter().for_each(|key| self.clear(key));
             }
         }
@@ -103,7 +104,7 @@ impl Draft<'_> {
         let place = (Bytes::copy_from_slice(key), facet, Bytes::copy_from_slice(name));
         match self.elements.get(&place) {
             Some(element) => element.clone(),
-            None => self.table.merged_element(key, facet, name),
+            None => self.table.element(key, facet, name),
         }
     }
 
@@ -145,7 +146,7 @@ impl Draft<'_> {
     fn clear(&mut self, key: &[u8]) {
         let mut all: BTreeMap<(Facet, Bytes), Element> = self
             .table
-            .merged_elements(key)
+            .elements(key)
             .into_iter()
             .map(|(facet, name, element)| ((facet, name), element))
             .collect();
@@ -165,6 +166,15 @@ impl Draft<'_> {
         self.changes.push(Change::Clear { key, seen });
     }
 
+    /// A key that shows nothing begins anew: an expiry that is left of one that ended elsewhere is not its own.
+    fn begin(&mut self, key: &[u8]) {
+        let is_changed = self.elements.keys().any(|(changed, ..)| changed == key);
+        let shows_nothing = !is_changed && super::view::facet_of(self.table, key).is_none();
+        if shows_nothing && !self.element(key, Facet::Expiry, b"").is_absent() {
+            self.clear(key);
+        }
+    }
+
     /// After a clearing: when the key ends.
     fn end(&mut self, key: &[u8], expire_at_ms: Option<u64>) {
         if let Some(at_ms) = expire_at_ms {
@@ -175,7 +185,7 @@ impl Draft<'_> {
     /// What is changed keeps its expiry, also where the key ends at the same time: else what is left of it would stay for good.
     fn keep_end(&mut self, key: &[u8]) {
         let element = self.element(key, Facet::Expiry, b"");
-        let latest = element.versions().iter().max_by_key(|version| super::apply::deadline(&version.value));
+        let latest = element.versions().iter().max_by_key(|version| deadline(&version.value));
         if let Some(version) = latest.filter(|version| version.dot != self.dot) {
             let value = version.value.clone();
             self.put(key, Facet::Expiry, Bytes::new(), value);

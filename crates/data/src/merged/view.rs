@@ -5,11 +5,10 @@
 //! it counts on top if that is a number (a score always is).
 
 use std::cell::OnceCell;
-use std::collections::BTreeMap;
 
-use super::element::{Element, HybridTime};
-use super::{Dot, Facet};
-use crate::collection::{CollectionRef, Kind, score};
+use super::element::{self, Element, HybridTime};
+use super::{Dot, Facet, MergedTable};
+use crate::collection::{Kind, score};
 use crate::number::Decimal;
 
 /// Values that are made while a command looks, and live as long as its view does.
@@ -35,36 +34,37 @@ impl Scratch {
     }
 }
 
-/// What a key shows.
-#[derive(Clone, Debug)]
-pub(crate) enum Shown<'a> {
-    String(&'a [u8]),
-    /// Its elements, packed as those of a collection that does not merge.
-    Collection(Kind, &'a [u8]),
-}
-
-/// What a key of a table that merges shows.
-pub(crate) fn shown<'a>(container: CollectionRef<'a>, scratch: &'a Scratch) -> Option<Shown<'a>> {
-    let facet = facet_of(container)?;
-    if facet == Facet::String {
-        let element = container.get(&facet.name_of(b""))?;
-        let element = Element::read(element).expect("the table holds what we wrote");
-        return Some(Shown::String(scratch.keep(value_of(facet, &element)?)));
+/// The facet that a key shows: that of its latest version, if it has several.
+pub(crate) fn facet_of(table: &MergedTable, key: &[u8]) -> Option<Facet> {
+    let mut present = Facet::SHOWN.into_iter().filter(|facet| table.of(*facet).get(key).is_some());
+    let first = present.next()?;
+    if present.next().is_none() {
+        return Some(first);
     }
-    let kind = facet.kind()?;
-    let mut elements: BTreeMap<&[u8], Vec<u8>> = BTreeMap::new();
-    for element in container.elements() {
-        let Some((first, name)) = element.name.split_first() else { continue };
-        if *first == facet as u8 {
-            let element = Element::read(element.value).expect("the table holds what we wrote");
-            elements.extend(value_of(facet, &element).map(|value| (name, value)));
+    let mut latest: Option<((HybridTime, Dot), Facet)> = None;
+    for (facet, _, element) in table.elements(key) {
+        // What was only added to has no time: it is shown if there is nothing else.
+        let time = element.winner().map(|version| (version.time, version.dot)).unwrap_or_default();
+        if facet != Facet::Expiry && latest.is_none_or(|latest| latest < (time, facet)) {
+            latest = Some((time, facet));
         }
     }
-    let mut content = Vec::new();
-    for (name, value) in elements {
-        crate::collection::Element { name, value: &value }.write(&mut content);
+    latest.map(|(_, facet)| facet)
+}
+
+/// The value that an element shows, from its bytes. Copied only if something was added to it.
+pub(crate) fn shown<'a>(facet: Facet, bytes: &'a [u8], scratch: &'a Scratch) -> &'a [u8] {
+    match facet {
+        Facet::Set => &[],
+        Facet::SortedSet => &bytes[..score::SCORE_BYTES],
+        _ => match element::plain_winner(bytes) {
+            Some(value) => value,
+            None => {
+                let element = Element::read(bytes).expect("the table holds what we wrote");
+                scratch.keep(value_of(facet, &element).unwrap_or_default())
+            }
+        },
     }
-    Some(Shown::Collection(kind, scratch.keep(content)))
 }
 
 impl Facet {
@@ -88,32 +88,6 @@ impl Facet {
             Kind::SortedSet => Facet::SortedSet,
         }
     }
-}
-
-/// The facet that is shown: that of the latest version.
-fn facet_of(container: CollectionRef<'_>) -> Option<Facet> {
-    let mut latest: Option<((HybridTime, Dot), Facet)> = None;
-    let mut only = None;
-    let mut mixed = false;
-    for element in container.elements() {
-        let facet = Facet::from_number(*element.name.first()?).ok().filter(|facet| *facet != Facet::Expiry);
-        let Some(facet) = facet else { continue };
-        mixed |= only.is_some_and(|only| only != facet);
-        only = Some(facet);
-    }
-    if !mixed {
-        return only;
-    }
-    for element in container.elements() {
-        let facet = Facet::from_number(*element.name.first()?).ok()?;
-        let found = Element::read(element.value).expect("the table holds what we wrote");
-        // What was only added to has no time: it is shown if there is nothing else.
-        let time = found.winner().map(|version| (version.time, version.dot)).unwrap_or_default();
-        if facet != Facet::Expiry && latest.is_none_or(|latest| latest < (time, facet)) {
-            latest = Some((time, facet));
-        }
-    }
-    latest.map(|(_, facet)| facet)
 }
 
 /// The value of an element; none if it is not there.

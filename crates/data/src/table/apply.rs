@@ -44,7 +44,7 @@ impl Table {
     }
 
     /// The entry's key holds its value from now on.
-    pub(super) fn put(&mut self, entry: &Entry<'_>) {
+    pub(crate) fn put(&mut self, entry: &Entry<'_>) {
         let position = position_of(entry.key);
         let number = self.leaves.find(position);
         let leaf = self.leaves.leaf_mut(number);
@@ -127,7 +127,7 @@ impl Table {
         self.put(&Entry { key, value, expire_at_ms });
     }
 
-    pub(crate) fn set_expiry(&mut self, key: &[u8], expire_at_ms: Option<u64>) {
+    fn set_expiry(&mut self, key: &[u8], expire_at_ms: Option<u64>) {
         let position = position_of(key);
         let number = self.leaves.find(position);
         if let Ok(index) = self.leaves.leaf(number).find(position, key) {

@@ -32,7 +32,16 @@ impl Table {
     /// # Errors
     /// The bytes are not a slice; nothing was loaded.
     pub fn load(&mut self, slice: &[u8]) -> Result<(), Malformed> {
-        entries(slice).try_for_each(|entry| entry.and_then(|entry| entry.check_value()))?;
+        self.load_if(slice, |entry| entry.check_value())
+    }
+
+    /// The same with another look at what is inside.
+    pub(crate) fn load_if(
+        &mut self,
+        slice: &[u8],
+        check: impl Fn(&Entry<'_>) -> Result<(), Malformed>,
+    ) -> Result<(), Malformed> {
+        entries(slice).try_for_each(|entry| entry.and_then(|entry| check(&entry)))?;
         entries(slice).try_for_each(|entry| entry.map(|entry| self.put(&entry)))
     }
 }

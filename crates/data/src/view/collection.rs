@@ -13,6 +13,8 @@ use bytes::Bytes;
 
 use super::found::LAYERS;
 use crate::collection::{CollectionRef, Content, Element, End, Kind, Tree, block, score};
+use crate::merged::Facet;
+use crate::merged::view::{Scratch, shown};
 
 /// A member of a sorted set.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -152,6 +154,8 @@ pub struct FoundCollection<'a> {
     /// Of which type.
     pub kind: Kind,
     base: CollectionRef<'a>,
+    /// The values of the base are the bytes of elements that merge: of which facet, and where to keep what is made of them.
+    merging: Option<(Facet, &'a Scratch)>,
     /// From the lowest to the topmost.
     layers: [Option<&'a Changes>; LAYERS],
     /// When the key ends, in wall clock milliseconds.
@@ -161,8 +165,37 @@ pub struct FoundCollection<'a> {
 type Boxed<'a, T> = Box<dyn Iterator<Item = T> + 'a>;
 
 impl<'a> FoundCollection<'a> {
-    pub(super) fn new(base: CollectionRef<'a>, expire_at_ms: Option<u64>) -> Self {
-        FoundCollection { kind: base.kind, base, layers: [None; LAYERS], expire_at_ms }
+    pub(super) fn new(
+        base: CollectionRef<'a>,
+        kind: Kind,
+        expire_at_ms: Option<u64>,
+        merging: Option<(Facet, &'a Scratch)>,
+    ) -> Self {
+        FoundCollection { kind, base, merging, layers: [None; LAYERS], expire_at_ms }
+    }
+
+    /// One without elements.
+    pub(super) fn empty(kind: Kind) -> Self {
+        FoundCollection::new(CollectionRef::packed(kind, &[]), kind, None, None)
+    }
+
+    /// An element of the base as it is shown.
+    fn shown(&self, element: Element<'a>) -> Element<'a> {
+        match self.merging {
+            None => element,
+            Some((facet, scratch)) => Element { value: shown(facet, element.value, scratch), ..element },
+        }
+    }
+
+    /// Elements of the base as they are shown.
+    fn all_shown(&self, elements: Boxed<'a, Element<'a>>) -> Boxed<'a, Element<'a>> {
+        match self.merging {
+            None => elements,
+            Some((facet, scratch)) => Box::new(
+                elements
+                    .map(move |element| Element { value: shown(facet, element.value, scratch), ..element }),
+            ),
+        }
     }
 
     /// Puts the writes of a layer over what is there.
@@ -199,7 +232,7 @@ impl<'a> FoundCollection<'a> {
                 return value.as_deref();
             }
         }
-        self.base.get(name)
+        self.base.get(name).map(|value| self.shown(Element { name: &[], value }).value)
     }
 
     /// Is there an element of this name?
@@ -219,7 +252,12 @@ impl<'a> FoundCollection<'a> {
             (Some(tree), Some(taken)) => Box::new(tree.iter_at(taken)),
             _ => self.base.elements(),
         };
-        self.merged(base, of_layer, |element| element.name, |one, other| one.name < other.name)
+        self.merged(
+            self.all_shown(base),
+            of_layer,
+            |element| element.name,
+            |one, other| one.name < other.name,
+        )
     }
 
     /// All elements, packed.
@@ -239,13 +277,20 @@ impl<'a> FoundCollection<'a> {
             (Content::Tree(collection), None) => Box::new(collection.elements().iter_back_from(usize::MAX)),
         };
         let of_layer = |layer: &'a Changes| -> Boxed<'a, _> { Box::new(layer.present().rev()) };
-        self.merged(base, of_layer, |element| element.name, |one, other| one.name > other.name)
+        self.merged(
+            self.all_shown(base),
+            of_layer,
+            |element| element.name,
+            |one, other| one.name > other.name,
+        )
     }
 
     /// The elements of a list from the one before which so many stand.
     pub(crate) fn elements_from(&self, index: usize) -> Boxed<'a, Element<'a>> {
         match self.base.content {
-            Content::Tree(collection) if self.is_plain() => Box::new(collection.elements().iter_from(index)),
+            Content::Tree(collection) if self.is_plain() => {
+                self.all_shown(Box::new(collection.elements().iter_from(index)))
+            }
             _ => Box::new(self.elements().skip(index)),
         }
     }
@@ -283,7 +328,7 @@ impl<'a> FoundCollection<'a> {
         for _ in 0..100 {
             let element = tree.at((chance % tree.len().max(1) as u64) as usize)?;
             if !self.is_hidden(element.name, 0) {
-                return Some(element);
+                return Some(self.shown(element));
             }
             chance =
                 chance.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407) >> 1;
@@ -307,7 +352,8 @@ impl<'a> FoundCollection<'a> {
         let mut rank = cursor << CURSOR_SHIFT;
         loop {
             let (run, next) = tree.run_from(rank);
-            found.extend(run.filter(|element| !self.is_hidden(element.name, 0)));
+            let run = run.filter(|element| !self.is_hidden(element.name, 0));
+            found.extend(run.map(|element| self.shown(element)));
             let Some(next) = next else { return (found, 0) };
             // A cursor has fewer bits than a rank: runs that begin at the same cursor go together.
             let is_at_once = next >> CURSOR_SHIFT == rank >> CURSOR_SHIFT;
@@ -398,7 +444,8 @@ impl<'a> FoundCollection<'a> {
                 None => Box::new(tree.iter_from(rank).map(|element| ranked(element.name))),
             },
             None => {
-                let mut members: Vec<_> = self.base.elements().map(|element| Scored::of(&element)).collect();
+                let mut members: Vec<_> =
+                    self.all_shown(self.base.elements()).map(|element| Scored::of(&element)).collect();
                 members.sort_unstable_by_key(|scored| (score::encode(scored.score), scored.member));
                 if backwards {
                     members.reverse();

@@ -15,10 +15,9 @@ mod found;
 mod overlay;
 mod pending;
 
-use crate::collection::CollectionRef;
 use crate::entry::ValueRef;
-use crate::merged::view::{Scratch, Shown};
-use crate::merged::{self, Dot};
+use crate::merged::view::{Scratch, facet_of, shown};
+use crate::merged::{Dot, Facet, MergedTable};
 use crate::table::Table;
 
 pub use collection::FoundCollection;
@@ -38,7 +37,7 @@ pub struct View<'a> {
     pub now_ms: u64,
     /// The keys of the table are elements that merge: the name of the mutation that is being prepared, and what is made of elements to
     /// be looked at.
-    merging: Option<(Dot, Scratch)>,
+    merging: Option<(Dot, &'a MergedTable, Scratch)>,
 }
 
 impl<'a> View<'a> {
@@ -49,13 +48,19 @@ impl<'a> View<'a> {
 
     /// Of a table whose keys are elements that merge ([`merged`](crate::merged)). `dot` is the name of the mutation that is prepared
     /// with it, if one is.
-    pub fn of_merged(table: &'a Table, dot: Dot, now_ms: u64) -> Self {
-        View { table, pending: None, now_ms, merging: Some((dot, Scratch::default())) }
+    pub fn of_merged(table: &'a MergedTable, dot: Dot, now_ms: u64) -> Self {
+        let merging = Some((dot, table, Scratch::default()));
+        View { table: table.of(Facet::String), pending: None, now_ms, merging }
+    }
+
+    /// The table, if its keys are elements that merge.
+    pub(crate) fn merged(&self) -> Option<&'a MergedTable> {
+        self.merging.as_ref().map(|(_, table, _)| *table)
     }
 
     /// The name of the mutation that is prepared, where changes merge.
     pub(crate) fn dot(&self) -> Option<Dot> {
-        self.merging.as_ref().map(|(dot, _)| *dot)
+        self.merging.as_ref().map(|(dot, ..)| *dot)
     }
 
     /// What `key` holds after the pending writes and those in `own`, past its expiry or not.
@@ -69,22 +74,26 @@ impl<'a> View<'a> {
     }
 
     fn found_in_table<'v>(&'v self, key: &[u8]) -> Option<Found<'v>> {
-        let entry = self.table.get(key)?;
-        let value = match (&self.merging, entry.value) {
-            (Some((_, scratch)), ValueRef::Collection(container)) => {
-                match merged::view::shown(container, scratch)? {
-                    Shown::String(bytes) => ValueRef::String(bytes),
-                    Shown::Collection(kind, content) => {
-                        ValueRef::Collection(CollectionRef::packed(kind, content))
-                    }
+        if let Some((_, table, scratch)) = &self.merging {
+            let facet = facet_of(table, key)?;
+            let expire_at_ms = table.expire_at_ms(key);
+            let entry = table.of(facet).get(key)?;
+            return Some(match (entry.value, facet.kind()) {
+                (ValueRef::Collection(collection), Some(kind)) => {
+                    let merging = Some((facet, scratch));
+                    Found::Collection(FoundCollection::new(collection, kind, expire_at_ms, merging))
                 }
-            }
-            (_, value) => value,
-        };
-        Some(match value {
+                (value, _) => {
+                    let bytes = shown(facet, value.as_string()?, scratch);
+                    Found::String(FoundString::new(bytes, expire_at_ms))
+                }
+            });
+        }
+        let entry = self.table.get(key)?;
+        Some(match entry.value {
             ValueRef::String(bytes) => Found::String(FoundString::new(bytes, entry.expire_at_ms)),
             ValueRef::Collection(collection) => {
-                Found::Collection(FoundCollection::new(collection, entry.expire_at_ms))
+                Found::Collection(FoundCollection::new(collection, collection.kind, entry.expire_at_ms, None))
             }
         })
     }

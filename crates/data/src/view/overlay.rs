@@ -166,17 +166,15 @@ impl Overlay {
                     Elements::Packed(kind, content) => CollectionRef::packed(*kind, content),
                     Elements::Long(collection) => collection.as_ref().as_ref(),
                 };
-                Some(Found::Collection(FoundCollection::new(elements, *expire_at_ms)))
+                Some(Found::Collection(FoundCollection::new(elements, elements.kind, *expire_at_ms, None)))
             }
         };
         let mut found = match (base, &self.changes) {
             (Some(Found::Collection(found)), Some(changes)) if found.kind != changes.kind => {
-                Found::Collection(FoundCollection::new(CollectionRef::packed(changes.kind, &[]), None))
+                Found::Collection(FoundCollection::empty(changes.kind))
             }
             (Some(found), _) => found,
-            (None, Some(changes)) => {
-                Found::Collection(FoundCollection::new(CollectionRef::packed(changes.kind, &[]), None))
-            }
+            (None, Some(changes)) => Found::Collection(FoundCollection::empty(changes.kind)),
             (None, None) if self.patches.is_empty() => return None,
             (None, None) => Found::String(FoundString::new(&[], None)),
         };

@@ -149,7 +149,7 @@ fn mutation((what, key, number, bytes): &Drawn, full: &Table) -> Option<Mutation
                 // From an end, where there is one.
                 (52..60, _) if matches!(kind, Kind::List | Kind::SortedSet) => {
                     let found = found.filter(|found| found.len() > 1)?;
-                    let found = FoundCollection::new(found, None);
+                    let found = FoundCollection::new(found, found.kind, None, None);
                     let (end, backwards) = if *what < 56 { (End::First, false) } else { (End::Last, true) };
                     let name = match kind {
                         Kind::List if backwards => {

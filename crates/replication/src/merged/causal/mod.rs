@@ -26,8 +26,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
-use data::Table;
-use data::merged::{Dot, HybridTime, Merge, VersionVector};
+use data::merged::{Dot, HybridTime, Merge, MergedTable, VersionVector};
 
 use super::clock::HybridClock;
 use crate::NodeId;
@@ -127,7 +126,7 @@ pub struct Effects {
 #[derive(Debug, Default)]
 pub struct Recovered {
     /// The state of a snapshot.
-    pub table: Table,
+    pub table: MergedTable,
     /// What is in it.
     pub vector: VersionVector,
     /// The latest time that was in it.
@@ -169,7 +168,7 @@ struct Peer {
 #[derive(Debug)]
 pub struct Causal {
     options: Options,
-    table: Table,
+    table: MergedTable,
     clock: HybridClock,
     /// All that is applied.
     vector: VersionVector,
@@ -256,7 +255,7 @@ impl Causal {
     }
 
     /// The state.
-    pub fn table(&self) -> &Table {
+    pub fn table(&self) -> &MergedTable {
         &self.table
     }
 
@@ -332,7 +331,7 @@ impl Causal {
 
     /// Applies a mutation that is next, and logs it.
     fn apply(&mut self, merge: Merge, bytes: Bytes, now: Now) {
-        self.table.apply_merged(&merge);
+        self.table.apply(&merge);
         self.vector.raise(merge.dot.origin, merge.dot.counter);
         self.clock.observe(merge.time);
         self.last_index += 1;

@@ -35,7 +35,7 @@ impl Causal {
             self.duplicates += 1;
             #[cfg(any(test, feature = "planted-bugs"))]
             if self.has_bug(Bug::AppliedTwice) {
-                self.table.apply_merged(&merge);
+                self.table.apply(&merge);
             }
             return;
         }

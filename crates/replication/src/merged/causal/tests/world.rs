@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
-use data::merged::{Dot, Merge, VersionVector};
-use data::{Command, Stamp, Table};
+use data::merged::{Dot, Merge, MergedTable, VersionVector};
+use data::{Command, Stamp};
 
 use super::super::{Bug, Causal, Effects, Event, Message, Options, Recovered};
 use crate::NodeId;
@@ -446,11 +446,11 @@ impl World {
         }
         assert_eq!(&applied, replica.vector(), "everything applied is logged");
         all.sort_by_key(|merge| (merge.time, merge.dot));
-        let (mut table, mut applied) = (Table::new(), VersionVector::new());
+        let (mut table, mut applied) = (MergedTable::new(), VersionVector::new());
         for merge in &all {
             assert!(applied.includes(&merge.vector), "{:?} is earlier than what it depends on", merge.dot);
             applied.raise(merge.dot.origin, merge.dot.counter);
-            table.apply_merged(merge);
+            table.apply(merge);
         }
         assert_eq!(table.digest(), replica.table().digest(), "another order gives another state");
     }

@@ -1,0 +1,254 @@
+//! The state of a keyspace whose changes merge: a table for each facet, so that a collection counts, finds and orders its elements as
+//! it does elsewhere, with the bytes of an [`Element`] in place of a value.
+//!
+//! Of a member of a sorted set the score that is shown stands before them. The expiry of a key is in the table of expiries, whose
+//! entries end when their keys do.
+
+use std::collections::BTreeMap;
+
+use bytes::{Bytes, BytesMut};
+
+use super::Facet;
+use super::element::Element;
+use super::view::value_of;
+use crate::collection::{Kind, score};
+use crate::entry::{Entry, ValueRef};
+use crate::table::{Digest, Malformed, Position, Table, first_position, slot_of};
+
+/// The expiry of a key that never ends.
+pub(crate) const NEVER: u64 = u64::MAX;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct MergedTable {
+    /// By facet.
+    tables: [Table; Facet::ALL.len()],
+}
+
+impl MergedTable {
+    /// An empty one.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    pub(crate) fn of(&self, facet: Facet) -> &Table {
+        &self.tables[facet as usize]
+    }
+
+    /// The digest of the state. Replicas that applied the same have the same.
+    pub fn digest(&self) -> Digest {
+        self.digest_by(Table::digest)
+    }
+
+    /// The digest computed from every entry: for tests and for checking the running one.
+    pub fn recompute_digest(&self) -> Digest {
+        self.digest_by(Table::recompute_digest)
+    }
+
+    fn digest_by(&self, of: impl Fn(&Table) -> Digest) -> Digest {
+        // An odd factor tells equal entries of two facets apart.
+        let with_factor = |(place, table): (usize, &Table)| of(table).wrapping_mul(2 * place as Digest + 1);
+        self.tables.iter().enumerate().fold(0, |sum: Digest, table| sum.wrapping_add(with_factor(table)))
+    }
+
+    /// The number of keys. One that holds several types at the same time counts for each.
+    pub fn len(&self) -> usize {
+        Facet::SHOWN.iter().map(|facet| self.of(*facet).len()).sum()
+    }
+
+    /// Is there no key?
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Bytes of keys and of what they hold.
+    pub fn bytes(&self) -> u64 {
+        self.tables.iter().map(Table::bytes).sum()
+    }
+
+    /// When a key ends, in wall clock milliseconds.
+    pub fn expire_at_ms(&self, key: &[u8]) -> Option<u64> {
+        self.of(Facet::Expiry).get(key)?.expire_at_ms
+    }
+
+    /// Up to `limit` keys that have ended by `now_ms`, earliest first.
+    pub fn expired(&self, now_ms: u64, limit: usize) -> Vec<Bytes> {
+        self.of(Facet::Expiry).expired(now_ms, limit)
+    }
+
+    /// All keys at or after a position, in order, each once; with its expiry.
+    pub fn keys_from(&self, position: Position) -> impl Iterator<Item = (Position, &[u8], Option<u64>)> {
+        let mut sources: Vec<_> =
+            Facet::SHOWN.iter().map(|facet| self.of(*facet).entries_from(position).peekable()).collect();
+        std::iter::from_fn(move || {
+            let heads =
+                sources.iter_mut().filter_map(|source| source.peek().map(|(at, entry)| (*at, entry.key)));
+            let (at, key) = heads.min()?;
+            for source in &mut sources {
+                // Keys of one position stand in any order; one that was given already is given again at the most.
+                if source.peek().is_some_and(|(_, entry)| entry.key == key) {
+                    source.next();
+                }
+            }
+            Some((at, key, self.expire_at_ms(key)))
+        })
+    }
+
+    /// An element, as it is here.
+    pub fn element(&self, key: &[u8], facet: Facet, name: &[u8]) -> Element {
+        let bytes = match self.of(facet).get(key).map(|entry| entry.value) {
+            Some(ValueRef::String(bytes)) => Some(bytes),
+            Some(ValueRef::Collection(collection)) => collection.get(name).map(|value| facet.bytes_in(value)),
+            None => None,
+        };
+        bytes.map_or_else(Element::default, read)
+    }
+
+    /// All elements of a key.
+    pub fn elements(&self, key: &[u8]) -> Vec<(Facet, Bytes, Element)> {
+        let mut all = Vec::new();
+        for facet in Facet::ALL {
+            match self.of(facet).get(key).map(|entry| entry.value) {
+                Some(ValueRef::String(bytes)) => all.push((facet, Bytes::new(), read(bytes))),
+                Some(ValueRef::Collection(collection)) => all.extend(collection.elements().map(|element| {
+                    let name = Bytes::copy_from_slice(element.name);
+                    (facet, name, read(facet.bytes_in(element.value)))
+                })),
+                None => {}
+            }
+        }
+        all
+    }
+
+    /// Puts an element in the place of the one before.
+    pub(super) fn store(&mut self, key: &[u8], facet: Facet, name: &[u8], element: &Element) {
+        let table = &mut self.tables[facet as usize];
+        let mut bytes = Vec::new();
+        if facet == Facet::SortedSet {
+            bytes.extend_from_slice(&value_of(facet, element).unwrap_or_default());
+        }
+        element.write(&mut bytes);
+        match facet.container() {
+            None if element.is_absent() => table.remove(key),
+            None => {
+                let deadlines = element.versions().iter().map(|version| deadline(&version.value));
+                let latest = deadlines.max().filter(|&at_ms| at_ms != NEVER);
+                let expire_at_ms = latest.filter(|_| facet == Facet::Expiry);
+                table.put(&Entry { key, value: ValueRef::String(&bytes), expire_at_ms });
+            }
+            Some(kind) if !element.is_absent() => table.change_element(key, kind, name, Some(&bytes)),
+            Some(kind) => {
+                table.change_element(key, kind, name, None);
+                let entry = table.get(key).map(|entry| entry.value);
+                if matches!(entry, Some(ValueRef::Collection(collection)) if collection.is_empty()) {
+                    table.remove(key);
+                }
+            }
+        }
+    }
+
+    /// Appends a part of the state, about so many bytes of it, from `from` on. Returns where the next part begins; `None` at the
+    /// end.
+    pub fn slice(
+        &self,
+        from: (Facet, Position),
+        max_bytes: usize,
+        out: &mut BytesMut,
+    ) -> Option<(Facet, Position)> {
+        let (facet, position) = from;
+        match self.of(facet).slice(position, max_bytes, out) {
+            Some(next) => Some((facet, next)),
+            None => Some((*Facet::ALL.get(facet as usize + 1)?, 0)),
+        }
+    }
+
+    /// Loads what [`MergedTable::slice`] wrote of a facet.
+    ///
+    /// # Errors
+    /// The bytes are no such part; nothing was loaded.
+    pub fn load(&mut self, facet: Facet, slice: &[u8]) -> Result<(), Malformed> {
+        self.tables[facet as usize].load_if(slice, |entry| check(facet, entry))
+    }
+
+    /// The memory that a key takes, in bytes, roughly.
+    pub(crate) fn memory_bytes(&self, key: &[u8]) -> Option<usize> {
+        self.tables.iter().filter_map(|table| table.memory_bytes(key)).reduce(|one, other| one + other)
+    }
+
+    /// The first slot and the last.
+    pub(crate) fn slots(&self) -> (u16, u16) {
+        self.tables[0].slots()
+    }
+
+    /// A key by chance.
+    pub(crate) fn key_at_rank(&self, rank: u64) -> Option<(&[u8], Option<u64>)> {
+        let mut left = rank.checked_rem(self.len() as u64)?;
+        for facet in Facet::SHOWN {
+            let table = self.of(facet);
+            match left.checked_sub(table.len() as u64) {
+                Some(rest) => left = rest,
+                None => {
+                    return table.entry_at_rank(left).map(|entry| (entry.key, self.expire_at_ms(entry.key)));
+                }
+            }
+        }
+        None
+    }
+
+    /// The number of keys in `slot`, as [`MergedTable::len`] counts.
+    pub fn count_in_slot(&self, slot: u16) -> usize {
+        self.keys_from(first_position(slot)).take_while(|(at, ..)| slot_of(*at) == slot).count()
+    }
+}
+
+impl Facet {
+    /// As what the elements of a key are held; `None`: there is only one.
+    fn container(self) -> Option<Kind> {
+        match self {
+            Facet::String | Facet::Expiry => None,
+            // A set's members have bytes here.
+            Facet::Hash | Facet::Set => Some(Kind::Hash),
+            Facet::List => Some(Kind::List),
+            Facet::SortedSet => Some(Kind::SortedSet),
+        }
+    }
+
+    /// The bytes of an element in what its container holds.
+    fn bytes_in(self, value: &[u8]) -> &[u8] {
+        if self == Facet::SortedSet { &value[score::SCORE_BYTES..] } else { value }
+    }
+}
+
+/// The moment in the value of an expiry.
+pub(crate) fn deadline(value: &[u8]) -> u64 {
+    value.try_into().map_or(NEVER, u64::from_le_bytes)
+}
+
+fn read(bytes: &[u8]) -> Element {
+    Element::read(bytes).expect("the table holds what we wrote")
+}
+
+/// Is it an entry of the table of this facet?
+fn check(facet: Facet, entry: &Entry<'_>) -> Result<(), Malformed> {
+    let element = |bytes: &[u8]| match Element::read(bytes)?.is_absent() {
+        true => Err(Malformed("an element that is not there")),
+        false => Ok(()),
+    };
+    match (entry.value, facet.container()) {
+        (ValueRef::String(bytes), None) => element(bytes),
+        (ValueRef::Collection(collection), Some(kind)) if collection.kind == kind => {
+            let mut names = BTreeMap::new();
+            for found in collection.checked_elements()? {
+                if facet == Facet::SortedSet && found.value.len() < score::SCORE_BYTES {
+                    return Err(Malformed("a member without a score"));
+                }
+                element(facet.bytes_in(found.value))?;
+                if names.insert(found.name, ()).is_some() {
+                    return Err(Malformed("an element twice"));
+                }
+            }
+            Ok(())
+        }
+        _ => Err(Malformed("an entry of another facet")),
+    }
+}
