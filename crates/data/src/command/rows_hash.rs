@@ -4,6 +4,11 @@ use super::argument::*;
 use super::{Argument as A, ArgumentKind, Command};
 use crate::commands::hash;
 
+const FIELDS_AND_VALUES: A =
+    A::block("field_value", &[A::new("field", ArgumentKind::String), A::new("value", ArgumentKind::String)])
+        .multiple();
+const FIELDS: A = A::new("field", ArgumentKind::String).multiple();
+
 pub(super) const ROWS: &[Command] = &[
     Command::write("hset", -4, hash::hset)
         .flags("write denyoom fast", "hash")
@@ -14,14 +19,7 @@ pub(super) const ROWS: &[Command] = &[
             "O(N) with N fields",
             "Sets fields of a hash and gives the number of those that are new.",
         )
-        .arguments(&[
-            KEY,
-            A::block(
-                "field_value",
-                &[A::new("field", ArgumentKind::String), A::new("value", ArgumentKind::String)],
-            )
-            .multiple(),
-        ]),
+        .arguments(&[KEY, FIELDS_AND_VALUES]),
     Command::write("hmset", -4, hash::hmset)
         .flags("write denyoom fast", "hash")
         .key()
@@ -31,14 +29,7 @@ pub(super) const ROWS: &[Command] = &[
             "O(N) with N fields",
             "Sets fields of a hash; HSET does the same and says more.",
         )
-        .arguments(&[
-            KEY,
-            A::block(
-                "field_value",
-                &[A::new("field", ArgumentKind::String), A::new("value", ArgumentKind::String)],
-            )
-            .multiple(),
-        ]),
+        .arguments(&[KEY, FIELDS_AND_VALUES]),
     Command::write("hsetnx", 4, hash::hsetnx)
         .flags("write denyoom fast", "hash")
         .key()
@@ -53,7 +44,7 @@ pub(super) const ROWS: &[Command] = &[
         .flags("readonly fast", "hash")
         .key()
         .docs("hash", "2.0.0", "O(N) with N fields", "Gives the values of several fields of a hash.")
-        .arguments(&[KEY, A::new("field", ArgumentKind::String).multiple()]),
+        .arguments(&[KEY, FIELDS]),
     Command::write("hdel", -3, hash::hdel)
         .flags("write fast", "hash")
         .key()
@@ -63,7 +54,7 @@ pub(super) const ROWS: &[Command] = &[
             "O(N) with N fields",
             "Removes fields of a hash and gives the number of those that were there.",
         )
-        .arguments(&[KEY, A::new("field", ArgumentKind::String).multiple()]),
+        .arguments(&[KEY, FIELDS]),
     Command::read("hexists", 3, hash::hexists)
         .flags("readonly fast", "hash")
         .key()

@@ -4,37 +4,44 @@ use super::argument::*;
 use super::{Argument as A, ArgumentKind, Command};
 use crate::commands::list;
 
+const ELEMENTS: A = A::new("element", ArgumentKind::String).multiple();
+const COUNT: A = A::new("count", ArgumentKind::Integer).optional();
+const WHEREFROM: A = A::one_of("wherefrom", &[A::word("left", "LEFT"), A::word("right", "RIGHT")]);
+const WHERETO: A = A::one_of("whereto", &[A::word("left", "LEFT"), A::word("right", "RIGHT")]);
+const WHERE: A = A::one_of("where", &[A::word("left", "LEFT"), A::word("right", "RIGHT")]);
+const COUNT_OPTION: A = A::new("count", ArgumentKind::Integer).token("COUNT").optional();
+
 pub(super) const ROWS: &[Command] = &[
     Command::write("lpush", -3, list::lpush)
         .flags("write denyoom fast", "list")
         .key()
         .docs("list", "1.0.0", "O(N) with N values", "Puts values before the first of a list.")
-        .arguments(&[KEY, A::new("element", ArgumentKind::String).multiple()]),
+        .arguments(&[KEY, ELEMENTS]),
     Command::write("rpush", -3, list::rpush)
         .flags("write denyoom fast", "list")
         .key()
         .docs("list", "1.0.0", "O(N) with N values", "Puts values after the last of a list.")
-        .arguments(&[KEY, A::new("element", ArgumentKind::String).multiple()]),
+        .arguments(&[KEY, ELEMENTS]),
     Command::write("lpushx", -3, list::lpushx)
         .flags("write denyoom fast", "list")
         .key()
         .docs("list", "2.2.0", "O(N) with N values", "Puts values before the first of a list that exists.")
-        .arguments(&[KEY, A::new("element", ArgumentKind::String).multiple()]),
+        .arguments(&[KEY, ELEMENTS]),
     Command::write("rpushx", -3, list::rpushx)
         .flags("write denyoom fast", "list")
         .key()
         .docs("list", "2.2.0", "O(N) with N values", "Puts values after the last of a list that exists.")
-        .arguments(&[KEY, A::new("element", ArgumentKind::String).multiple()]),
+        .arguments(&[KEY, ELEMENTS]),
     Command::write("lpop", -2, list::lpop)
         .flags("write fast", "list")
         .key()
         .docs("list", "1.0.0", "O(N) with N values given", "Takes values from the front of a list.")
-        .arguments(&[KEY, A::new("count", ArgumentKind::Integer).optional()]),
+        .arguments(&[KEY, COUNT]),
     Command::write("rpop", -2, list::rpop)
         .flags("write fast", "list")
         .key()
         .docs("list", "1.0.0", "O(N) with N values given", "Takes values from the end of a list.")
-        .arguments(&[KEY, A::new("count", ArgumentKind::Integer).optional()]),
+        .arguments(&[KEY, COUNT]),
     Command::read("llen", 2, list::llen)
         .flags("readonly fast", "list")
         .key()
@@ -123,8 +130,8 @@ pub(super) const ROWS: &[Command] = &[
         .arguments(&[
             A::new("source", ArgumentKind::Key),
             A::new("destination", ArgumentKind::Key),
-            A::one_of("wherefrom", &[A::word("left", "LEFT"), A::word("right", "RIGHT")]),
-            A::one_of("whereto", &[A::word("left", "LEFT"), A::word("right", "RIGHT")]),
+            WHEREFROM,
+            WHERETO,
         ]),
     Command::write("rpoplpush", 3, list::rpoplpush)
         .flags("write denyoom", "list")
@@ -140,12 +147,7 @@ pub(super) const ROWS: &[Command] = &[
             "O(N) with N keys and values given",
             "Takes values from the first of several lists that has some.",
         )
-        .arguments(&[
-            A::new("numkeys", ArgumentKind::Integer),
-            KEY.multiple(),
-            A::one_of("where", &[A::word("left", "LEFT"), A::word("right", "RIGHT")]),
-            A::new("count", ArgumentKind::Integer).token("COUNT").optional(),
-        ]),
+        .arguments(&[A::new("numkeys", ArgumentKind::Integer), KEY.multiple(), WHERE, COUNT_OPTION]),
     Command::write("blpop", -3, list::blpop)
         .flags("write noscript blocking", "blocking list")
         .keys(1, -2, 1)
@@ -178,8 +180,8 @@ pub(super) const ROWS: &[Command] = &[
         .arguments(&[
             A::new("source", ArgumentKind::Key),
             A::new("destination", ArgumentKind::Key),
-            A::one_of("wherefrom", &[A::word("left", "LEFT"), A::word("right", "RIGHT")]),
-            A::one_of("whereto", &[A::word("left", "LEFT"), A::word("right", "RIGHT")]),
+            WHEREFROM,
+            WHERETO,
             A::new("timeout", ArgumentKind::Double),
         ]),
     Command::write("brpoplpush", 4, list::brpoplpush)
@@ -209,8 +211,8 @@ pub(super) const ROWS: &[Command] = &[
             A::new("timeout", ArgumentKind::Double),
             A::new("numkeys", ArgumentKind::Integer),
             KEY.multiple(),
-            A::one_of("where", &[A::word("left", "LEFT"), A::word("right", "RIGHT")]),
-            A::new("count", ArgumentKind::Integer).token("COUNT").optional(),
+            WHERE,
+            COUNT_OPTION,
         ]),
     Command::write("lput", -4, list::lput)
         .flags("write denyoom", "list")

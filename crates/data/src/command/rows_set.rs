@@ -4,6 +4,9 @@ use super::argument::*;
 use super::{Argument as A, ArgumentKind, Command};
 use crate::commands::set;
 
+const MEMBERS: A = A::new("member", ArgumentKind::String).multiple();
+const COUNT: A = A::new("count", ArgumentKind::Integer).optional();
+
 pub(super) const ROWS: &[Command] = &[
     Command::write("sadd", -3, set::sadd)
         .flags("write denyoom fast", "set")
@@ -14,7 +17,7 @@ pub(super) const ROWS: &[Command] = &[
             "O(N) with N members",
             "Adds members to a set and gives the number of those that are new.",
         )
-        .arguments(&[KEY, A::new("member", ArgumentKind::String).multiple()]),
+        .arguments(&[KEY, MEMBERS]),
     Command::write("srem", -3, set::srem)
         .flags("write fast", "set")
         .key()
@@ -24,7 +27,7 @@ pub(super) const ROWS: &[Command] = &[
             "O(N) with N members",
             "Removes members of a set and gives the number of those that were there.",
         )
-        .arguments(&[KEY, A::new("member", ArgumentKind::String).multiple()]),
+        .arguments(&[KEY, MEMBERS]),
     Command::read("sismember", 3, set::sismember)
         .flags("readonly fast", "set")
         .key()
@@ -34,7 +37,7 @@ pub(super) const ROWS: &[Command] = &[
         .flags("readonly fast", "set")
         .key()
         .docs("set", "6.2.0", "O(N) with N members", "Says for each of several members whether a set has it.")
-        .arguments(&[KEY, A::new("member", ArgumentKind::String).multiple()]),
+        .arguments(&[KEY, MEMBERS]),
     Command::read("scard", 2, set::scard)
         .flags("readonly fast", "set")
         .key()
@@ -49,12 +52,12 @@ pub(super) const ROWS: &[Command] = &[
         .flags("write fast", "set")
         .key()
         .docs("set", "1.0.0", "O(N) with N members given", "Takes members of a set by chance.")
-        .arguments(&[KEY, A::new("count", ArgumentKind::Integer).optional()]),
+        .arguments(&[KEY, COUNT]),
     Command::read("srandmember", -2, set::srandmember)
         .flags("readonly", "set")
         .key()
         .docs("set", "1.0.0", "O(N) with N members given", "Gives members of a set by chance.")
-        .arguments(&[KEY, A::new("count", ArgumentKind::Integer).optional()]),
+        .arguments(&[KEY, COUNT]),
     Command::write("smove", 4, set::smove)
         .flags("write fast", "set")
         .keys(1, 2, 1)

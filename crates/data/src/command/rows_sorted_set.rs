@@ -4,6 +4,24 @@ use super::argument::*;
 use super::{Argument as A, ArgumentKind, Command};
 use crate::commands::sorted_set;
 
+const MEMBERS: A = A::new("member", ArgumentKind::String).multiple();
+const SORTBY: A = A::one_of("sortby", &[A::word("byscore", "BYSCORE"), A::word("bylex", "BYLEX")]).optional();
+const LIMIT: A = A::block(
+    "offset_count",
+    &[A::new("offset", ArgumentKind::Integer), A::new("count", ArgumentKind::Integer)],
+)
+.token("LIMIT")
+.optional();
+const WITHSCORES: A = A::word("withscores", "WITHSCORES").optional();
+const COUNT: A = A::new("count", ArgumentKind::Integer).optional();
+const WHERE: A = A::one_of("where", &[A::word("min", "MIN"), A::word("max", "MAX")]);
+const COUNT_OPTION: A = A::new("count", ArgumentKind::Integer).token("COUNT").optional();
+const WEIGHT: A = A::new("weight", ArgumentKind::Integer).token("WEIGHTS").optional().multiple();
+const AGGREGATE: A =
+    A::one_of("aggregate", &[A::word("sum", "SUM"), A::word("min", "MIN"), A::word("max", "MAX")])
+        .token("AGGREGATE")
+        .optional();
+
 pub(super) const ROWS: &[Command] = &[
     Command::write("zadd", -4, sorted_set::zadd)
         .flags("write denyoom fast", "sortedset")
@@ -44,7 +62,7 @@ pub(super) const ROWS: &[Command] = &[
             "O(M*log(N)) with N members and M given",
             "Removes members of a sorted set and gives the number of those that were there.",
         )
-        .arguments(&[KEY, A::new("member", ArgumentKind::String).multiple()]),
+        .arguments(&[KEY, MEMBERS]),
     Command::read("zscore", 3, sorted_set::zscore)
         .flags("readonly fast", "sortedset")
         .key()
@@ -54,7 +72,7 @@ pub(super) const ROWS: &[Command] = &[
         .flags("readonly fast", "sortedset")
         .key()
         .docs("sorted-set", "6.2.0", "O(N) with N members given", "Gives the scores of several members.")
-        .arguments(&[KEY, A::new("member", ArgumentKind::String).multiple()]),
+        .arguments(&[KEY, MEMBERS]),
     Command::read("zcard", 2, sorted_set::zcard)
         .flags("readonly fast", "sortedset")
         .key()
@@ -116,15 +134,10 @@ pub(super) const ROWS: &[Command] = &[
             KEY,
             A::new("start", ArgumentKind::String),
             A::new("stop", ArgumentKind::String),
-            A::one_of("sortby", &[A::word("byscore", "BYSCORE"), A::word("bylex", "BYLEX")]).optional(),
+            SORTBY,
             A::word("rev", "REV").optional(),
-            A::block(
-                "offset_count",
-                &[A::new("offset", ArgumentKind::Integer), A::new("count", ArgumentKind::Integer)],
-            )
-            .token("LIMIT")
-            .optional(),
-            A::word("withscores", "WITHSCORES").optional(),
+            LIMIT,
+            WITHSCORES,
         ]),
     Command::read("zrevrange", -4, sorted_set::zrevrange)
         .flags("readonly", "sortedset")
@@ -139,7 +152,7 @@ pub(super) const ROWS: &[Command] = &[
             KEY,
             A::new("start", ArgumentKind::Integer),
             A::new("stop", ArgumentKind::Integer),
-            A::word("withscores", "WITHSCORES").optional(),
+            WITHSCORES,
         ]),
     Command::read("zrangebyscore", -4, sorted_set::zrangebyscore)
         .flags("readonly", "sortedset")
@@ -154,13 +167,8 @@ pub(super) const ROWS: &[Command] = &[
             KEY,
             A::new("min", ArgumentKind::Double),
             A::new("max", ArgumentKind::Double),
-            A::word("withscores", "WITHSCORES").optional(),
-            A::block(
-                "offset_count",
-                &[A::new("offset", ArgumentKind::Integer), A::new("count", ArgumentKind::Integer)],
-            )
-            .token("LIMIT")
-            .optional(),
+            WITHSCORES,
+            LIMIT,
         ]),
     Command::read("zrevrangebyscore", -4, sorted_set::zrevrangebyscore)
         .flags("readonly", "sortedset")
@@ -175,13 +183,8 @@ pub(super) const ROWS: &[Command] = &[
             KEY,
             A::new("max", ArgumentKind::Double),
             A::new("min", ArgumentKind::Double),
-            A::word("withscores", "WITHSCORES").optional(),
-            A::block(
-                "offset_count",
-                &[A::new("offset", ArgumentKind::Integer), A::new("count", ArgumentKind::Integer)],
-            )
-            .token("LIMIT")
-            .optional(),
+            WITHSCORES,
+            LIMIT,
         ]),
     Command::read("zrangebylex", -4, sorted_set::zrangebylex)
         .flags("readonly", "sortedset")
@@ -192,17 +195,7 @@ pub(super) const ROWS: &[Command] = &[
             "O(log(N)+M) with N members and M given",
             "Gives the members between two, if all have the same score.",
         )
-        .arguments(&[
-            KEY,
-            A::new("min", ArgumentKind::String),
-            A::new("max", ArgumentKind::String),
-            A::block(
-                "offset_count",
-                &[A::new("offset", ArgumentKind::Integer), A::new("count", ArgumentKind::Integer)],
-            )
-            .token("LIMIT")
-            .optional(),
-        ]),
+        .arguments(&[KEY, A::new("min", ArgumentKind::String), A::new("max", ArgumentKind::String), LIMIT]),
     Command::read("zrevrangebylex", -4, sorted_set::zrevrangebylex)
         .flags("readonly", "sortedset")
         .key()
@@ -212,17 +205,7 @@ pub(super) const ROWS: &[Command] = &[
             "O(log(N)+M) with N members and M given",
             "Gives the members between two in reverse, if all have the same score.",
         )
-        .arguments(&[
-            KEY,
-            A::new("max", ArgumentKind::String),
-            A::new("min", ArgumentKind::String),
-            A::block(
-                "offset_count",
-                &[A::new("offset", ArgumentKind::Integer), A::new("count", ArgumentKind::Integer)],
-            )
-            .token("LIMIT")
-            .optional(),
-        ]),
+        .arguments(&[KEY, A::new("max", ArgumentKind::String), A::new("min", ArgumentKind::String), LIMIT]),
     Command::write("zrangestore", -5, sorted_set::zrangestore)
         .flags("write denyoom", "sortedset")
         .keys(1, 2, 1)
@@ -237,14 +220,9 @@ pub(super) const ROWS: &[Command] = &[
             A::new("src", ArgumentKind::Key),
             A::new("min", ArgumentKind::String),
             A::new("max", ArgumentKind::String),
-            A::one_of("sortby", &[A::word("byscore", "BYSCORE"), A::word("bylex", "BYLEX")]).optional(),
+            SORTBY,
             A::word("rev", "REV").optional(),
-            A::block(
-                "offset_count",
-                &[A::new("offset", ArgumentKind::Integer), A::new("count", ArgumentKind::Integer)],
-            )
-            .token("LIMIT")
-            .optional(),
+            LIMIT,
         ]),
     Command::write("zremrangebyrank", 4, sorted_set::zremrangebyrank)
         .flags("write", "sortedset")
@@ -285,7 +263,7 @@ pub(super) const ROWS: &[Command] = &[
             "O(M*log(N)) with N members and M given",
             "Takes the members with the lowest scores.",
         )
-        .arguments(&[KEY, A::new("count", ArgumentKind::Integer).optional()]),
+        .arguments(&[KEY, COUNT]),
     Command::write("zpopmax", -2, sorted_set::zpopmax)
         .flags("write fast", "sortedset")
         .key()
@@ -295,7 +273,7 @@ pub(super) const ROWS: &[Command] = &[
             "O(M*log(N)) with N members and M given",
             "Takes the members with the highest scores.",
         )
-        .arguments(&[KEY, A::new("count", ArgumentKind::Integer).optional()]),
+        .arguments(&[KEY, COUNT]),
     Command::write("zmpop", -4, sorted_set::zmpop)
         .flags("write movablekeys", "sortedset")
         .numkeys(1)
@@ -305,12 +283,7 @@ pub(super) const ROWS: &[Command] = &[
             "O(K+M*log(N)) with K keys, N members and M given",
             "Takes members from the first of several sorted sets that has some.",
         )
-        .arguments(&[
-            A::new("numkeys", ArgumentKind::Integer),
-            KEY.multiple(),
-            A::one_of("where", &[A::word("min", "MIN"), A::word("max", "MAX")]),
-            A::new("count", ArgumentKind::Integer).token("COUNT").optional(),
-        ]),
+        .arguments(&[A::new("numkeys", ArgumentKind::Integer), KEY.multiple(), WHERE, COUNT_OPTION]),
     Command::write("bzpopmin", -3, sorted_set::bzpopmin)
         .flags("write noscript blocking fast", "blocking sortedset")
         .keys(1, -2, 1)
@@ -344,8 +317,8 @@ pub(super) const ROWS: &[Command] = &[
             A::new("timeout", ArgumentKind::Double),
             A::new("numkeys", ArgumentKind::Integer),
             KEY.multiple(),
-            A::one_of("where", &[A::word("min", "MIN"), A::word("max", "MAX")]),
-            A::new("count", ArgumentKind::Integer).token("COUNT").optional(),
+            WHERE,
+            COUNT_OPTION,
         ]),
     Command::read("zrandmember", -2, sorted_set::zrandmember)
         .flags("readonly", "sortedset")
@@ -371,11 +344,9 @@ pub(super) const ROWS: &[Command] = &[
         .arguments(&[
             A::new("numkeys", ArgumentKind::Integer),
             KEY.multiple(),
-            A::new("weight", ArgumentKind::Integer).token("WEIGHTS").optional().multiple(),
-            A::one_of("aggregate", &[A::word("sum", "SUM"), A::word("min", "MIN"), A::word("max", "MAX")])
-                .token("AGGREGATE")
-                .optional(),
-            A::word("withscores", "WITHSCORES").optional(),
+            WEIGHT,
+            AGGREGATE,
+            WITHSCORES,
         ]),
     Command::read("zinter", -3, sorted_set::zinter)
         .flags("readonly movablekeys", "sortedset")
@@ -389,11 +360,9 @@ pub(super) const ROWS: &[Command] = &[
         .arguments(&[
             A::new("numkeys", ArgumentKind::Integer),
             KEY.multiple(),
-            A::new("weight", ArgumentKind::Integer).token("WEIGHTS").optional().multiple(),
-            A::one_of("aggregate", &[A::word("sum", "SUM"), A::word("min", "MIN"), A::word("max", "MAX")])
-                .token("AGGREGATE")
-                .optional(),
-            A::word("withscores", "WITHSCORES").optional(),
+            WEIGHT,
+            AGGREGATE,
+            WITHSCORES,
         ]),
     Command::read("zdiff", -3, sorted_set::zdiff)
         .flags("readonly movablekeys", "sortedset")
@@ -404,11 +373,7 @@ pub(super) const ROWS: &[Command] = &[
             "O(N*log(N)) with N members of all",
             "Gives the members that only the first of several sorted sets has.",
         )
-        .arguments(&[
-            A::new("numkeys", ArgumentKind::Integer),
-            KEY.multiple(),
-            A::word("withscores", "WITHSCORES").optional(),
-        ]),
+        .arguments(&[A::new("numkeys", ArgumentKind::Integer), KEY.multiple(), WITHSCORES]),
     Command::write("zunionstore", -4, sorted_set::zunionstore)
         .flags("write denyoom movablekeys", "sortedset")
         .key()
@@ -423,10 +388,8 @@ pub(super) const ROWS: &[Command] = &[
             A::new("destination", ArgumentKind::Key),
             A::new("numkeys", ArgumentKind::Integer),
             KEY.multiple(),
-            A::new("weight", ArgumentKind::Integer).token("WEIGHTS").optional().multiple(),
-            A::one_of("aggregate", &[A::word("sum", "SUM"), A::word("min", "MIN"), A::word("max", "MAX")])
-                .token("AGGREGATE")
-                .optional(),
+            WEIGHT,
+            AGGREGATE,
         ]),
     Command::write("zinterstore", -4, sorted_set::zinterstore)
         .flags("write denyoom movablekeys", "sortedset")
@@ -442,10 +405,8 @@ pub(super) const ROWS: &[Command] = &[
             A::new("destination", ArgumentKind::Key),
             A::new("numkeys", ArgumentKind::Integer),
             KEY.multiple(),
-            A::new("weight", ArgumentKind::Integer).token("WEIGHTS").optional().multiple(),
-            A::one_of("aggregate", &[A::word("sum", "SUM"), A::word("min", "MIN"), A::word("max", "MAX")])
-                .token("AGGREGATE")
-                .optional(),
+            WEIGHT,
+            AGGREGATE,
         ]),
     Command::write("zdiffstore", -4, sorted_set::zdiffstore)
         .flags("write denyoom movablekeys", "sortedset")
@@ -489,6 +450,6 @@ pub(super) const ROWS: &[Command] = &[
             KEY,
             A::new("cursor", ArgumentKind::Integer),
             A::new("pattern", ArgumentKind::Pattern).token("MATCH").optional(),
-            A::new("count", ArgumentKind::Integer).token("COUNT").optional(),
+            COUNT_OPTION,
         ]),
 ];
