@@ -64,6 +64,11 @@ fn both_versions_of_the_protocol() {
         (Value::Array(pair()), "*2\r\n:1\r\n$1\r\na\r\n", "*2\r\n:1\r\n$1\r\na\r\n"),
         (Value::Set(pair()), "*2\r\n:1\r\n$1\r\na\r\n", "~2\r\n:1\r\n$1\r\na\r\n"),
         (Value::Push(pair()), "*2\r\n:1\r\n$1\r\na\r\n", ">2\r\n:1\r\n$1\r\na\r\n"),
+        (
+            Value::Pairs(vec![(Value::Integer(1), Value::Double(0.5)), (Value::Integer(2), Value::Null)]),
+            "*4\r\n:1\r\n$3\r\n0.5\r\n:2\r\n$-1\r\n",
+            "*2\r\n*2\r\n:1\r\n,0.5\r\n*2\r\n:2\r\n_\r\n",
+        ),
         (Value::Map(vec![(Value::Integer(1), Value::Null)]), "*2\r\n:1\r\n$-1\r\n", "%1\r\n:1\r\n_\r\n"),
         (Value::Double(1.5), "$3\r\n1.5\r\n", ",1.5\r\n"),
         (Value::Double(-3.0), "$2\r\n-3\r\n", ",-3\r\n"),

@@ -240,3 +240,39 @@ pub(crate) fn decode_value(bytes: &[u8]) -> Option<Value> {
     let value = ValueDecoder::new(limits).decode(&mut buffer).ok()??;
     buffer.is_empty().then(|| meant(value))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What RESP3 alone does not tell apart comes through all the same, also inside the answer to `EXEC`.
+    #[test]
+    fn values_come_back_as_they_were() {
+        let pairs =
+            Value::Pairs(vec![(Value::bulk("a"), Value::Double(1.5)), (Value::bulk("b"), Value::Null)]);
+        for value in [
+            pairs.clone(),
+            Value::NullArray,
+            Value::Null,
+            Value::Array(vec![pairs.clone(), Value::NullArray, Value::Array(vec![pairs]), Value::Integer(1)]),
+            Value::Array(vec![Value::bulk("a"), Value::Set(vec![Value::bulk("b")])]),
+            Value::Map(vec![(Value::bulk("k"), Value::Double(f64::INFINITY))]),
+        ] {
+            assert_eq!(decode_value(&encode_value(&value)), Some(value));
+        }
+        let none = Value::Pairs(Vec::new());
+        assert_eq!(decode_value(&encode_value(&none)), Some(Value::Array(Vec::new())), "the same to clients");
+        assert_eq!(decode_value(b""), Some(Value::NullArray), "as it was written once");
+    }
+
+    #[test]
+    fn who_waits_to_pop_is_told_of_whole() {
+        let keys = vec![Bytes::from("a"), Bytes::from("b")];
+        let admin = Admin::Await { kind: Kind::SortedSet, keys, waited_ms: 7, milliseconds: 900 };
+        let bytes = encode_call(&Call::Admin(admin.clone()));
+        assert!(matches!(decode_call(bytes.clone()), Some(Call::Admin(decoded)) if decoded == admin));
+        for length in 0..bytes.len() {
+            assert!(decode_call(bytes.slice(..length)).is_none(), "cut at {length}");
+        }
+    }
+}
