@@ -1,10 +1,11 @@
 //! A packed run of elements: for each a varint length and that many bytes of name, then the same of value.
 //!
-//! All functions but the checks of [`Kind`](super::Kind) take runs that were written here.
+//! All functions but [`checked`] take runs that were written here.
 
 use bytes::BufMut;
 
 use super::Order;
+use crate::table::Malformed;
 use crate::varint::{self, Reader};
 
 /// An element of a collection.
@@ -33,6 +34,19 @@ impl<'a> Element<'a> {
         let mut block = || reader.block().expect("a run holds elements that we wrote");
         Element { name: block(), value: block() }
     }
+}
+
+/// The elements of a run that came from outside.
+///
+/// # Errors
+/// It is not one.
+pub(crate) fn checked(run: &[u8]) -> Result<Vec<Element<'_>>, Malformed> {
+    let mut reader = Reader::new(run);
+    let mut elements = Vec::new();
+    while !reader.is_empty() {
+        elements.push(Element { name: reader.block()?, value: reader.block()? });
+    }
+    Ok(elements)
 }
 
 /// The elements of a run, in order.

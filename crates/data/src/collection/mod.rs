@@ -98,23 +98,24 @@ impl Kind {
     /// # Errors
     /// They are not.
     pub(crate) fn check_content(self, content: &[u8]) -> Result<(), Malformed> {
-        let mut reader = crate::varint::Reader::new(content);
-        let mut names = Vec::new();
-        while !reader.is_empty() {
-            let element = Element { name: reader.block()?, value: reader.block()? };
-            self.check_element(&element)?;
-            names.push(element.name);
+        let elements = block::checked(content)?;
+        elements.iter().try_for_each(|element| self.check_element(element))?;
+        self.check_names(&elements)
+    }
+
+    /// Are their names in the order that this kind has, each once?
+    ///
+    /// # Errors
+    /// They are not.
+    pub(crate) fn check_names(self, elements: &[Element<'_>]) -> Result<(), Malformed> {
+        let mut names: Vec<_> = elements.iter().map(|element| element.name).collect();
+        if self.order() == Order::ByHash {
+            names.sort_unstable();
         }
-        let is_in_order = match self.order() {
-            Order::ByName => names.is_sorted_by(|one, next| one < next),
-            Order::ByHash => {
-                let count = names.len();
-                names.sort_unstable();
-                names.dedup();
-                names.len() == count
-            }
-        };
-        if is_in_order { Ok(()) } else { Err(Malformed("elements out of order")) }
+        match names.is_sorted_by(|one, next| one < next) {
+            true => Ok(()),
+            false => Err(Malformed("elements out of order, or twice")),
+        }
     }
 }
 
@@ -186,20 +187,6 @@ impl<'a> CollectionRef<'a> {
             Content::Packed(bytes) => Box::new(block::elements(bytes)),
             Content::Tree(collection) => Box::new(collection.elements.iter_from(0)),
         }
-    }
-
-    /// All elements of bytes that came from outside.
-    ///
-    /// # Errors
-    /// They are not elements.
-    pub(crate) fn checked_elements(&self) -> Result<Vec<Element<'a>>, Malformed> {
-        let Content::Packed(content) = self.content else { return Ok(self.elements().collect()) };
-        let mut reader = crate::varint::Reader::new(content);
-        let mut elements = Vec::new();
-        while !reader.is_empty() {
-            elements.push(Element { name: reader.block()?, value: reader.block()? });
-        }
-        Ok(elements)
     }
 
     /// The elements as bytes: what a mutation or a snapshot holds.

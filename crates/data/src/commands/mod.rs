@@ -15,7 +15,7 @@
 //! - Scores are written with as few digits as read back the same, as Redis 7.2 does; -0 is 0. An empty bound of a range by score
 //!   (`(`) is an error, where Redis takes it for 0. `ZRANGEBYLEX` over members with different scores is by member alone.
 //! - Hashes, sets and sorted sets give their elements in an order of their own where Redis promises none.
-//! - `HRANDFIELD`, `SRANDMEMBER` and `ZRANDMEMBER` with repetition give 2^24 elements at most.
+//! - `HRANDFIELD`, `SRANDMEMBER` and `ZRANDMEMBER` with repetition give 2^20 elements at most.
 
 pub(crate) mod bit;
 pub(crate) mod blocking;

@@ -23,8 +23,8 @@ pub(super) enum Draws {
     Any(u64),
 }
 
-/// The most that may be asked for with repetition: what a reply can hold.
-const MOST: u64 = 1 << 24;
+/// The most that may be asked for with repetition: each is copied into the reply.
+const MOST: u64 = 1 << 20;
 
 impl Draws {
     /// `[count [WITH...]]`: how many, and whether with values. With these a number is doubled in the reply, so Redis takes half as

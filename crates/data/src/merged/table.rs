@@ -4,14 +4,12 @@
 //! Of a member of a sorted set the score that is shown stands before them. The expiry of a key is in the table of expiries, whose
 //! entries end when their keys do.
 
-use std::collections::BTreeMap;
-
 use bytes::{Bytes, BytesMut};
 
 use super::Facet;
 use super::element::Element;
 use super::view::value_of;
-use crate::collection::{Kind, score};
+use crate::collection::{CollectionRef, Content, Kind, block, score};
 use crate::entry::{Entry, ValueRef};
 use crate::table::{Digest, Malformed, Position, Table, first_position, slot_of};
 
@@ -236,18 +234,18 @@ fn check(facet: Facet, entry: &Entry<'_>) -> Result<(), Malformed> {
     };
     match (entry.value, facet.container()) {
         (ValueRef::String(bytes), None) => element(bytes),
-        (ValueRef::Collection(collection), Some(kind)) if collection.kind == kind => {
-            let mut names = BTreeMap::new();
-            for found in collection.checked_elements()? {
+        (ValueRef::Collection(CollectionRef { kind, content: Content::Packed(run) }), Some(own))
+            if kind == own =>
+        {
+            let elements = block::checked(run)?;
+            for found in &elements {
+                facet.check_name(found.name)?;
                 if facet == Facet::SortedSet && found.value.len() < score::SCORE_BYTES {
                     return Err(Malformed("a member without a score"));
                 }
                 element(facet.bytes_in(found.value))?;
-                if names.insert(found.name, ()).is_some() {
-                    return Err(Malformed("an element twice"));
-                }
             }
-            Ok(())
+            kind.check_names(&elements)
         }
         _ => Err(Malformed("an entry of another facet")),
     }
