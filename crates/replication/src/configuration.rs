@@ -239,4 +239,9 @@ pub enum Wish {
     Confirm(Acknowledgement),
     /// A former primary has nothing any more that the present one has not.
     Settled(NodeId),
+    /// A replica of a keyspace that takes writes on all of them has nothing on its disk, and has drawn this number
+    /// ([`crate::primaries`]).
+    Claim(u64),
+    /// Such a replica that is to go has nothing that others have not.
+    Leave,
 }

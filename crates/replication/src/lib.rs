@@ -11,6 +11,7 @@ pub mod contract;
 pub mod merged;
 pub mod ordered;
 pub mod placement;
+pub mod primaries;
 pub mod quorum;
 pub mod random;
 pub mod shard;

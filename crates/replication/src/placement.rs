@@ -8,6 +8,7 @@ use data::slot::SLOTS;
 use serde::{Deserialize, Serialize};
 
 use crate::configuration::Group;
+use crate::primaries::Primaries;
 
 /// The identity of a node: generated when its data folder is formatted, outlives address changes. A node that lost its
 /// disk is a new node.
@@ -66,6 +67,9 @@ pub struct Placement {
     /// The groups of keyspaces that have groups of their own.
     #[serde(skip)]
     pub groups: BTreeMap<PartitionId, Group>,
+    /// The replicas of keyspaces that take writes on all of them: one group for all slots.
+    #[serde(skip)]
+    pub primaries: BTreeMap<PartitionId, Primaries>,
     /// So many keyspaces were given a number so far.
     #[serde(skip)]
     pub keyspaces_numbered: u16,
@@ -177,7 +181,8 @@ impl Placement {
 
     /// Everything that holds keys: partitions, then groups.
     pub fn all(&self) -> impl Iterator<Item = PartitionId> {
-        (0..self.partitions.len() as u32).map(PartitionId).chain(self.groups.keys().copied())
+        let groups = self.groups.keys().chain(self.primaries.keys()).copied();
+        (0..self.partitions.len() as u32).map(PartitionId).chain(groups)
     }
 
     /// All partitions, in the order of their slots.

@@ -190,6 +190,8 @@ pub fn encode(message: &Message, out: &mut BytesMut) {
                 Wish::Renew => (4, &[]),
                 Wish::Confirm(acknowledgement) => (7, &[NodeId(acknowledgement.rank().into())]),
                 Wish::Settled(node) => (6, std::slice::from_ref(node)),
+                Wish::Claim(claim) => (8, &[NodeId(*claim)]),
+                Wish::Leave => (9, &[]),
             };
             out.put_u8(kind);
             consensus::put_nodes(out, nodes);
@@ -274,6 +276,8 @@ pub fn decode(bytes: Bytes) -> Result<Message, Malformed> {
                     Wish::Confirm(Acknowledgement::of_rank(rank))
                 }
                 (6, [node]) => Wish::Settled(*node),
+                (8, [NodeId(claim)]) => Wish::Claim(*claim),
+                (9, []) => Wish::Leave,
                 _ => return Err(Malformed("a wish that is not known")),
             },
         }),

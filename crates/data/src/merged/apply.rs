@@ -12,11 +12,20 @@ impl MergedTable {
     /// Changes the state. The caller sees to it that everything in the mutation's vector has been applied, and the mutation itself
     /// has not.
     pub fn apply(&mut self, merge: &Merge) {
+        self.apply_where(merge, |_, _| true);
+    }
+
+    /// The same, of those facets of keys alone of which `is_new` says that the mutation has not been applied to them.
+    pub fn apply_where(&mut self, merge: &Merge, is_new: impl Fn(Facet, &[u8]) -> bool) {
         // A mutation that puts something and then takes it away has seen what it has put.
         let mut vector = merge.vector.clone();
         vector.raise(merge.dot.origin, merge.dot.counter);
         for change in &merge.changes {
             match change {
+                Change::Put { key, facet, .. }
+                | Change::Remove { key, facet, .. }
+                | Change::Add { key, facet, .. }
+                    if !is_new(*facet, key) => {}
                 Change::Put { key, facet, name, value, seen } => {
                     let version = Version { dot: merge.dot, time: merge.time, value: value.clone() };
                     self.change(key, *facet, name, |element| element.put(version, &vector, seen));
@@ -27,7 +36,7 @@ impl MergedTable {
                 Change::Add { key, facet, name, addition } => {
                     self.change(key, *facet, name, |element| element.add(merge.dot, addition));
                 }
-                Change::Clear { key, seen } => self.clear(key, &vector, seen),
+                Change::Clear { key, seen } => self.clear(key, &vector, seen, &is_new),
             }
         }
     }
@@ -41,10 +50,19 @@ impl MergedTable {
         }
     }
 
-    fn clear(&mut self, key: &[u8], vector: &VersionVector, seen: &[(Facet, Bytes, Vec<Seen>)]) {
+    fn clear(
+        &mut self,
+        key: &[u8],
+        vector: &VersionVector,
+        seen: &[(Facet, Bytes, Vec<Seen>)],
+        is_new: &dyn Fn(Facet, &[u8]) -> bool,
+    ) {
         let seen: BTreeMap<(Facet, &[u8]), &[Seen]> =
             seen.iter().map(|(facet, name, seen)| ((*facet, &name[..]), &seen[..])).collect();
         for (facet, name, mut element) in self.elements(key) {
+            if !is_new(facet, key) {
+                continue;
+            }
             let before = element.clone();
             element.remove(vector, seen.get(&(facet, &name[..])).copied().unwrap_or_default());
             if element != before {

@@ -114,6 +114,11 @@ impl Element {
         !self.parts.is_empty()
     }
 
+    /// Has this origin added to it what nobody has taken away?
+    pub fn has_part_of(&self, origin: u64) -> bool {
+        self.parts.iter().any(|part| part.origin == origin)
+    }
+
     /// The sum of all that was added.
     pub fn sum(&self) -> i128 {
         self.parts.iter().fold(0, |sum: i128, part| sum.saturating_add(part.total.saturating_sub(part.floor)))

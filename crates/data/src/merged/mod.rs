@@ -23,6 +23,7 @@
 mod apply;
 pub mod change;
 pub mod element;
+mod fold;
 mod prepare;
 mod table;
 mod vector;
@@ -30,7 +31,8 @@ pub(crate) mod view;
 
 pub use change::{Change, Merge};
 pub use element::{Addition, Element, HybridTime, Part, Seen, Version};
-pub use prepare::Prepared;
+pub use fold::{Ambiguous, Fold, Step};
+pub use prepare::{Prepared, clearing};
 pub use table::MergedTable;
 pub use vector::{Dot, VersionVector};
 

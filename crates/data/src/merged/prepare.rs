@@ -34,6 +34,13 @@ impl Prepared {
     }
 }
 
+/// The changes that take away all that is here of these keys, as the mutation of that name.
+pub fn clearing(keys: &[Bytes], table: &MergedTable, dot: Dot) -> Vec<Change> {
+    let mut draft = Draft { table, dot, elements: BTreeMap::new(), changes: Vec::new() };
+    keys.iter().for_each(|key| draft.clear(key));
+    draft.changes
+}
+
 /// Elements by key, facet and name.
 type Place = (Bytes, Facet, Bytes);
 

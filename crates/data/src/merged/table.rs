@@ -69,6 +69,18 @@ impl MergedTable {
         self.of(Facet::Expiry).get(key)?.expire_at_ms
     }
 
+    /// The earliest moment at which a key ends.
+    pub fn next_expiry_ms(&self) -> Option<u64> {
+        self.of(Facet::Expiry).next_expiry_ms()
+    }
+
+    /// The origin that decided last when a key ends.
+    pub fn expiry_origin(&self, key: &[u8]) -> Option<u64> {
+        let element = self.element(key, Facet::Expiry, b"");
+        let latest = element.versions().iter().max_by_key(|version| (deadline(&version.value), version.dot));
+        latest.map(|version| version.dot.origin)
+    }
+
     /// Up to `limit` keys that have ended by `now_ms`, earliest first.
     pub fn expired(&self, now_ms: u64, limit: usize) -> Vec<Bytes> {
         self.of(Facet::Expiry).expired(now_ms, limit)

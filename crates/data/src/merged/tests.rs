@@ -36,12 +36,16 @@ enum Step {
     Act(usize, Act),
     /// The next mutation of one replica comes to another, if it may be applied there.
     Deliver(usize, usize),
+    /// One replica takes over what another one has, folded from so many mutations before where it has to be.
+    Repair(usize, usize, usize),
 }
 
 #[derive(Debug, Default)]
 struct Replica {
     table: MergedTable,
     vector: VersionVector,
+    /// All that was applied, in order, as it is folded.
+    log: Vec<(Vec<fold::Step>, VersionVector)>,
     /// How many of each replica's mutations have come.
     taken: [usize; REPLICAS],
     clock: u64,
@@ -75,6 +79,16 @@ fn value(facet: Facet, dot: Dot) -> Bytes {
         Facet::Set => Bytes::new(),
         Facet::SortedSet => Bytes::copy_from_slice(&crate::collection::score::encode(dot.counter as f64)),
         _ => Bytes::from(format!("v{}.{}", dot.origin, dot.counter)),
+    }
+}
+
+impl Replica {
+    fn apply(&mut self, merge: &Merge) {
+        self.table.apply(merge);
+        self.vector.raise(merge.dot.origin, merge.dot.counter);
+        let mut alone = Fold::new();
+        alone.take(merge);
+        self.log.push((alone.steps().cloned().collect(), self.vector.clone()));
     }
 }
 
@@ -126,8 +140,7 @@ impl World {
         };
         let merge = Merge { dot, time, vector: replica.vector.clone(), changes };
         assert_eq!(Merge::decode(&merge.encode()), Ok(merge.clone()));
-        replica.table.apply(&merge);
-        replica.vector.raise(dot.origin, dot.counter);
+        replica.apply(&merge);
         replica.taken[at] += 1;
         self.made[at].push(merge);
     }
@@ -139,9 +152,39 @@ impl World {
         if !replica.vector.includes(&merge.vector) {
             return false;
         }
-        replica.table.apply(merge);
-        replica.vector.raise(merge.dot.origin, merge.dot.counter);
+        replica.apply(merge);
         replica.taken[from] += 1;
+        true
+    }
+
+    /// Says whether the fold could be taken.
+    fn repair(&mut self, from: usize, to: usize, earlier: usize) -> bool {
+        let (giver, taker) = (&self.replicas[from], &self.replicas[to]);
+        let before = |place: usize| match place {
+            0 => VersionVector::new(),
+            place => giver.log[place - 1].1.clone(),
+        };
+        let place = (0..=giver.log.len()).rev().find(|place| taker.vector.includes(&before(*place)));
+        let place = place.expect("whoever has nothing may begin at the beginning").saturating_sub(earlier);
+        let mut fold = Fold::new();
+        giver.log[place..].iter().flat_map(|(steps, _)| steps).for_each(|step| fold.take_step(step.clone()));
+        let mut bytes = BytesMut::new();
+        fold.steps().for_each(|step| step.write(&mut bytes));
+        let steps = fold::Step::read_all(&bytes.freeze()).expect("well formed");
+        let vector = giver.vector.clone();
+        let taker = &mut self.replicas[to];
+        let known = taker.vector.clone();
+        let before = taker.table.digest();
+        if taker.table.apply_steps(&steps, |_, _| &known) == Err(Ambiguous) {
+            assert_eq!(taker.table.digest(), before);
+            return false;
+        }
+        taker.vector.merge(&vector);
+        let new = steps.into_iter().filter(|step| !known.covers(step.dot())).collect();
+        taker.log.push((new, taker.vector.clone()));
+        for (replica, taken) in taker.taken.iter_mut().enumerate() {
+            *taken = taker.vector.get(origin(replica)) as usize;
+        }
         true
     }
 
@@ -164,6 +207,9 @@ impl World {
                 Step::Act(at, act) => world.act(*at, act),
                 Step::Deliver(from, to) => {
                     world.deliver(*from, *to);
+                }
+                Step::Repair(from, to, earlier) => {
+                    world.repair(*from, *to, *earlier);
                 }
             }
         }
@@ -267,6 +313,15 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     proptest::collection::vec(step, 1..120)
 }
 
+fn steps_with_repairs() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        6 => (0..REPLICAS, acts()).prop_map(|(at, act)| Step::Act(at, act)),
+        6 => (0..REPLICAS, 0..REPLICAS).prop_map(|(from, to)| Step::Deliver(from, to)),
+        1 => (0..REPLICAS, 0..REPLICAS, 0..30usize).prop_map(|(from, to, early)| Step::Repair(from, to, early)),
+    ];
+    proptest::collection::vec(step, 1..160)
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1500, ..ProptestConfig::default() })]
 
@@ -275,6 +330,21 @@ proptest! {
     #[test]
     fn replicas_hold_what_is_specified(steps in steps()) {
         let mut world = World::run(&steps);
+        world.replicas.iter().for_each(|replica| world.check(replica));
+        world.deliver_all();
+        world.replicas.iter().for_each(|replica| world.check(replica));
+        let digests = world.replicas.each_ref().map(|replica| replica.table.digest());
+        prop_assert!(digests.iter().all(|digest| *digest == digests[0]), "the bytes are the same, too");
+    }
+
+    /// The same if replicas take over what others have as a fold of it.
+    #[test]
+    fn a_fold_stands_for_the_mutations_in_it(steps in steps_with_repairs(), last in 0..REPLICAS) {
+        let mut world = World::run(&steps);
+        world.replicas.iter().for_each(|replica| world.check(replica));
+        for other in 0..REPLICAS {
+            world.repair(other, last, 0);
+        }
         world.replicas.iter().for_each(|replica| world.check(replica));
         world.deliver_all();
         world.replicas.iter().for_each(|replica| world.check(replica));
@@ -301,7 +371,7 @@ proptest! {
         for step in &after {
             match step {
                 Step::Act(at, act) => world.act(*at, act),
-                Step::Deliver(from, to) => {
+                Step::Deliver(from, to) | Step::Repair(from, to, _) => {
                     world.deliver(*from, *to);
                 }
             }

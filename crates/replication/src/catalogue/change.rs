@@ -9,6 +9,7 @@ use super::{Catalogue, Keyspace, Member, MemberState, Policy, Record, Report, Se
 use crate::configuration::{Acknowledgement, Configuration, PrimaryReplica};
 use crate::contract::Call;
 use crate::placement::{PartitionPlacement, Split};
+use crate::primaries::{MultiPrimary, Primaries, Replicas};
 use crate::{NodeId, PartitionId};
 
 /// A change of the catalogue.
@@ -97,6 +98,8 @@ pub enum Change {
     },
     /// What was decided of groups; each is of the next version.
     Configure(Vec<(PartitionId, Configuration)>),
+    /// What was decided of the replicas of keyspaces that take writes on all of them; each is of the next version.
+    Seat(Vec<(PartitionId, Primaries)>),
     /// The keyspace is gone; its keys belong to the one with the next shorter prefix.
     DropKeyspace {
         /// What its keys begin with.
@@ -256,6 +259,9 @@ impl Change {
                 }
                 Ok(())
             }
+            Change::Seat(decided) => {
+                decided.iter().try_for_each(|(partition, next)| seat(catalogue, touched, *partition, next))
+            }
             Change::CreateKeyspace { prefix, policy } => create_keyspace(catalogue, touched, prefix, policy),
             Change::AlterKeyspace { prefix, policy } => {
                 let Some(keyspace) = catalogue.keyspaces.get_mut(prefix) else { return no_keyspace(prefix) };
@@ -274,6 +280,10 @@ impl Change {
                     touched.insert(Record::Keyspace(prefix.clone()));
                     return alter_groups(catalogue, touched, number, &options);
                 }
+                if let (Policy::MultiPrimary { number, options }, former) = (&mut policy, &keyspace.policy) {
+                    *number = former.number();
+                    check_replicas(catalogue.members.len(), options)?;
+                }
                 keyspace.policy = policy;
                 touched.insert(Record::Keyspace(prefix.clone()));
                 Ok(())
@@ -288,6 +298,11 @@ impl Change {
                 for partition in groups {
                     catalogue.groups.remove(&partition);
                     touched.insert(Record::Group(partition));
+                }
+                if let Policy::MultiPrimary { number, .. } = dropped.policy {
+                    let partition = PartitionId::of_keyspace(number, 0);
+                    catalogue.primaries.remove(&partition);
+                    touched.insert(Record::Primaries(partition));
                 }
                 touched.insert(Record::Keyspace(prefix.clone()));
                 Ok(())
@@ -519,8 +534,10 @@ fn create_keyspace(
         return refuse(format!("{MOST_KEYSPACES} keyspaces are the most"));
     }
     let mut policy = policy.clone();
-    if let Policy::PrimaryReplica { number, options } = &mut policy {
-        *number = make_groups(catalogue, touched, options)?;
+    match &mut policy {
+        Policy::Raft => {}
+        Policy::PrimaryReplica { number, options } => *number = make_groups(catalogue, touched, options)?,
+        Policy::MultiPrimary { number, options } => *number = make_primaries(catalogue, touched, options)?,
     }
     let keyspace = Keyspace { policy, since: catalogue.epoch + 1 };
     catalogue.keyspaces.insert(prefix.clone(), keyspace);
@@ -535,14 +552,7 @@ fn make_groups(
     options: &PrimaryReplica,
 ) -> Result<u16, Refusal> {
     check_options(catalogue, options)?;
-    if catalogue.keyspaces_numbered >= MOST_NUMBERED {
-        return refuse(format!(
-            "{MOST_NUMBERED} keyspaces with groups of their own were made, which are the most"
-        ));
-    }
-    catalogue.keyspaces_numbered += 1;
-    touched.insert(Record::KeyspacesNumbered);
-    let number = catalogue.keyspaces_numbered;
+    let number = next_number(catalogue, touched)?;
     let mut ranges: Vec<(u16, u16)> =
         catalogue.partitions.iter().map(|record| (record.first_slot, record.last_slot)).collect();
     ranges.sort_unstable();
@@ -554,6 +564,62 @@ fn make_groups(
         touched.insert(Record::Group(partition));
     }
     Ok(number)
+}
+
+/// The number of a new keyspace that has a group of its own.
+fn next_number(catalogue: &mut Catalogue, touched: &mut BTreeSet<Record>) -> Result<u16, Refusal> {
+    if catalogue.keyspaces_numbered >= MOST_NUMBERED {
+        return refuse(format!(
+            "{MOST_NUMBERED} keyspaces with groups of their own were made, which are the most"
+        ));
+    }
+    catalogue.keyspaces_numbered += 1;
+    touched.insert(Record::KeyspacesNumbered);
+    Ok(catalogue.keyspaces_numbered)
+}
+
+/// The number of a new keyspace that takes writes on all of its replicas, and these.
+fn make_primaries(
+    catalogue: &mut Catalogue,
+    touched: &mut BTreeSet<Record>,
+    options: &MultiPrimary,
+) -> Result<u16, Refusal> {
+    check_replicas(catalogue.members.len(), options)?;
+    let number = next_number(catalogue, touched)?;
+    let partition = PartitionId::of_keyspace(number, 0);
+    let nodes = super::plan::primaries(catalogue, options.replicas, &[]);
+    catalogue.primaries.insert(partition, Primaries::founding(&nodes));
+    touched.insert(Record::Primaries(partition));
+    Ok(number)
+}
+
+fn check_replicas(members: usize, options: &MultiPrimary) -> Result<(), Refusal> {
+    match options.replicas {
+        Replicas::Count(count) if count as usize > members => {
+            refuse(format!("REPLICAS {count} is more than the {members} nodes that there are"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn seat(
+    catalogue: &mut Catalogue,
+    touched: &mut BTreeSet<Record>,
+    partition: PartitionId,
+    next: &Primaries,
+) -> Result<(), Refusal> {
+    let Some(record) = catalogue.primaries.get_mut(&partition) else {
+        return refuse(format!(
+            "there is no group {:08x} that takes writes on all its replicas",
+            partition.0
+        ));
+    };
+    if next.version != record.version + 1 {
+        return refuse("the group's replicas are others by now");
+    }
+    record.clone_from(next);
+    touched.insert(Record::Primaries(partition));
+    Ok(())
 }
 
 /// Can these options be kept by as many copies as there are?
@@ -609,9 +675,9 @@ fn failover(
 ) -> Result<(), Refusal> {
     let Some(keyspace) = catalogue.keyspaces.get(prefix) else { return no_keyspace(prefix) };
     let number = keyspace.policy.number();
-    if number == 0 {
+    if catalogue.groups_of(number).next().is_none() {
         return refuse(format!(
-            "a keyspace of {} has no primaries; CONSORT TRANSFER hands the leadership of a partition over",
+            "a keyspace of {} has no primaries that could be others; CONSORT TRANSFER hands the leadership of a partition over",
             keyspace.policy.strategy().name()
         ));
     }

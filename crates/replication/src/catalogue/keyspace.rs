@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::configuration::PrimaryReplica;
+use crate::primaries::MultiPrimary;
 
 /// How the copies of a keyspace's keys agree. The set is closed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,7 +45,7 @@ impl StrategyKind {
 
     /// Is it there, or still to be built?
     pub fn is_built(self) -> bool {
-        matches!(self, StrategyKind::Raft | StrategyKind::PrimaryReplica)
+        self != StrategyKind::Leaderless
     }
 }
 
@@ -62,6 +63,13 @@ pub enum Policy {
         /// How writes are acknowledged, and what goes with it.
         options: PrimaryReplica,
     },
+    /// Every replica takes writes, and they merge.
+    MultiPrimary {
+        /// As above.
+        number: u16,
+        /// What becomes of what was written at the same time, and on how many nodes.
+        options: MultiPrimary,
+    },
 }
 
 impl Policy {
@@ -70,6 +78,7 @@ impl Policy {
         match self {
             Policy::Raft => StrategyKind::Raft,
             Policy::PrimaryReplica { .. } => StrategyKind::PrimaryReplica,
+            Policy::MultiPrimary { .. } => StrategyKind::MultiPrimary,
         }
     }
 
@@ -77,7 +86,7 @@ impl Policy {
     pub fn number(&self) -> u16 {
         match self {
             Policy::Raft => 0,
-            Policy::PrimaryReplica { number, .. } => *number,
+            Policy::PrimaryReplica { number, .. } | Policy::MultiPrimary { number, .. } => *number,
         }
     }
 }

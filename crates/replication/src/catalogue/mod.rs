@@ -38,6 +38,7 @@ pub use steward::{Situation, next_change};
 
 use crate::configuration::{Configuration, Group};
 use crate::placement::{PartitionPlacement, Split};
+use crate::primaries::Primaries;
 use crate::{NodeId, PartitionId, Placement};
 
 /// The partition that holds the catalogue.
@@ -73,6 +74,8 @@ pub struct Catalogue {
     pub groups: BTreeMap<PartitionId, Configuration>,
     /// So many keyspaces were given a number so far.
     pub keyspaces_numbered: u16,
+    /// The replicas of keyspaces that take writes on all of them.
+    pub primaries: BTreeMap<PartitionId, Primaries>,
 }
 
 /// What holds for the whole cluster.
@@ -156,6 +159,7 @@ impl Catalogue {
             split: self.split,
             parents: self.parents.clone(),
             groups: self.placed_groups(),
+            primaries: self.primaries.clone(),
             prefixes: self.numbered_prefixes(),
             keyspaces_numbered: self.keyspaces_numbered,
             ..Placement::of(self.partitions.clone())
@@ -216,6 +220,7 @@ impl Catalogue {
             .iter()
             .any(|record| record.replicas.contains(&node) || record.moving_to.contains(&node))
             || self.groups.values().any(|configuration| configuration.places(node))
+            || self.primaries.values().any(|primaries| primaries.seats.contains_key(&node))
     }
 
     /// How many partitions are being moved.

@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::{CATALOGUE_VOTERS, Catalogue, Member, MemberState};
 use crate::NodeId;
+use crate::primaries::Replicas;
 
 /// For each partition, in order: the nodes that ought to hold it, the preferred leader first.
 pub fn plan(catalogue: &Catalogue) -> Vec<Vec<NodeId>> {
@@ -60,6 +61,33 @@ pub fn catalogue_voters(catalogue: &Catalogue) -> Vec<NodeId> {
     }
     chosen.sort_unstable();
     chosen
+}
+
+/// The nodes that are to hold a keyspace which takes writes on all of its replicas: in as many zones as possible, and as many of those
+/// that hold it as possible.
+pub fn primaries(catalogue: &Catalogue, replicas: Replicas, present: &[NodeId]) -> Vec<NodeId> {
+    let able = |member: &Member| member.weight > 0 && member.state == MemberState::Active;
+    let mut candidates: Vec<(&NodeId, &Member)> =
+        catalogue.members.iter().filter(|(_, member)| able(member)).collect();
+    if candidates.is_empty() {
+        return present.to_vec();
+    }
+    candidates.sort_by_key(|(id, member)| (!present.contains(id), &member.name));
+    let zones: BTreeSet<&str> = candidates.iter().map(|(_, member)| member.zone.as_str()).collect();
+    let factor = catalogue.settings.replication_factor as usize;
+    let count = match replicas {
+        Replicas::Count(0) => factor,
+        Replicas::Count(count) => count as usize,
+        Replicas::AllZones => factor.max(zones.len()),
+    };
+    let mut chosen: Vec<(&NodeId, &Member)> = Vec::new();
+    while chosen.len() < count.min(candidates.len()) {
+        let in_zone = |zone: &str| chosen.iter().filter(|(_, other)| other.zone == zone).count();
+        let left = candidates.iter().filter(|candidate| !chosen.iter().any(|(id, _)| *id == candidate.0));
+        let Some(next) = left.min_by_key(|(_, member)| in_zone(&member.zone)) else { break };
+        chosen.push(*next);
+    }
+    chosen.into_iter().map(|(id, _)| *id).collect()
 }
 
 /// The nodes that may hold partitions; from here on they go by their place in this list.

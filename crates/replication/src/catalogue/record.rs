@@ -45,6 +45,8 @@ pub enum Record {
     Group(PartitionId),
     /// [`Catalogue::keyspaces_numbered`].
     KeyspacesNumbered,
+    /// One of [`Catalogue::primaries`].
+    Primaries(PartitionId),
 }
 
 /// A record cannot be understood: another version of the program wrote it.
@@ -64,6 +66,9 @@ impl Record {
             Record::Parents => key.put_slice(b"parents"),
             Record::KeyspacesNumbered => key.put_slice(b"keyspaces-numbered"),
             Record::Group(PartitionId(number)) => key.put_slice(format!("group/{number:08x}").as_bytes()),
+            Record::Primaries(PartitionId(number)) => {
+                key.put_slice(format!("primaries/{number:08x}").as_bytes());
+            }
             Record::Member(id) => key.put_slice(format!("member/{:016x}", id.0).as_bytes()),
             Record::Removed(id) => key.put_slice(format!("removed/{:016x}", id.0).as_bytes()),
             Record::Keyspace(prefix) => {
@@ -93,6 +98,7 @@ impl Record {
                     b"removed/" => Record::Removed(NodeId(hexadecimal(rest)?)),
                     b"keyspace/" => Record::Keyspace(Bytes::copy_from_slice(rest)),
                     b"group/" => Record::Group(PartitionId(hexadecimal(rest)?.try_into().ok()?)),
+                    b"primaries/" => Record::Primaries(PartitionId(hexadecimal(rest)?.try_into().ok()?)),
                     b"partition/" => Record::Partition(hexadecimal(rest)?.try_into().ok()?),
                     _ => return None,
                 }
@@ -116,6 +122,7 @@ impl Record {
             }
             Record::Split => catalogue.split.as_ref().map(encode),
             Record::Group(number) => catalogue.groups.get(number).map(encode_group),
+            Record::Primaries(number) => catalogue.primaries.get(number).map(encode),
             Record::KeyspacesNumbered => {
                 (catalogue.keyspaces_numbered > 0).then(|| encode(&catalogue.keyspaces_numbered))
             }
@@ -131,6 +138,7 @@ impl Record {
         let partitions = (0..catalogue.partitions.len() as u32).map(Record::Partition);
         let single = [Record::Epoch, Record::Settings, Record::Voters];
         let groups = catalogue.groups.keys().map(|number| Record::Group(*number));
+        let primaries = catalogue.primaries.keys().map(|number| Record::Primaries(*number));
         let rare = [Record::PartitionsWanted, Record::Split, Record::Parents, Record::KeyspacesNumbered];
         let rare = rare.into_iter().filter(|record| record.value(catalogue).is_some());
         single
@@ -141,6 +149,7 @@ impl Record {
             .chain(keyspaces)
             .chain(partitions)
             .chain(groups)
+            .chain(primaries)
             .collect()
     }
 }
@@ -255,6 +264,9 @@ pub fn load(table: &Table) -> Result<Catalogue, Unreadable> {
             Record::KeyspacesNumbered => catalogue.keyspaces_numbered = decode(&record, bytes)?,
             Record::Group(number) => {
                 catalogue.groups.insert(*number, decode_group(&record, bytes)?);
+            }
+            Record::Primaries(number) => {
+                catalogue.primaries.insert(*number, decode(&record, bytes)?);
             }
         }
     }

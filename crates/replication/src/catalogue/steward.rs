@@ -32,6 +32,7 @@ pub fn next_change(situation: &Situation<'_>) -> Option<Change> {
     let settled = reports.iter().map(|report| Change::Settle(report.clone())).find(news);
     settled
         .or_else(|| next_configurations(situation))
+        .or_else(|| next_seats(situation))
         .or_else(|| next_state(situation))
         .or_else(|| next_voters(catalogue))
         .or_else(|| next_removal(catalogue))
@@ -60,6 +61,45 @@ fn next_configurations(situation: &Situation<'_>) -> Option<Change> {
         }
     }
     (!decided.is_empty()).then(|| Change::Configure(decided.into_iter().collect()))
+}
+
+/// What replicas of keyspaces that take writes on all of them ask for, and where these are to be.
+fn next_seats(situation: &Situation<'_>) -> Option<Change> {
+    let Situation { catalogue, silent_for, asks, .. } = situation;
+    let limit = Duration::from_millis(catalogue.settings.replace_after_ms);
+    let mut decided = Vec::new();
+    for keyspace in catalogue.keyspaces.values() {
+        let Policy::MultiPrimary { number, options } = keyspace.policy else { continue };
+        let partition = PartitionId::of_keyspace(number, 0);
+        let Some(record) = catalogue.primaries.get(&partition) else { continue };
+        let mut next = record.clone();
+        let of_record = |ask: &&Ask| ask.partition == partition && ask.version == record.version;
+        for ask in asks.iter().filter(of_record) {
+            match ask.wish {
+                Wish::Claim(claim) => next.claim(ask.from, claim),
+                Wish::Leave if record.seats.get(&ask.from).is_some_and(|seat| seat.leaving) => {
+                    next.seats.remove(&ask.from);
+                }
+                _ => {}
+            }
+        }
+        // Who was removed from the cluster will not come back; who is to be removed and has been silent for so long that another would
+        // take its place will not either.
+        next.seats.retain(|node, _| match catalogue.members.get(node) {
+            Some(member) if member.state == MemberState::Leaving => {
+                limit.is_zero() || silent_for(*node) < limit
+            }
+            Some(_) => true,
+            None => false,
+        });
+        let present: Vec<NodeId> = next.seats.keys().copied().collect();
+        next.follow(&plan::primaries(catalogue, options.replicas, &present));
+        if next != *record {
+            next.version += 1;
+            decided.push((partition, next));
+        }
+    }
+    (!decided.is_empty()).then_some(Change::Seat(decided))
 }
 
 /// What a wish makes of a configuration; `None`: nothing (yet).

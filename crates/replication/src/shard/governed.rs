@@ -84,7 +84,9 @@ impl Governed {
 pub(super) fn is_placed(placement: &Placement, partition: PartitionId) -> bool {
     match partition {
         CATALOGUE => !placement.catalogue.is_empty(),
-        _ if partition.keyspace() != 0 => placement.groups.contains_key(&partition),
+        _ if partition.keyspace() != 0 => {
+            placement.groups.contains_key(&partition) || placement.primaries.contains_key(&partition)
+        }
         _ => placement.get(partition).is_some(),
     }
 }
@@ -455,8 +457,9 @@ impl Shard {
                 // All that were not looked at yet are kept; those that say nothing new go.
                 self.governed.asks = asks;
                 self.governed.asks.retain(|ask| {
-                    let record = catalogue.groups.get(&ask.partition);
-                    record.is_some_and(|record| record.version == ask.version)
+                    let group = catalogue.groups.get(&ask.partition).map(|record| record.version);
+                    let primaries = catalogue.primaries.get(&ask.partition).map(|record| record.version);
+                    group.or(primaries) == Some(ask.version)
                 });
                 self.governed.reports = reports;
                 self.governed.reports.retain(|report| {

@@ -136,6 +136,10 @@ impl Recovered {
 
     /// The entry of its log that makes `child` of part of it, if there is one.
     pub fn gives_birth_to(&self, child: PartitionId) -> Option<u64> {
+        // Only partitions are split.
+        if self.partition.keyspace() != 0 {
+            return None;
+        }
         self.entries.iter().find(|entry| child_in(entry) == Some(child)).map(|entry| entry.index)
     }
 

@@ -35,8 +35,8 @@ use crate::time::{Now, Time};
 /// The numbers.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// This node, which is the origin of what is written here.
-    pub node: NodeId,
+    /// The number by which what is written here is named.
+    pub origin: u64,
     /// How far ahead of this node's clock the time of a mutation may be.
     pub max_skew: Duration,
     /// How long after something was sent without any progress it is sent again.
@@ -56,9 +56,9 @@ pub struct Options {
 
 impl Options {
     /// The defaults of a node.
-    pub fn new(node: NodeId) -> Options {
+    pub fn new(origin: u64) -> Options {
         Options {
-            node,
+            origin,
             max_skew: Duration::from_secs(60),
             resend_after: Duration::from_millis(200),
             relay_after: Duration::from_secs(1),
@@ -106,7 +106,7 @@ pub enum Message {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// The clock of this origin is ahead by so many milliseconds: what it writes is not applied here.
-    Skewed { origin: NodeId, ahead_ms: u64 },
+    Skewed { origin: u64, ahead_ms: u64 },
     /// A message could not be read.
     Malformed { from: NodeId },
 }
@@ -150,6 +150,8 @@ struct Logged {
 /// What is known of another member.
 #[derive(Debug, Default)]
 struct Peer {
+    /// The number by which its writes are named.
+    origin: u64,
     /// What is durable there; nothing is known before it has said so.
     holds: VersionVector,
     heard: bool,
@@ -196,13 +198,13 @@ pub struct Causal {
 }
 
 impl Causal {
-    /// A replica among these members (itself may be in it).
+    /// A replica among these members: nodes, and their origins. This one may be in it.
     ///
     /// # Errors
     /// An entry of the log is not a mutation, or comes before what it depends on: damage that storage did not see.
     pub fn new(
         options: Options,
-        members: &[NodeId],
+        members: &[(NodeId, u64)],
         recovered: Recovered,
         now: Now,
     ) -> Result<Causal, &'static str> {
@@ -244,13 +246,13 @@ impl Causal {
 
     /// These are the members from now on. What is held of an origin that is none any more may wait for what nobody has; it is let go. If
     /// somebody has that, all of it comes again from there.
-    pub fn set_members(&mut self, members: &[NodeId]) {
-        let me = self.options.node;
-        self.peers.retain(|node, _| members.contains(node));
-        self.held.retain(|&origin, _| members.contains(&NodeId(origin)));
+    pub fn set_members(&mut self, members: &[(NodeId, u64)]) {
+        let me = self.options.origin;
+        self.peers.retain(|node, peer| members.contains(&(*node, peer.origin)));
+        self.held.retain(|origin, _| members.iter().any(|(_, other)| other == origin));
         self.held_count = self.held.values().map(BTreeMap::len).sum();
-        for &node in members.iter().filter(|&&node| node != me) {
-            self.peers.entry(node).or_default();
+        for &(node, origin) in members.iter().filter(|(_, origin)| *origin != me) {
+            self.peers.entry(node).or_insert(Peer { origin, ..Peer::default() });
         }
     }
 

@@ -99,7 +99,7 @@ impl Causal {
                 let told = self.skew_told.get(&origin).is_some_and(|at| *at + SKEW_TOLD_EVERY > now.time);
                 if !told {
                     self.skew_told.insert(origin, now.time);
-                    self.effects.events.push(Event::Skewed { origin: NodeId(origin), ahead_ms });
+                    self.effects.events.push(Event::Skewed { origin, ahead_ms });
                 }
                 continue;
             }
@@ -110,7 +110,7 @@ impl Causal {
     }
 
     fn on_holds(&mut self, from: NodeId, vector: &VersionVector, now: Now) {
-        let me = self.options.node.0;
+        let me = self.options.origin;
         let Some(peer) = self.peers.get_mut(&from) else { return };
         if vector.get(me) > peer.holds.get(me) {
             peer.waiting_since = Some(now.time);

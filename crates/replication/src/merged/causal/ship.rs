@@ -52,7 +52,7 @@ impl Causal {
 
     /// This replica's own mutations, in order, as far as they are durable.
     fn send_own(&mut self, node: NodeId, now: Now) {
-        let (me, durable) = (self.options.node.0, self.durable.get(self.options.node.0));
+        let (me, durable) = (self.options.origin, self.durable.get(self.options.origin));
         #[cfg(any(test, feature = "planted-bugs"))]
         let durable = if self.has_bug(Bug::ToldBeforeDurable) { self.vector.get(me) } else { durable };
         let Some(peer) = self.peers.get_mut(&node) else { return };
@@ -90,7 +90,7 @@ impl Causal {
         if self.has_bug(Bug::NothingRelayed) {
             return;
         }
-        let (me, relay_after) = (self.options.node.0, self.options.relay_after);
+        let (me, relay_after) = (self.options.origin, self.options.relay_after);
         let Some(peer) = self.peers.get_mut(&node) else { return };
         // Who has never said what it holds may be gone; and once in a while is enough.
         if peer.relay_at > now.time || !peer.heard {
@@ -99,7 +99,7 @@ impl Causal {
         let is_late = |at: Time| at + relay_after <= now.time;
         let entries = self.log.iter().filter(|entry| {
             entry.dot.origin != me
-                && entry.dot.origin != node.0
+                && entry.dot.origin != peer.origin
                 && entry.index <= self.persisted
                 && is_late(entry.at)
                 && !peer.holds.covers(entry.dot)

@@ -10,7 +10,7 @@ use crate::time::Now;
 impl Causal {
     /// The name of the next write.
     pub fn next_dot(&self) -> Dot {
-        let origin = self.options.node.0;
+        let origin = self.options.origin;
         Dot { origin, counter: self.vector.get(origin) + 1 }
     }
 

@@ -142,12 +142,12 @@ impl World {
     }
 
     fn start(&mut self, node: usize, count: usize) {
-        let mut options = Options::new(NodeId(node as u64 + 1));
+        let mut options = Options::new(node as u64 + 1);
         options.max_skew = Duration::from_secs(1);
         options.held_limit = 20;
         options.batch_bytes = 200;
         options.planted = self.bug;
-        let members: Vec<NodeId> = (1..=count as u64).map(NodeId).collect();
+        let members: Vec<(NodeId, u64)> = (1..=count as u64).map(|number| (NodeId(number), number)).collect();
         let recovered = Recovered { log: self.nodes[node].disk.clone(), ..Recovered::default() };
         let now = self.now(node);
         let replica = Causal::new(options, &members, recovered, now);
@@ -190,7 +190,8 @@ impl World {
             self.nodes[node].dead_until = 0;
         }
         let living = self.nodes.iter().enumerate().filter(|(_, node)| !node.gone);
-        let members: Vec<NodeId> = living.map(|(node, _)| NodeId(node as u64 + 1)).collect();
+        let members: Vec<(NodeId, u64)> =
+            living.map(|(node, _)| (NodeId(node as u64 + 1), node as u64 + 1)).collect();
         let end = self.at + 30_000 * MILLISECOND;
         loop {
             // Whoever is gone is told to be gone, some time.

@@ -1,0 +1,285 @@
+//! Many mutations as few, for a replica that was away: of all that was done to an element meanwhile only what it needs.
+//!
+//! A fold takes mutations in the order in which a replica applied them, and keeps *steps*: changes that are applied in order, all
+//! together. What a later one had seen and takes away anyway is left out: a value that was replaced, an addition that was removed. A
+//! removal takes over what the one before had [`Seen`], since the replica that was away may have parts that only that one took
+//! away. Additions of one origin become one, at the place of the first. Steps that nobody had seen are concurrent and stay.
+//!
+//! So a fold is as large as what was changed, however often (the delta of delta-state types, Almeida, Shoker and Baquero 2018, made of
+//! operations). It can be taken by every replica that has all from before it, and whatever of it. One thing cannot be told from it: what an
+//! addition came to at a point in the middle. Who needs that ([`Ambiguous`]: a part of which the first additions of a step are known, and
+//! were taken away) takes a state whole.
+
+use std::collections::BTreeMap;
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use super::element::Seen;
+use super::{Change, Dot, Facet, HybridTime, Merge, MergedTable, VersionVector};
+use crate::table::Malformed;
+use crate::varint::{self, Reader};
+
+/// See the module.
+#[derive(Clone, Debug, Default)]
+pub struct Fold {
+    /// By key, in order.
+    steps: BTreeMap<Bytes, Vec<Step>>,
+    bytes: usize,
+}
+
+/// A change, and what it was made with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    dot: Dot,
+    time: HybridTime,
+    /// What its origin had applied.
+    vector: VersionVector,
+    /// The number of the first of the additions that it is made of; otherwise its own.
+    begin: u64,
+    change: Change,
+}
+
+/// A part was added to in steps of which some are known, and is not there: what is to count of it cannot be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ambiguous;
+
+/// The bytes of a step beside those of its strings, about.
+const STEP_BYTES: usize = 150;
+
+impl Step {
+    /// Its name: that of the last mutation in it.
+    pub fn dot(&self) -> Dot {
+        self.dot
+    }
+
+    /// When it was made.
+    pub fn time(&self) -> HybridTime {
+        self.time
+    }
+
+    /// What it changes.
+    pub fn change(&self) -> &Change {
+        &self.change
+    }
+
+    /// Appends it.
+    pub fn write(&self, out: &mut BytesMut) {
+        let merge = Merge {
+            dot: self.dot,
+            time: self.time,
+            vector: self.vector.clone(),
+            changes: vec![self.change.clone()],
+        };
+        let bytes = merge.encode();
+        varint::put(out, self.begin);
+        varint::put(out, bytes.len() as u64);
+        out.put_slice(&bytes);
+    }
+
+    /// The steps in `bytes`, as [`Step::write`] wrote them, one after the other.
+    ///
+    /// # Errors
+    /// They are none.
+    pub fn read_all(bytes: &Bytes) -> Result<Vec<Step>, Malformed> {
+        let mut reader = Reader::new(bytes);
+        let mut steps = Vec::new();
+        while !reader.is_empty() {
+            let begin = reader.varint()?;
+            let merge = Merge::decode(&bytes.slice_ref(reader.block()?))?;
+            let Merge { dot, time, vector, mut changes } = merge;
+            let change = changes.pop().filter(|_| changes.is_empty() && begin <= dot.counter);
+            let change = change.ok_or(Malformed("a step that is not one change"))?;
+            steps.push(Step { dot, time, vector, begin, change });
+        }
+        Ok(steps)
+    }
+
+    fn size(&self) -> usize {
+        let strings = match &self.change {
+            Change::Put { key, name, value, .. } => key.len() + name.len() + value.len(),
+            Change::Remove { key, name, .. } | Change::Add { key, name, .. } => key.len() + name.len(),
+            Change::Clear { key, seen } => key.len() + seen.len() * 40,
+        };
+        strings + STEP_BYTES
+    }
+
+    fn adds_at(&self, facet: Facet, name: &[u8]) -> bool {
+        matches!(&self.change, Change::Add { facet: own, name: other, .. } if (*own, &other[..]) == (facet, name))
+    }
+
+    /// Another addition of the same run.
+    fn go_on(&mut self, next: &Step) {
+        if let (Change::Add { addition: sum, .. }, Change::Add { addition, .. }) =
+            (&mut self.change, &next.change)
+        {
+            // They may overlap: what was before the first is what counts.
+            let before = sum.total.saturating_sub(sum.amount);
+            sum.total = addition.total;
+            sum.amount = sum.total.saturating_sub(before);
+        }
+        (self.dot, self.time) = (next.dot, self.time.max(next.time));
+        self.vector.merge(&next.vector);
+    }
+
+    /// Is an earlier step, which this one had seen, of no use beside this one? Then what that one had seen of parts is taken over.
+    fn takes_over(&mut self, earlier: &Step) -> bool {
+        match (&mut self.change, &earlier.change) {
+            (
+                Change::Put { facet, name, seen, .. } | Change::Remove { facet, name, seen, .. },
+                Change::Put { facet: f, name: n, seen: former, .. }
+                | Change::Remove { facet: f, name: n, seen: former, .. },
+            ) if (&*facet, &*name) == (f, n) => absorb(seen, former),
+            (
+                Change::Put { facet, name, .. } | Change::Remove { facet, name, .. },
+                Change::Add { facet: f, name: n, .. },
+            ) if (&*facet, &*name) == (f, n) => {}
+            (
+                Change::Clear { seen, .. },
+                Change::Put { facet, name, seen: former, .. }
+                | Change::Remove { facet, name, seen: former, .. },
+            ) => absorb_at(seen, *facet, name, former),
+            (Change::Clear { seen, .. }, Change::Clear { seen: former, .. }) => {
+                former.iter().for_each(|(facet, name, former)| absorb_at(seen, *facet, name, former));
+            }
+            (Change::Clear { .. }, Change::Add { .. }) => {}
+            _ => return false,
+        }
+        true
+    }
+
+    /// If this adds what `by` had seen the first of: that much is taken off it.
+    fn cut(&mut self, by: &Step) {
+        let Change::Add { facet, name, addition, .. } = &mut self.change else { return };
+        let seen = match &by.change {
+            Change::Put { facet: f, name: n, seen, .. } | Change::Remove { facet: f, name: n, seen, .. }
+                if (&*facet, &*name) == (f, n) =>
+            {
+                &seen[..]
+            }
+            Change::Clear { seen, .. } => {
+                let of_place = seen.iter().find(|(f, n, _)| (&*facet, &*name) == (f, n));
+                of_place.map_or(&[][..], |(.., seen)| &seen[..])
+            }
+            _ => return,
+        };
+        let Some(seen) = seen.iter().find(|seen| seen.origin == self.dot.origin) else { return };
+        if (self.begin..self.dot.counter).contains(&seen.last) {
+            self.begin = seen.last + 1;
+            addition.before = seen.last;
+            addition.amount = addition.total.saturating_sub(seen.total);
+        }
+    }
+}
+
+impl Fold {
+    /// Of nothing.
+    pub fn new() -> Fold {
+        Fold::default()
+    }
+
+    /// Is there nothing in it?
+    pub fn is_empty(&self) -> bool {
+        self.steps.is_empty()
+    }
+
+    /// The memory that it takes, about.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// All steps, in order.
+    pub fn steps(&self) -> impl Iterator<Item = &Step> {
+        self.steps.values().flatten()
+    }
+
+    /// The next mutation in order.
+    pub fn take(&mut self, merge: &Merge) {
+        let Merge { dot, time, vector, changes } = merge;
+        for change in changes {
+            let (vector, change) = (vector.clone(), change.clone());
+            self.take_step(Step { dot: *dot, time: *time, vector, begin: dot.counter, change });
+        }
+    }
+
+    /// The next step of another fold. It must not be known already, or known in part at the most.
+    pub fn take_step(&mut self, mut step: Step) {
+        let steps = self.steps.entry(step.change.key().clone()).or_default();
+        self.bytes -= steps.iter().map(Step::size).sum::<usize>();
+        match &step.change {
+            Change::Add { facet, name, addition, .. } => {
+                let is_of_run = |earlier: &&mut Step| {
+                    let is_first = matches!(&earlier.change, Change::Add { addition: other, .. } if other.first == addition.first);
+                    is_first && earlier.dot.origin == step.dot.origin && earlier.adds_at(*facet, name)
+                };
+                match steps.iter_mut().find(is_of_run) {
+                    Some(former) => former.go_on(&step),
+                    None => steps.push(step),
+                }
+            }
+            Change::Put { .. } | Change::Remove { .. } | Change::Clear { .. } => {
+                let mut covered = step.vector.clone();
+                // A mutation that puts something and then takes it away has seen what it has put.
+                covered.raise(step.dot.origin, step.dot.counter);
+                // What it had seen comes before it, what it had not comes behind it: the others depend on what it takes over, perhaps.
+                let (mut seen, mut unseen): (Vec<Step>, Vec<Step>) =
+                    std::mem::take(steps).into_iter().partition(|earlier| covered.covers(earlier.dot));
+                seen.retain(|earlier| !step.takes_over(earlier));
+                unseen.iter_mut().for_each(|other| other.cut(&step));
+                seen.push(step);
+                seen.append(&mut unseen);
+                *steps = seen;
+            }
+        }
+        self.bytes += steps.iter().map(Step::size).sum::<usize>();
+    }
+}
+
+/// Of each origin the most that either had seen.
+fn absorb(seen: &mut Vec<Seen>, former: &[Seen]) {
+    for former in former {
+        match seen.iter_mut().find(|seen| seen.origin == former.origin) {
+            Some(seen) if seen.last < former.last => *seen = *former,
+            Some(_) => {}
+            None => seen.push(*former),
+        }
+    }
+}
+
+fn absorb_at(all: &mut Vec<(Facet, Bytes, Vec<Seen>)>, facet: Facet, name: &Bytes, former: &[Seen]) {
+    if former.is_empty() {
+        return;
+    }
+    match all.iter_mut().find(|(other, at, _)| (*other, &at[..]) == (facet, &name[..])) {
+        Some((.., seen)) => absorb(seen, former),
+        None => all.push((facet, name.clone(), former.to_vec())),
+    }
+}
+
+impl MergedTable {
+    /// Applies steps, in order, as far as they are not known. `known`: what of a facet of a key is applied already; the caller sees to
+    /// it that all from before the fold is.
+    ///
+    /// # Errors
+    /// See [`Ambiguous`]; nothing was changed.
+    pub fn apply_steps<'a>(
+        &mut self,
+        steps: &[Step],
+        known: impl Fn(Facet, &[u8]) -> &'a VersionVector,
+    ) -> Result<(), Ambiguous> {
+        for Step { dot, begin, change, .. } in steps {
+            let Change::Add { key, facet, name, .. } = change else { continue };
+            let known = known(*facet, key).get(dot.origin);
+            if (*begin..dot.counter).contains(&known)
+                && !self.element(key, *facet, name).has_part_of(dot.origin)
+            {
+                return Err(Ambiguous);
+            }
+        }
+        for Step { dot, time, vector, change, .. } in steps {
+            let (dot, time, vector) = (*dot, *time, vector.clone());
+            let merge = Merge { dot, time, vector, changes: vec![change.clone()] };
+            self.apply_where(&merge, |facet, key| !known(facet, key).covers(dot));
+        }
+        Ok(())
+    }
+}

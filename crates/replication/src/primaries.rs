@@ -1,0 +1,145 @@
+//! Who takes the writes of a `multi-primary` keyspace: what the catalogue decides about it.
+//!
+//! Each of its replicas has a *seat*, and with it the number by which its writes are named (its *origin*). Two mutations must never have one
+//! name, so an origin belongs to what is on one disk: a replica that finds nothing there claims a new one, with a number that it has drawn
+//! ([`Seat::claim`]), and uses it once it has noted durably that it is its own. A disk that was lost takes its origin with it, and one that
+//! comes back later does not share it with anybody. Small numbers also keep names short.
+//!
+//! A replica that is to go ([`Seat::leaving`]) takes no more writes, and stays until others hold all that it has.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::NodeId;
+
+/// What becomes of values that were written at the same time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Conflict {
+    /// The last one by hybrid time is shown, until somebody writes.
+    #[default]
+    Lww,
+    /// The same, and all of them can be read, and resolved by a client (`SIBLINGS`, `RESOLVE`).
+    Siblings,
+}
+
+impl Conflict {
+    /// As it is spelled in `KEYSPACE CREATE ... CONFLICT`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Conflict::Lww => "lww",
+            Conflict::Siblings => "siblings",
+        }
+    }
+}
+
+/// On how many nodes a keyspace is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Replicas {
+    /// So many; 0: as many as the cluster's replication factor.
+    Count(u32),
+    /// As many as the replication factor, and at least one in each zone.
+    AllZones,
+}
+
+/// The options of a `multi-primary` keyspace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MultiPrimary {
+    /// What becomes of values that were written at the same time.
+    pub conflict: Conflict,
+    /// On how many nodes it is.
+    pub replicas: Replicas,
+}
+
+/// A replica of a `multi-primary` keyspace.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seat {
+    /// The number by which its writes are named; 0: none yet.
+    pub origin: u64,
+    /// The number that was drawn by the replica to which the origin was given.
+    pub claim: u64,
+    /// It is to go.
+    pub leaving: bool,
+}
+
+/// The replicas of a `multi-primary` keyspace.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Primaries {
+    /// Rises with every change.
+    pub version: u64,
+    /// By node.
+    pub seats: BTreeMap<NodeId, Seat>,
+    /// So many origins were given out so far: none is ever given twice.
+    pub origins: u64,
+}
+
+impl Primaries {
+    /// The first ones.
+    pub fn founding(nodes: &[NodeId]) -> Primaries {
+        let seats = nodes.iter().map(|&node| (node, Seat::default())).collect();
+        Primaries { version: 1, seats, origins: 0 }
+    }
+
+    /// The nodes that take part, with their origins.
+    pub fn members(&self) -> impl Iterator<Item = (NodeId, u64)> {
+        self.seats.iter().filter(|(_, seat)| seat.origin != 0).map(|(&node, seat)| (node, seat.origin))
+    }
+
+    /// A replica that has nothing has drawn this number.
+    pub(crate) fn claim(&mut self, node: NodeId, claim: u64) {
+        if let Some(seat) = self.seats.get_mut(&node).filter(|seat| seat.claim != claim) {
+            self.origins += 1;
+            (seat.origin, seat.claim) = (self.origins, claim);
+        }
+    }
+
+    /// These nodes are to hold the keyspace. The others go as soon as one of these has a seat and an origin.
+    pub(crate) fn follow(&mut self, wanted: &[NodeId]) {
+        for &node in wanted {
+            self.seats.entry(node).or_default().leaving = false;
+        }
+        let others_take_part = self.members().any(|(node, _)| wanted.contains(&node));
+        self.seats.retain(|node, seat| {
+            let stays = wanted.contains(node);
+            seat.leaving = !stays && others_take_part;
+            // Who has no origin has written nothing.
+            stays || seat.origin != 0
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_origin_is_given_once() {
+        let (one, other) = (NodeId(7), NodeId(9));
+        let mut primaries = Primaries::founding(&[one, other]);
+        primaries.claim(one, 100);
+        primaries.claim(other, 200);
+        assert_eq!(primaries.members().collect::<Vec<_>>(), [(one, 1), (other, 2)]);
+        primaries.claim(one, 100);
+        assert_eq!(primaries.seats[&one].origin, 1, "it asked twice");
+        primaries.claim(one, 101);
+        assert_eq!(primaries.seats[&one].origin, 3, "its disk was lost");
+        primaries.claim(NodeId(8), 300);
+        assert_eq!(primaries.seats.len(), 2, "who has no seat gets no origin");
+    }
+
+    #[test]
+    fn a_replica_goes_when_another_has_taken_its_place() {
+        let (one, other, next) = (NodeId(7), NodeId(9), NodeId(11));
+        let mut primaries = Primaries::founding(&[one]);
+        primaries.claim(one, 100);
+        primaries.follow(&[other]);
+        assert!(!primaries.seats[&one].leaving, "nobody else takes part yet");
+        primaries.claim(other, 200);
+        primaries.follow(&[other]);
+        assert!(primaries.seats[&one].leaving);
+        primaries.follow(&[other, next]);
+        primaries.follow(&[one, other]);
+        assert!(!primaries.seats[&one].leaving, "it is wanted again");
+        assert!(!primaries.seats.contains_key(&next), "it never had an origin");
+    }
+}
