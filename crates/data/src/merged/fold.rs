@@ -147,26 +147,15 @@ impl Step {
         true
     }
 
-    /// If this adds what `by` had seen the first of: that much is taken off it.
-    fn cut(&mut self, by: &Step) {
-        let Change::Add { facet, name, addition, .. } = &mut self.change else { return };
-        let seen = match &by.change {
-            Change::Put { facet: f, name: n, seen, .. } | Change::Remove { facet: f, name: n, seen, .. }
-                if (&*facet, &*name) == (f, n) =>
-            {
-                &seen[..]
+    /// Does this take something away to which the other adds?
+    fn is_beneath(&self, other: &Step) -> bool {
+        let Change::Add { facet, name, .. } = &other.change else { return false };
+        match &self.change {
+            Change::Put { facet: f, name: n, .. } | Change::Remove { facet: f, name: n, .. } => {
+                (facet, name) == (f, n)
             }
-            Change::Clear { seen, .. } => {
-                let of_place = seen.iter().find(|(f, n, _)| (&*facet, &*name) == (f, n));
-                of_place.map_or(&[][..], |(.., seen)| &seen[..])
-            }
-            _ => return,
-        };
-        let Some(seen) = seen.iter().find(|seen| seen.origin == self.dot.origin) else { return };
-        if (self.begin..self.dot.counter).contains(&seen.last) {
-            self.begin = seen.last + 1;
-            addition.before = seen.last;
-            addition.amount = addition.total.saturating_sub(seen.total);
+            Change::Clear { .. } => true,
+            Change::Add { .. } => false,
         }
     }
 }
@@ -220,14 +209,24 @@ impl Fold {
                 let mut covered = step.vector.clone();
                 // A mutation that puts something and then takes it away has seen what it has put.
                 covered.raise(step.dot.origin, step.dot.counter);
-                // What it had seen comes before it, what it had not comes behind it: the others depend on what it takes over, perhaps.
-                let (mut seen, mut unseen): (Vec<Step>, Vec<Step>) =
-                    std::mem::take(steps).into_iter().partition(|earlier| covered.covers(earlier.dot));
-                seen.retain(|earlier| !step.takes_over(earlier));
-                unseen.iter_mut().for_each(|other| other.cut(&step));
-                seen.push(step);
-                seen.append(&mut unseen);
-                *steps = seen;
+                let mut place = 0;
+                let adds_behind = |steps: &[Step], place: usize| {
+                    // Additions which this one had not seen depend on what is before them.
+                    let unseen = |other: &&Step| !covered.covers(other.dot) && steps[place].is_beneath(other);
+                    steps[place + 1..].iter().any(|other| unseen(&other))
+                };
+                while place < steps.len() {
+                    let is_of_no_use = covered.covers(steps[place].dot)
+                        && !adds_behind(steps, place)
+                        && step.takes_over(&steps[place]);
+                    match is_of_no_use {
+                        true => {
+                            steps.remove(place);
+                        }
+                        false => place += 1,
+                    }
+                }
+                steps.push(step);
             }
         }
         self.bytes += steps.iter().map(Step::size).sum::<usize>();
