@@ -6,9 +6,9 @@
 //! away. Additions of one origin become one, at the place of the first. Steps that nobody had seen are concurrent and stay.
 //!
 //! So a fold is as large as what was changed, however often (the delta of delta-state types, Almeida, Shoker and Baquero 2018, made of
-//! operations). It can be taken by every replica that has all from before it, and whatever of it. One thing cannot be told from it: what an
-//! addition came to at a point in the middle. Who needs that ([`Ambiguous`]: a part of which the first additions of a step are known, and
-//! were taken away) takes a state whole.
+//! operations). It can be taken by every replica that has all from before it, and whatever of it. One thing is not in it: what additions came
+//! to at a point in the middle. A replica that knows the first of those in a step, and has no part since somebody took them away, finds it
+//! in what that one had seen ([`resolve`]).
 
 use std::collections::BTreeMap;
 
@@ -39,7 +39,7 @@ pub struct Step {
     change: Change,
 }
 
-/// A part was added to in steps of which some are known, and is not there: what is to count of it cannot be told.
+/// A part was added to in steps of which some are known, and is not there, and nobody is known who took it away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ambiguous;
 
@@ -147,6 +147,32 @@ impl Step {
         true
     }
 
+    /// What it had seen of parts there.
+    fn seen_at(&self, key: &[u8], facet: Facet, name: &[u8]) -> &[Seen] {
+        match &self.change {
+            Change::Put { key: k, facet: f, name: n, seen, .. }
+            | Change::Remove { key: k, facet: f, name: n, seen }
+                if (&k[..], *f, &n[..]) == (key, facet, name) =>
+            {
+                seen
+            }
+            Change::Clear { key: k, seen } if k == key => {
+                let of_place = seen.iter().find(|(f, n, _)| (*f, &n[..]) == (facet, name));
+                of_place.map_or(&[], |(.., seen)| seen)
+            }
+            _ => &[],
+        }
+    }
+
+    /// Had it seen parts of anything?
+    pub fn has_seen(&self) -> bool {
+        match &self.change {
+            Change::Put { seen, .. } | Change::Remove { seen, .. } => !seen.is_empty(),
+            Change::Clear { seen, .. } => !seen.is_empty(),
+            Change::Add { .. } => false,
+        }
+    }
+
     /// Does this take something away to which the other adds?
     fn is_beneath(&self, other: &Step) -> bool {
         let Change::Add { facet, name, .. } = &other.change else { return false };
@@ -200,8 +226,8 @@ impl Fold {
                     let is_first = matches!(&earlier.change, Change::Add { addition: other, .. } if other.first == addition.first);
                     is_first && earlier.dot.origin == step.dot.origin && earlier.adds_at(*facet, name)
                 };
-                match steps.iter_mut().find(is_of_run) {
-                    Some(former) => former.go_on(&step),
+                match steps.iter_mut().rev().find(is_of_run) {
+                    Some(last) => last.go_on(&step),
                     None => steps.push(step),
                 }
             }
@@ -254,31 +280,63 @@ fn absorb_at(all: &mut Vec<(Facet, Bytes, Vec<Seen>)>, facet: Facet, name: &Byte
     }
 }
 
-impl MergedTable {
-    /// Applies steps, in order, as far as they are not known. `known`: what of a facet of a key is applied already; the caller sees to
-    /// it that all from before the fold is.
-    ///
-    /// # Errors
-    /// See [`Ambiguous`]; nothing was changed.
-    pub fn apply_steps<'a>(
-        &mut self,
-        steps: &[Step],
-        known: impl Fn(Facet, &[u8]) -> &'a VersionVector,
-    ) -> Result<(), Ambiguous> {
-        for Step { dot, begin, change, .. } in steps {
-            let Change::Add { key, facet, name, .. } = change else { continue };
-            let known = known(*facet, key).get(dot.origin);
-            if (*begin..dot.counter).contains(&known)
-                && !self.element(key, *facet, name).has_part_of(dot.origin)
-            {
-                return Err(Ambiguous);
+/// What of steps is not known, for a replica with this state. `known`: what of a facet of a key is applied; the caller sees to it that all
+/// from before the fold is. `others`: steps that the replica keeps itself. Who took away what it has no part of is among them, or among
+/// the steps: all hold whatever is in neither, and then the additions before it are not in the fold.
+///
+/// # Errors
+/// See [`Ambiguous`]; but for what is said above, it cannot be.
+pub fn resolve<'a>(
+    steps: &[Step],
+    table: &MergedTable,
+    known: impl Fn(Facet, &[u8]) -> &'a VersionVector,
+    others: &[Step],
+) -> Result<Vec<Step>, Ambiguous> {
+    let mut new = Vec::new();
+    for step in steps {
+        let Change::Add { key, facet, name, addition } = &step.change else {
+            // What it does not know of any facet.
+            let facets: &[Facet] = match &step.change {
+                Change::Put { facet, .. } | Change::Remove { facet, .. } => std::slice::from_ref(facet),
+                _ => &Facet::ALL,
+            };
+            if facets.iter().any(|facet| !known(*facet, step.change.key()).covers(step.dot)) {
+                new.push(step.clone());
             }
+            continue;
+        };
+        let known = known(*facet, key).get(step.dot.origin);
+        if known >= step.dot.counter {
+            continue;
         }
+        if known < step.begin || table.element(key, *facet, name).has_part_of(step.dot.origin) {
+            new.push(step.clone());
+            continue;
+        }
+        let all = steps.iter().chain(others).flat_map(|other| other.seen_at(key, *facet, name));
+        let of_origin = all.filter(|seen| seen.origin == step.dot.origin && seen.last <= known);
+        let taken = of_origin.max_by_key(|seen| seen.last).ok_or(Ambiguous)?;
+        if taken.last < step.begin && taken.last != addition.before {
+            return Err(Ambiguous);
+        }
+        let mut rest = step.clone();
+        rest.begin = known + 1;
+        if let (Change::Add { addition, .. }, true) = (&mut rest.change, taken.last >= step.begin) {
+            addition.before = taken.last;
+            addition.amount = addition.total.saturating_sub(taken.total);
+        }
+        new.push(rest);
+    }
+    Ok(new)
+}
+
+impl MergedTable {
+    /// Applies steps, in order, as [`resolve`] gave them for this state and with the same `known`.
+    pub fn apply_steps<'a>(&mut self, steps: &[Step], known: impl Fn(Facet, &[u8]) -> &'a VersionVector) {
         for Step { dot, time, vector, change, .. } in steps {
             let (dot, time, vector) = (*dot, *time, vector.clone());
             let merge = Merge { dot, time, vector, changes: vec![change.clone()] };
             self.apply_where(&merge, |facet, key| !known(facet, key).covers(dot));
         }
-        Ok(())
     }
 }

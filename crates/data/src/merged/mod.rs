@@ -31,7 +31,7 @@ pub(crate) mod view;
 
 pub use change::{Change, Merge};
 pub use element::{Addition, Element, HybridTime, Part, Seen, Version};
-pub use fold::{Ambiguous, Fold, Step};
+pub use fold::{Ambiguous, Fold, Step, resolve};
 pub use prepare::{Prepared, clearing};
 pub use table::MergedTable;
 pub use vector::{Dot, VersionVector};
@@ -92,7 +92,11 @@ impl Facet {
         if fits { Ok(()) } else { Err(Malformed("an element with a value that its kind cannot have")) }
     }
 
-    pub(crate) fn from_number(number: u8) -> Result<Facet, Malformed> {
+    /// The one of that number.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn from_number(number: u8) -> Result<Facet, Malformed> {
         Facet::ALL.get(usize::from(number)).copied().ok_or(Malformed("an element of an unknown kind"))
     }
 }

@@ -157,8 +157,7 @@ impl World {
         true
     }
 
-    /// Says whether the fold could be taken.
-    fn repair(&mut self, from: usize, to: usize, earlier: usize) -> bool {
+    fn repair(&mut self, from: usize, to: usize, earlier: usize) {
         let (giver, taker) = (&self.replicas[from], &self.replicas[to]);
         let before = |place: usize| match place {
             0 => VersionVector::new(),
@@ -174,18 +173,16 @@ impl World {
         let vector = giver.vector.clone();
         let taker = &mut self.replicas[to];
         let known = taker.vector.clone();
-        let before = taker.table.digest();
-        if taker.table.apply_steps(&steps, |_, _| &known) == Err(Ambiguous) {
-            assert_eq!(taker.table.digest(), before);
-            return false;
-        }
+        // It keeps all that it has ever applied.
+        let others: Vec<fold::Step> = taker.log.iter().flat_map(|(steps, _)| steps).cloned().collect();
+        let new = fold::resolve(&steps, &taker.table, |_, _| &known, &others)
+            .expect("it is known who took it away");
+        taker.table.apply_steps(&new, |_, _| &known);
         taker.vector.merge(&vector);
-        let new = steps.into_iter().filter(|step| !known.covers(step.dot())).collect();
         taker.log.push((new, taker.vector.clone()));
         for (replica, taken) in taker.taken.iter_mut().enumerate() {
             *taken = taker.vector.get(origin(replica)) as usize;
         }
-        true
     }
 
     fn deliver_all(&mut self) {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use bytes::BufMut;
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use crate::table::Malformed;
 use crate::varint::{self, Reader};
@@ -72,6 +72,23 @@ impl VersionVector {
     /// An origin that is no more, and of which nobody holds anything.
     pub fn forget(&mut self, origin: u64) {
         self.counters.remove(&origin);
+    }
+
+    /// Appends it, for [`VersionVector::decode`].
+    pub fn encode(&self, out: &mut BytesMut) {
+        self.write(out);
+    }
+
+    /// Takes one off the front of `bytes`.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn decode(bytes: &mut Bytes) -> Result<Self, Malformed> {
+        let mut reader = Reader::new(bytes);
+        let vector = VersionVector::read(&mut reader)?;
+        let taken = bytes.len() - reader.remaining();
+        bytes.advance(taken);
+        Ok(vector)
     }
 
     /// Appends it.

@@ -9,17 +9,24 @@
 //! - Replicas tell one another their vectors of what is *durable*. Each sends its own mutations that another one has not, in order, again from
 //!   where that one stands if there is no progress; and those of others if it has had them for a while and the other one still has not
 //!   (their origin may be dead, or cut off from there).
-//! - What all members hold durably is *stable*: nobody will ask for it again.
+//! - What all members hold durably is *stable*: nobody will ask for it again. Of what is not, the last mutations are kept one by one and those
+//!   before as a fold ([`kept`]), which a member that was away takes all together ([`repair`]). One that is too far behind for that,
+//!   or has nothing, takes a state whole ([`state`]), and adds to it what it has made itself.
 //! - A mutation whose time is ahead of this node's clock by more than a bound is not applied, and its origin named, until the clock gets there.
 //!   Without that one clock that is wrong would decide all conflicts.
 //!
 //! No I/O, no clock, no chance: see the crate. What is read here may not be durable yet; [`Causal::is_durable`] says whether an answer about a
 //! key has to wait for that, so that a session never goes back.
 //!
-//! Where to read next: `write`, `receive`, `ship`.
+//! Where to read next: `write`, `receive`, `ship`, `repair`.
 
+mod kept;
+mod message;
 mod receive;
+mod repair;
 mod ship;
+mod snapshot;
+pub mod state;
 mod write;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -27,6 +34,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use data::merged::{Dot, HybridTime, Merge, MergedTable, VersionVector};
+
+use self::kept::{Kept, Logged};
+pub use self::message::{Body, Holds, Message, Want, What};
+use self::repair::{Incoming, Outgoing};
+pub use self::snapshot::Taking;
+use self::state::State;
 
 use super::clock::HybridClock;
 use crate::NodeId;
@@ -37,6 +50,8 @@ use crate::time::{Now, Time};
 pub struct Options {
     /// The number by which what is written here is named.
     pub origin: u64,
+    /// Another number in each life of the replica.
+    pub life: u64,
     /// How far ahead of this node's clock the time of a mutation may be.
     pub max_skew: Duration,
     /// How long after something was sent without any progress it is sent again.
@@ -49,6 +64,12 @@ pub struct Options {
     pub batch_bytes: usize,
     /// Mutations that wait for what they depend on, at most; what comes beyond is dropped, and sent again later.
     pub held_limit: usize,
+    /// So many bytes of mutations are kept one by one; older ones are folded.
+    pub recent_bytes: usize,
+    /// So many mutations are sent to a replica that has not said to have them.
+    pub window: u64,
+    /// The bytes of a slice of a state on its way to another replica, about.
+    pub slice_bytes: usize,
     /// A fault to show that the tests find it.
     #[cfg(any(test, feature = "planted-bugs"))]
     pub planted: Option<Bug>,
@@ -59,12 +80,16 @@ impl Options {
     pub fn new(origin: u64) -> Options {
         Options {
             origin,
+            life: 0,
             max_skew: Duration::from_secs(60),
             resend_after: Duration::from_millis(200),
             relay_after: Duration::from_secs(1),
             tell_every: Duration::from_millis(500),
             batch_bytes: 1 << 20,
             held_limit: 100_000,
+            recent_bytes: 4 << 20,
+            window: 10_000,
+            slice_bytes: 1 << 20,
             #[cfg(any(test, feature = "planted-bugs"))]
             planted: None,
         }
@@ -93,15 +118,6 @@ pub enum Bug {
     SkewIgnored,
 }
 
-/// What replicas say to one another.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Message {
-    /// Mutations, causes before effects.
-    Mutations(Vec<Bytes>),
-    /// All that is durable at the sender.
-    Holds(VersionVector),
-}
-
 /// Something to be noticed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
@@ -109,6 +125,10 @@ pub enum Event {
     Skewed { origin: u64, ahead_ms: u64 },
     /// A message could not be read.
     Malformed { from: NodeId },
+    /// Two replicas that have applied the same hold different states: an alarm.
+    Differs { from: NodeId, ours: u128, theirs: u128 },
+    /// What was missed is here now, as steps, or with a state.
+    Repaired { from: NodeId, with_state: bool },
 }
 
 /// What is to be done, in this order.
@@ -120,43 +140,48 @@ pub struct Effects {
     pub send: Vec<(NodeId, Message)>,
     /// To be noticed.
     pub events: Vec<Event>,
+    /// A state that came from elsewhere is to be made durable.
+    pub state: Option<StateFile>,
+}
+
+/// A state that is to be made durable; [`Causal::state_is_durable`] when it is.
+#[derive(Debug)]
+pub struct StateFile {
+    /// The chunks.
+    pub chunks: Vec<Bytes>,
+    /// What stands beside them.
+    pub meta: Bytes,
+    /// The entries of the log up to this one are in it.
+    pub index: u64,
 }
 
 /// A replica as storage found it.
 #[derive(Debug, Default)]
 pub struct Recovered {
-    /// The state of a snapshot.
-    pub table: MergedTable,
-    /// What is in it.
-    pub vector: VersionVector,
-    /// The latest time that was in it.
-    pub latest: HybridTime,
-    /// The number of the last entry that is in it.
-    pub index: u64,
-    /// The entries behind it, in order: numbers and bytes.
+    /// A state, and what stands beside it.
+    pub state: Option<(State, Bytes)>,
+    /// The entries of the log, in order: numbers and bytes. Those that are in the state may be among them.
     pub log: Vec<(u64, Bytes)>,
-}
-
-/// A mutation in the log.
-#[derive(Debug)]
-struct Logged {
-    index: u64,
-    dot: Dot,
-    bytes: Bytes,
-    /// When it was applied here.
-    at: Time,
 }
 
 /// What is known of another member.
 #[derive(Debug, Default)]
 struct Peer {
+    /// What it kept of what is not stable, as it said last.
+    base: VersionVector,
+    folded: VersionVector,
+    /// When it was heard last.
+    heard_at: Time,
+    /// When something that it has is missing here, since when.
+    lacking_since: Option<Time>,
     /// The number by which its writes are named.
     origin: u64,
     /// What is durable there; nothing is known before it has said so.
     holds: VersionVector,
     heard: bool,
-    /// Of this replica's own mutations all up to this one were sent there.
+    /// Of this replica's own mutations all up to this one were sent there, since it last said what it has; and ever.
     sent: u64,
+    most_sent: u64,
     /// When something was sent first that it has not said to hold since, or when it last said more.
     waiting_since: Option<Time>,
     /// What it was told to be durable here, and when.
@@ -176,13 +201,13 @@ pub struct Causal {
     vector: VersionVector,
     /// All that is durable.
     durable: VersionVector,
-    /// What is not stable, by number.
-    log: VecDeque<Logged>,
+    /// What is not stable.
+    kept: Kept,
     /// The number of the last entry, and of the last durable one.
     last_index: u64,
     persisted: u64,
-    /// What is not durable yet: number, name and keys.
-    under_way: VecDeque<(u64, Dot, Vec<Bytes>)>,
+    /// What is not durable yet.
+    under_way: VecDeque<UnderWay>,
     /// For each key the last entry about it that is not durable.
     unstable: BTreeMap<Bytes, u64>,
     /// Mutations that wait for what they depend on, by origin and number.
@@ -193,8 +218,32 @@ pub struct Causal {
     /// When it was told last that the clock of an origin is ahead.
     skew_told: BTreeMap<u64, Time>,
     peers: BTreeMap<NodeId, Peer>,
+    /// What is being given to others, by who takes it.
+    outgoing: BTreeMap<NodeId, Outgoing>,
+    /// What is being taken.
+    incoming: Option<Incoming>,
+    /// What is kept by others cannot be taken: a state is wanted.
+    wants_state: bool,
+    next_want: u64,
     effects: Effects,
     duplicates: u64,
+    repairs: u64,
+    differences: u64,
+}
+
+/// An entry that is not durable yet.
+#[derive(Debug)]
+struct UnderWay {
+    index: u64,
+    known: Known,
+    keys: Vec<Bytes>,
+}
+
+/// What is known with an entry.
+#[derive(Debug)]
+enum Known {
+    Mutation(Dot),
+    Steps(VersionVector),
 }
 
 impl Causal {
@@ -209,13 +258,13 @@ impl Causal {
         now: Now,
     ) -> Result<Causal, &'static str> {
         let mut causal = Causal {
-            table: recovered.table,
-            clock: HybridClock::after(recovered.latest),
-            vector: recovered.vector,
+            table: MergedTable::new(),
+            clock: HybridClock::default(),
+            vector: VersionVector::new(),
             durable: VersionVector::new(),
-            log: VecDeque::new(),
-            last_index: recovered.index,
-            persisted: recovered.index,
+            kept: Kept::default(),
+            last_index: 0,
+            persisted: 0,
             under_way: VecDeque::new(),
             unstable: BTreeMap::new(),
             held: BTreeMap::new(),
@@ -223,18 +272,18 @@ impl Causal {
             retry_at: now.time,
             skew_told: BTreeMap::new(),
             peers: BTreeMap::new(),
+            outgoing: BTreeMap::new(),
+            incoming: None,
+            wants_state: false,
+            // Of another life than what was asked for before.
+            next_want: now.wall_ms << 20,
             effects: Effects::default(),
             duplicates: 0,
+            repairs: 0,
+            differences: 0,
             options,
         };
-        for (index, bytes) in recovered.log {
-            let merge = Merge::decode(&bytes).map_err(|malformed| malformed.0)?;
-            if !causal.vector.includes(&merge.vector) {
-                return Err("a mutation stands before what it depends on");
-            }
-            causal.last_index = index - 1;
-            causal.apply(merge, bytes, now);
-        }
+        causal.recover(recovered, now)?;
         causal.effects = Effects::default();
         causal.persisted = causal.last_index;
         causal.unstable.clear();
@@ -284,9 +333,57 @@ impl Causal {
         others + usize::from(self.durable.covers(dot))
     }
 
+    /// The other members, as far as known.
+    pub fn others(&self) -> usize {
+        self.peers.len()
+    }
+
+    /// Has another member said what it holds, and is all of that here?
+    pub fn has_caught_up(&self) -> bool {
+        self.peers.values().any(|peer| peer.heard && self.vector.includes(&peer.holds))
+    }
+
+    /// Has this replica nothing, and never had?
+    pub fn is_blank(&self) -> bool {
+        self.last_index == 0
+    }
+
+    /// Do all others hold everything that is durable here, as far as known? Of those alone of whom `counts` says so.
+    pub fn is_held_by_others(&self, counts: impl Fn(NodeId) -> bool) -> bool {
+        let mut counted = self.peers.iter().filter(|(node, _)| counts(**node)).peekable();
+        counted.peek().is_some()
+            && self.durable == self.vector
+            && counted.all(|(_, peer)| peer.heard && peer.holds.includes(&self.durable))
+    }
+
     /// Is everything durable that the state of this key comes from?
     pub fn is_durable(&self, key: &[u8]) -> bool {
         !self.unstable.contains_key(key)
+    }
+
+    /// The entry that has to be durable for an answer about this key; 0 if there is none.
+    pub fn unstable_at(&self, key: &[u8]) -> u64 {
+        self.unstable.get(key).copied().unwrap_or(0)
+    }
+
+    /// The last entry.
+    pub fn last_index(&self) -> u64 {
+        self.last_index
+    }
+
+    /// The last entry that is durable.
+    pub fn persisted_index(&self) -> u64 {
+        self.persisted
+    }
+
+    /// What was missed came as a fold or a state so often.
+    pub fn repairs(&self) -> u64 {
+        self.repairs
+    }
+
+    /// So often another replica had another state than it ought to.
+    pub fn differences(&self) -> u64 {
+        self.differences
     }
 
     /// Mutations that wait for what they depend on.
@@ -301,7 +398,7 @@ impl Causal {
 
     /// Entries that are kept since some member may ask for them.
     pub fn kept(&self) -> usize {
-        self.log.len()
+        self.kept.len()
     }
 
     /// The latest time that was given or seen: to be kept with a snapshot.
@@ -312,10 +409,13 @@ impl Causal {
     /// Everything up to this entry is durable.
     pub fn persisted(&mut self, index: u64) {
         self.persisted = self.persisted.max(index);
-        while let Some((index, dot, keys)) = self.under_way.pop_front_if(|(at, ..)| *at <= self.persisted) {
-            self.durable.raise(dot.origin, dot.counter);
-            for key in keys {
-                if self.unstable.get(&key) == Some(&index) {
+        while let Some(done) = self.under_way.pop_front_if(|entry| entry.index <= self.persisted) {
+            match done.known {
+                Known::Mutation(dot) => self.durable.raise(dot.origin, dot.counter),
+                Known::Steps(vector) => self.durable.merge(&vector),
+            }
+            for key in done.keys {
+                if self.unstable.get(&key) == Some(&done.index) {
                     self.unstable.remove(&key);
                 }
             }
@@ -326,6 +426,7 @@ impl Causal {
     pub fn finish(&mut self, now: Now) -> Effects {
         self.retry_held(now);
         self.retry_at = now.time + self.options.resend_after;
+        self.repair(now);
         self.ship(now);
         self.forget_stable();
         std::mem::take(&mut self.effects)
@@ -336,21 +437,32 @@ impl Causal {
         self.table.apply(&merge);
         self.vector.raise(merge.dot.origin, merge.dot.counter);
         self.clock.observe(merge.time);
-        self.last_index += 1;
-        let (index, dot) = (self.last_index, merge.dot);
-        let keys: Vec<Bytes> = merge.changes.iter().map(|change| change.key().clone()).collect();
-        self.unstable.extend(keys.iter().map(|key| (key.clone(), index)));
-        self.under_way.push_back((index, dot, keys));
-        self.effects.persist.push((index, bytes.clone()));
-        self.log.push_back(Logged { index, dot, bytes, at: now.time });
+        let keys = merge.changes.iter().map(|change| change.key().clone()).collect();
+        let index = self.note(Known::Mutation(merge.dot), keys, bytes.clone());
+        self.kept.push(Logged { index, dot: merge.dot, bytes, at: now.time });
     }
 
-    /// What everybody holds need not be kept in memory.
+    /// The next entry of the log.
+    fn note(&mut self, known: Known, keys: Vec<Bytes>, bytes: Bytes) -> u64 {
+        self.last_index += 1;
+        let index = self.last_index;
+        self.unstable.extend(keys.iter().map(|key| (key.clone(), index)));
+        self.under_way.push_back(UnderWay { index, known, keys });
+        self.effects.persist.push((index, bytes));
+        index
+    }
+
+    /// What everybody holds need not be kept, and what is old is folded.
     fn forget_stable(&mut self) {
-        let stable = self.stable();
-        while self.log.front().is_some_and(|entry| entry.index <= self.persisted && stable.covers(entry.dot))
+        self.kept.forget(&self.stable(), self.persisted);
+        // Who takes a state asks for what came after it one by one.
+        while self.kept.recent_bytes() > self.options.recent_bytes
+            && self.outgoing.is_empty()
+            && self.kept.oldest().is_some_and(|entry| entry.index <= self.persisted)
         {
-            self.log.pop_front();
+            let me = self.options.origin;
+            let sent = self.peers.values().map(|peer| peer.most_sent).max().unwrap_or(0);
+            self.kept.fold_oldest(|dot| dot.origin == me && dot.counter <= sent);
         }
     }
 

@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use data::merged::{Merge, VersionVector};
+use data::merged::Merge;
+#[cfg(any(test, feature = "planted-bugs"))]
+use data::merged::VersionVector;
 
 #[cfg(any(test, feature = "planted-bugs"))]
 use super::Bug;
-use super::{Causal, Event, Message};
+use super::{Causal, Event, Holds, Message};
 use crate::NodeId;
 use crate::time::Now;
 
@@ -23,7 +25,9 @@ impl Causal {
                     self.take(from, bytes, now);
                 }
             }
-            Message::Holds(vector) => self.on_holds(from, &vector, now),
+            Message::Holds(holds) => self.on_holds(from, holds, now),
+            Message::Want(want) => self.on_want(from, want, now),
+            Message::Piece { id, body } => self.on_piece(from, id, body, now),
         }
     }
 
@@ -109,13 +113,22 @@ impl Causal {
         None
     }
 
-    fn on_holds(&mut self, from: NodeId, vector: &VersionVector, now: Now) {
+    fn on_holds(&mut self, from: NodeId, holds: Holds, now: Now) {
         let me = self.options.origin;
+        let Holds { vector, base, folded, digest } = holds;
+        if let Some(theirs) = digest.filter(|_| vector == self.vector) {
+            let ours = self.table.digest();
+            if ours != theirs {
+                self.differences += 1;
+                self.effects.events.push(Event::Differs { from, ours, theirs });
+            }
+        }
         let Some(peer) = self.peers.get_mut(&from) else { return };
+        (peer.base, peer.folded, peer.heard_at) = (base, folded, now.time);
         if vector.get(me) > peer.holds.get(me) {
             peer.waiting_since = Some(now.time);
         }
-        peer.holds.merge(vector);
+        peer.holds.merge(&vector);
         peer.heard = true;
         if peer.holds.get(me) >= peer.sent {
             peer.sent = peer.holds.get(me);

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 #[cfg(any(test, feature = "planted-bugs"))]
 use super::Bug;
-use super::{Causal, Message};
+use super::{Causal, Holds, Message};
 use crate::NodeId;
 use crate::time::{Now, Time};
 
@@ -21,7 +21,7 @@ impl Causal {
                 at = at.min(since + self.options.resend_after);
             }
         }
-        at
+        at.min(self.repair_at())
     }
 
     /// Sends what others have not.
@@ -41,12 +41,19 @@ impl Causal {
         #[cfg(not(any(test, feature = "planted-bugs")))]
         let early = false;
         let holds = if early { &self.vector } else { &self.durable };
+        let is_exact = self.durable == self.vector;
         let Some(peer) = self.peers.get_mut(&node) else { return };
         let is_due = peer.told_at.is_none_or(|told_at| told_at + self.options.tell_every <= now.time);
         if is_due || peer.told != *holds {
             peer.told.clone_from(holds);
             peer.told_at = Some(now.time);
-            self.effects.send.push((node, Message::Holds(holds.clone())));
+            let holds = Holds {
+                vector: holds.clone(),
+                base: self.kept.base.clone(),
+                folded: self.kept.folded.clone(),
+                digest: is_exact.then(|| self.table.digest()),
+            };
+            self.effects.send.push((node, Message::Holds(holds)));
         }
     }
 
@@ -62,11 +69,16 @@ impl Causal {
             peer.waiting_since = None;
         }
         let from = peer.sent.max(peer.holds.get(me));
-        if from >= durable {
+        // What is folded is asked for.
+        if from >= durable || (peer.heard && peer.holds.get(me) < self.kept.folded.get(me)) {
             return;
         }
-        let entries = self.log.iter().filter(|entry| entry.dot.origin == me);
-        let entries = entries.filter(|entry| entry.dot.counter > from && entry.dot.counter <= durable);
+        let up_to = durable.min(peer.holds.get(me).saturating_add(self.options.window));
+        if from >= up_to {
+            return;
+        }
+        let entries = self.kept.recent().filter(|entry| entry.dot.origin == me);
+        let entries = entries.filter(|entry| entry.dot.counter > from && entry.dot.counter <= up_to);
         let mut batch: Vec<Bytes> = Vec::new();
         let mut bytes = 0;
         for entry in entries {
@@ -80,7 +92,8 @@ impl Causal {
         if !batch.is_empty() {
             self.effects.send.push((node, Message::Mutations(batch)));
         }
-        peer.sent = durable;
+        peer.sent = up_to;
+        peer.most_sent = peer.most_sent.max(up_to);
         peer.waiting_since.get_or_insert(now.time);
     }
 
@@ -97,7 +110,7 @@ impl Causal {
             return;
         }
         let is_late = |at: Time| at + relay_after <= now.time;
-        let entries = self.log.iter().filter(|entry| {
+        let entries = self.kept.recent().filter(|entry| {
             entry.dot.origin != me
                 && entry.dot.origin != peer.origin
                 && entry.index <= self.persisted

@@ -16,7 +16,10 @@ impl Causal {
 
     /// Takes a write, of changes that were prepared over the state as it is, as the mutation [`Causal::next_dot`]. It is to be
     /// acknowledged when the entry whose number is given is durable.
-    pub fn write(&mut self, changes: Vec<Change>, now: Now) -> u64 {
+    ///
+    /// # Errors
+    /// It has more bytes than `most`: so many. Nothing was done.
+    pub fn write(&mut self, changes: Vec<Change>, most: usize, now: Now) -> Result<u64, usize> {
         let dot = self.next_dot();
         #[cfg(any(test, feature = "planted-bugs"))]
         let raw = self.has_bug(Bug::ClockTakenRaw);
@@ -28,7 +31,10 @@ impl Causal {
         };
         let merge = Merge { dot, time, vector: self.vector.clone(), changes };
         let bytes = merge.encode();
+        if bytes.len() > most {
+            return Err(bytes.len());
+        }
         self.apply(merge, bytes, now);
-        self.last_index
+        Ok(self.last_index)
     }
 }

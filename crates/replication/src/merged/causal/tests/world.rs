@@ -7,7 +7,8 @@ use bytes::Bytes;
 use data::merged::{Dot, Merge, MergedTable, VersionVector};
 use data::{Command, Stamp};
 
-use super::super::{Bug, Causal, Effects, Event, Message, Options, Recovered};
+use super::super::state::State;
+use super::super::{Bug, Causal, Effects, Event, Message, Options, Recovered, StateFile, Taking};
 use crate::NodeId;
 use crate::random::Random;
 use crate::time::{Now, Time};
@@ -28,6 +29,10 @@ pub struct Counters {
     pub duplicates: u64,
     pub skewed: u64,
     pub dead_for_good: u64,
+    pub joined: u64,
+    pub snapshots: u64,
+    pub repaired_with_steps: u64,
+    pub repaired_with_states: u64,
     pub simulated_ms: u64,
 }
 
@@ -44,6 +49,10 @@ impl Counters {
         self.duplicates += other.duplicates;
         self.skewed += other.skewed;
         self.dead_for_good += other.dead_for_good;
+        self.joined += other.joined;
+        self.snapshots += other.snapshots;
+        self.repaired_with_steps += other.repaired_with_steps;
+        self.repaired_with_states += other.repaired_with_states;
         self.simulated_ms += other.simulated_ms;
     }
 
@@ -60,6 +69,10 @@ impl Counters {
             self.duplicates,
             self.skewed,
             self.dead_for_good,
+            self.joined,
+            self.snapshots,
+            self.repaired_with_steps,
+            self.repaired_with_states,
         ];
         assert!(each.iter().all(|count| *count > 20), "something did not happen: {self:?}");
     }
@@ -69,6 +82,12 @@ struct Node {
     replica: Option<Causal>,
     /// What was written to the disk, and how much of it is synced.
     disk: Vec<(u64, Bytes)>,
+    /// The newest state on the disk: its chunks, and what stands beside them.
+    state: Option<(Vec<Bytes>, Bytes)>,
+    /// A state on its way to the disk: when it is there, and whether it came from elsewhere.
+    state_under_way: Option<(u64, bool, StateFile)>,
+    /// A snapshot that is being taken, and its chunks so far.
+    taking: Option<(Taking, Vec<Bytes>)>,
     synced: usize,
     /// Syncs under way: when they end, and up to which entry.
     syncs: Vec<(u64, u64)>,
@@ -94,6 +113,8 @@ pub struct World {
     seen: BTreeMap<Dot, Bytes>,
     acknowledged: Vec<Dot>,
     broken: bool,
+    /// So much is kept one by one.
+    recent_bytes: usize,
     pub counters: Counters,
 }
 
@@ -101,6 +122,7 @@ impl World {
     pub fn new(seed: u64, bug: Option<Bug>) -> World {
         let mut random = Random::new(seed);
         let count = 3 + random.below(2) as usize;
+        let recent_bytes = if random.below(3) == 0 { usize::MAX } else { 400 };
         let mut world = World {
             random,
             bug,
@@ -112,28 +134,36 @@ impl World {
             seen: BTreeMap::new(),
             acknowledged: Vec::new(),
             broken: true,
+            recent_bytes,
             counters: Counters::default(),
         };
         for node in 0..count {
-            // Some clocks are a little wrong, some are so much ahead that nobody may follow them.
-            let skew_ms = match world.random.below(6) {
-                0 => 1500,
-                1 => -800,
-                kind => kind as i64 * 10,
-            };
-            world.nodes.push(Node {
-                replica: None,
-                disk: Vec::new(),
-                synced: 0,
-                syncs: Vec::new(),
-                waiting: Vec::new(),
-                skew_ms,
-                dead_until: 0,
-                gone: false,
-            });
+            world.add_node();
             world.start(node, count);
         }
         world
+    }
+
+    fn add_node(&mut self) {
+        // Some clocks are a little wrong, some are so much ahead that nobody may follow them.
+        let skew_ms = match self.random.below(6) {
+            0 => 1500,
+            1 => -800,
+            kind => kind as i64 * 10,
+        };
+        self.nodes.push(Node {
+            replica: None,
+            disk: Vec::new(),
+            state: None,
+            state_under_way: None,
+            taking: None,
+            synced: 0,
+            syncs: Vec::new(),
+            waiting: Vec::new(),
+            skew_ms,
+            dead_until: 0,
+            gone: false,
+        });
     }
 
     fn now(&self, node: usize) -> Now {
@@ -143,12 +173,22 @@ impl World {
 
     fn start(&mut self, node: usize, count: usize) {
         let mut options = Options::new(node as u64 + 1);
+        options.life = self.random.draw();
         options.max_skew = Duration::from_secs(1);
         options.held_limit = 20;
         options.batch_bytes = 200;
+        // Small enough for all that happens only with much.
+        options.slice_bytes = 60;
+        options.window = 10;
+        options.recent_bytes = self.recent_bytes;
         options.planted = self.bug;
         let members: Vec<(NodeId, u64)> = (1..=count as u64).map(|number| (NodeId(number), number)).collect();
-        let recovered = Recovered { log: self.nodes[node].disk.clone(), ..Recovered::default() };
+        let state = self.nodes[node].state.as_ref().map(|(chunks, meta)| {
+            let mut state = State::default();
+            chunks.iter().for_each(|chunk| state.load(chunk).expect("well formed"));
+            (state, meta.clone())
+        });
+        let recovered = Recovered { state, log: self.nodes[node].disk.clone() };
         let now = self.now(node);
         let replica = Causal::new(options, &members, recovered, now);
         self.nodes[node].replica = Some(replica.expect("the log is whole"));
@@ -175,7 +215,10 @@ impl World {
                     self.nodes[node].skew_ms += self.random.below(400) as i64 - 200;
                 }
                 11 if self.random.below(12) == 0 => self.lose_for_good(),
-                12..120 => self.write(),
+                12 if self.random.below(4) == 0 => self.join(),
+                13 => self.tell_members(),
+                14..17 => self.begin_snapshot(),
+                17..130 => self.write(),
                 _ => {}
             }
         }
@@ -274,6 +317,7 @@ impl World {
             if let Some(index) = done.into_iter().map(|(_, index)| index).max() {
                 self.synced(node, index);
             }
+            self.go_on_with_state(node);
             let replica = self.nodes[node].replica.as_ref();
             if replica.is_some_and(|replica| replica.wake_at() <= Time(at)) {
                 self.turn(node);
@@ -300,7 +344,7 @@ impl World {
 
     /// A mutation that may live on has a name that no other one has.
     fn note(&mut self, bytes: &Bytes) {
-        let merge = Merge::decode(bytes).expect("well formed");
+        let Some(merge) = mutation(bytes) else { return };
         let known = self.seen.entry(merge.dot).or_insert_with(|| bytes.clone());
         assert_eq!(known, bytes, "two mutations are called {:?}", merge.dot);
     }
@@ -309,21 +353,33 @@ impl World {
     fn turn(&mut self, node: usize) {
         let now = self.now(node);
         let Some(replica) = &mut self.nodes[node].replica else { return };
-        let Effects { persist, send, events } = replica.finish(now);
+        let Effects { persist, send, events, state } = replica.finish(now);
         let held = replica.held();
         self.counters.held += u64::from(held > 0);
+        let is_repaired = events.iter().any(|event| matches!(event, Event::Repaired { .. }));
         for event in events {
+            if std::env::var("CAUSAL_TRACE").is_ok() {
+                println!("{} node {node}: {event:?}", self.at / MILLISECOND);
+            }
             match event {
                 Event::Skewed { .. } => self.counters.skewed += 1,
                 Event::Malformed { from } => panic!("{from:?} sent something that is none"),
+                Event::Differs { .. } => panic!("{event:?}"),
+                Event::Repaired { with_state: true, .. } => self.counters.repaired_with_states += 1,
+                Event::Repaired { .. } => self.counters.repaired_with_steps += 1,
             }
+        }
+        if let Some(file) = state {
+            self.nodes[node].taking = None;
+            let due = self.at + self.random.below(60 * MILLISECOND);
+            self.nodes[node].state_under_way = Some((due, true, file));
         }
         if let Some((last, _)) = persist.last() {
             let due = self.at + self.random.below(20 * MILLISECOND);
             self.nodes[node].syncs.push((due, *last));
         }
         for (_, bytes) in &persist {
-            let merge = Merge::decode(bytes).expect("well formed");
+            let Some(merge) = mutation(bytes) else { continue };
             let ahead_ms = merge.time.ms.saturating_sub(now.wall_ms);
             let is_own = merge.dot.origin == node as u64 + 1;
             assert!(is_own || ahead_ms <= 1000, "a time {ahead_ms} ms ahead was taken");
@@ -335,7 +391,7 @@ impl World {
             }
             self.send(node, to.0 as usize - 1, message);
         }
-        if self.random.below(40) == 0 {
+        if self.random.below(40) == 0 || is_repaired {
             self.check(node);
         }
     }
@@ -364,6 +420,9 @@ impl World {
         let (synced, written) = (self.nodes[node].synced, self.nodes[node].disk.len());
         let left = synced + self.random.below((written - synced) as u64 + 1) as usize;
         self.counters.crashes += 1;
+        if std::env::var("CAUSAL_TRACE").is_ok() {
+            println!("{} node {node}: crash", self.at / MILLISECOND);
+        }
         self.counters.entries_lost_in_crashes += (written - left) as u64;
         self.nodes[node].disk.truncate(left);
         self.nodes[node].synced = left;
@@ -371,6 +430,7 @@ impl World {
             self.note(&bytes);
         }
         self.nodes[node].syncs.clear();
+        (self.nodes[node].taking, self.nodes[node].state_under_way) = (None, None);
         self.nodes[node].waiting.clear();
         self.nodes[node].dead_until = self.at + self.random.below(800 * MILLISECOND);
     }
@@ -385,16 +445,71 @@ impl World {
         let dead = &mut self.nodes[node];
         (dead.replica, dead.gone) = (None, true);
         dead.waiting.clear();
-        let held_by_others = |dot: &Dot| {
-            let others = self.nodes.iter().enumerate().filter(|(other, _)| *other != node);
-            others.into_iter().any(|(_, other)| {
-                other.disk[..other.synced]
-                    .iter()
-                    .any(|(_, bytes)| Merge::decode(bytes).is_ok_and(|merge| merge.dot == *dot))
-            })
-        };
+        let held_by_others = |dot: &Dot| self.living().any(|other| other.durable().covers(*dot));
         let kept: Vec<Dot> = self.acknowledged.iter().copied().filter(held_by_others).collect();
         self.acknowledged = kept;
+    }
+
+    /// A new replica takes the place of one that is gone.
+    fn join(&mut self) {
+        if self.nodes.iter().filter(|node| node.gone).count() > self.counters.joined as usize {
+            self.counters.joined += 1;
+            self.add_node();
+            let node = self.nodes.len() - 1;
+            self.start(node, node + 1);
+        }
+    }
+
+    /// Some node hears who the members are.
+    fn tell_members(&mut self) {
+        let node = self.any();
+        let living = self.nodes.iter().enumerate().filter(|(_, node)| !node.gone);
+        let members: Vec<(NodeId, u64)> =
+            living.map(|(node, _)| (NodeId(node as u64 + 1), node as u64 + 1)).collect();
+        if let Some(replica) = &mut self.nodes[node].replica {
+            replica.set_members(&members);
+        }
+    }
+
+    fn begin_snapshot(&mut self) {
+        let node = self.any();
+        if self.nodes[node].state_under_way.is_none()
+            && let Some(replica) = &self.nodes[node].replica
+        {
+            self.nodes[node].taking = Some((replica.begin_snapshot(), Vec::new()));
+        }
+    }
+
+    /// A snapshot goes on by a chunk, perhaps; a state is durable, perhaps.
+    fn go_on_with_state(&mut self, node: usize) {
+        let (at, lazy) = (self.at, self.random.below(4) > 0);
+        let here = &mut self.nodes[node];
+        let Some(replica) = &mut here.replica else { return };
+        if let Some((taking, chunks)) = here.taking.as_mut().filter(|_| !lazy) {
+            if let Some(chunk) = replica.snapshot_chunk(taking) {
+                chunks.push(chunk);
+            } else if let Some(meta) = replica.snapshot_end(taking)
+                && here.state_under_way.is_none()
+            {
+                let file = StateFile { chunks: std::mem::take(chunks), meta, index: taking.index() };
+                here.taking = None;
+                here.state_under_way = Some((at, false, file));
+            }
+        }
+        let Some((_, elsewhere, file)) = here.state_under_way.take_if(|(due, ..)| *due <= at) else { return };
+        let trimmed = here.disk.partition_point(|(index, _)| *index <= file.index);
+        let gone: Vec<(u64, Bytes)> = here.disk.drain(..trimmed).collect();
+        here.synced = here.synced.saturating_sub(trimmed);
+        here.state = Some((file.chunks, file.meta));
+        if std::env::var("CAUSAL_TRACE").is_ok() {
+            println!("{} node {node}: state durable, from elsewhere {elsewhere}", self.at / MILLISECOND);
+        }
+        match elsewhere {
+            true => replica.state_is_durable(),
+            false => self.counters.snapshots += 1,
+        }
+        gone.iter().for_each(|(_, bytes)| self.note(bytes));
+        self.turn(node);
     }
 
     /// A client does something at some node, by real commands.
@@ -426,7 +541,7 @@ impl World {
         let (dot, stamp) = (replica.next_dot(), Stamp { time_ms: now.wall_ms, ..Stamp::default() });
         let prepared = data::prepare_merged(command, &arguments, replica.table(), dot, &stamp);
         if !prepared.changes.is_empty() {
-            let index = replica.write(prepared.changes, now);
+            let index = replica.write(prepared.changes, usize::MAX, now).expect("it may be as long as it is");
             self.nodes[node].waiting.push((index, dot));
             self.counters.writes += 1;
             self.turn(node);
@@ -437,15 +552,19 @@ impl World {
     /// applied, in the order of their times.
     fn check(&self, node: usize) {
         let Some(replica) = &self.nodes[node].replica else { return };
+        let own = self.nodes[node].disk.iter().filter_map(|(_, bytes)| mutation(bytes));
+        let own: BTreeMap<Dot, Merge> = own.map(|merge| (merge.dot, merge)).collect();
         let mut all: Vec<Merge> = Vec::new();
-        let mut applied = VersionVector::new();
-        for (_, bytes) in &self.nodes[node].disk {
-            let merge = Merge::decode(bytes).expect("well formed");
-            assert!(applied.includes(&merge.vector), "{:?} was applied before what it depends on", merge.dot);
-            applied.raise(merge.dot.origin, merge.dot.counter);
-            all.push(merge);
+        for last in replica.vector().iter() {
+            for counter in 1..=last.counter {
+                let dot = Dot { counter, ..last };
+                let known = own.get(&dot).cloned().or_else(|| mutation(self.seen.get(&dot)?));
+                let merge = known.unwrap_or_else(|| panic!("{dot:?} is applied, and nobody made it"));
+                let has_causes = replica.vector().includes(&merge.vector);
+                assert!(has_causes, "{dot:?} was applied before what it depends on");
+                all.push(merge);
+            }
         }
-        assert_eq!(&applied, replica.vector(), "everything applied is logged");
         all.sort_by_key(|merge| (merge.time, merge.dot));
         let (mut table, mut applied) = (MergedTable::new(), VersionVector::new());
         for merge in &all {
@@ -453,6 +572,76 @@ impl World {
             applied.raise(merge.dot.origin, merge.dot.counter);
             table.apply(merge);
         }
+        if table.digest() != replica.table().digest() {
+            println!("node {node} at {} has {:?}", self.at / MILLISECOND, replica.vector());
+            for key in
+                ["s", "h", "m", "l", "z"].iter().flat_map(|kind| (0..4).map(move |k| format!("{kind}{k}")))
+            {
+                let (mut ours, mut theirs) =
+                    (table.elements(key.as_bytes()), replica.table().elements(key.as_bytes()));
+                ours.sort_by_key(|(facet, name, _)| (*facet, name.clone()));
+                theirs.sort_by_key(|(facet, name, _)| (*facet, name.clone()));
+                if ours != theirs {
+                    println!("{key}: expected {ours:?}\n    found {theirs:?}");
+                    for merge in &all {
+                        let about: Vec<_> =
+                            merge.changes.iter().filter(|change| change.key() == key.as_bytes()).collect();
+                        if !about.is_empty() {
+                            println!("      {:?} after {:?}: {about:?}", merge.dot, merge.vector);
+                        }
+                    }
+                }
+            }
+        }
         assert_eq!(table.digest(), replica.table().digest(), "another order gives another state");
+        // What is kept for others stands for all that is not in its base.
+        let (mut table, mut base) = (MergedTable::new(), replica.kept.base.clone());
+        // Whoever has it has the causes of it.
+        for merge in all.iter().filter(|merge| replica.kept.base.covers(merge.dot)) {
+            base.merge(&merge.vector);
+        }
+        let base = &base;
+        all.iter().filter(|merge| base.covers(merge.dot)).for_each(|merge| table.apply(merge));
+        if table.apply_steps(&replica.kept.all_steps(u64::MAX), |_, _| base).is_err() {
+            return;
+        }
+        if table.digest() != replica.table().digest() {
+            println!(
+                "node {node} at {} base {base:?} folded {:?} vector {:?}",
+                self.at / MILLISECOND,
+                replica.kept.folded,
+                replica.vector()
+            );
+            for key in
+                ["s", "h", "m", "l", "z"].iter().flat_map(|kind| (0..4).map(move |k| format!("{kind}{k}")))
+            {
+                let (mut ours, mut theirs) =
+                    (table.elements(key.as_bytes()), replica.table().elements(key.as_bytes()));
+                ours.sort_by_key(|(facet, name, _)| (*facet, name.clone()));
+                theirs.sort_by_key(|(facet, name, _)| (*facet, name.clone()));
+                if ours != theirs {
+                    println!("{key}: kept {ours:?}\n    is {theirs:?}");
+                    for step in replica
+                        .kept
+                        .all_steps(u64::MAX)
+                        .iter()
+                        .filter(|step| step.change().key() == key.as_bytes())
+                    {
+                        println!("      {step:?}");
+                    }
+                    for merge in all.iter() {
+                        for change in merge.changes.iter().filter(|change| change.key() == key.as_bytes()) {
+                            println!("      all: {:?} after {:?}: {change:?}", merge.dot, merge.vector);
+                        }
+                    }
+                }
+            }
+        }
+        assert_eq!(table.digest(), replica.table().digest(), "what is kept for others is not all");
     }
+}
+
+/// The mutation in an entry, if it is one and not steps.
+fn mutation(bytes: &Bytes) -> Option<Merge> {
+    (bytes.first() == Some(&1)).then(|| Merge::decode(bytes).expect("well formed"))
 }

@@ -1,0 +1,118 @@
+//! What is kept for members that have not got it: the last mutations one by one, those before as a fold, and nothing from before `base`.
+//!
+//! So what is kept for a member that is away grows with what was changed and not with how often, and no removed element costs anything once
+//! all have seen the removal. `base` is what all members hold, never more: else some of them could each lack what another one
+//! does not keep, and none could be brought up. (With it, of all that a member lacks take what depends on nothing else that it lacks. Its origin
+//! keeps that and all from after it, so what it does not keep is a cause of that, which the member has.) Who stays away for too long has to
+//! be taken off the members.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use data::merged::{Dot, Fold, Merge, Step, VersionVector};
+
+use crate::time::Time;
+
+/// A mutation in the log.
+#[derive(Debug)]
+pub(super) struct Logged {
+    pub index: u64,
+    pub dot: Dot,
+    pub bytes: Bytes,
+    /// When it was applied here.
+    pub at: Time,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Kept {
+    /// Whoever has all of this can take what is kept.
+    pub base: VersionVector,
+    pub fold: Fold,
+    /// All that is in the fold, and in `base`.
+    pub folded: VersionVector,
+    /// The last entry that is in the fold.
+    pub fold_index: u64,
+    recent: VecDeque<Logged>,
+    recent_bytes: usize,
+}
+
+impl Kept {
+    /// What is kept as steps, from `base` on; all of it is in `folded`.
+    pub fn of(base: VersionVector, steps: Vec<Step>, folded: VersionVector, index: u64) -> Kept {
+        let mut kept = Kept { base, folded, fold_index: index, ..Kept::default() };
+        kept.folded.merge(&kept.base);
+        steps.into_iter().for_each(|step| kept.fold.take_step(step));
+        kept
+    }
+
+    /// The last mutations, in order.
+    pub fn recent(&self) -> impl Iterator<Item = &Logged> {
+        self.recent.iter()
+    }
+
+    /// How many entries and steps there are.
+    pub fn len(&self) -> usize {
+        self.recent.len() + self.fold.steps().count()
+    }
+
+    /// The bytes of the last mutations.
+    pub fn recent_bytes(&self) -> usize {
+        self.recent_bytes
+    }
+
+    pub fn push(&mut self, logged: Logged) {
+        self.recent_bytes += logged.bytes.len();
+        self.recent.push_back(logged);
+    }
+
+    /// What everybody holds need not be kept.
+    pub fn forget(&mut self, stable: &VersionVector, persisted: u64) {
+        let is_done = |entry: &mut Logged| entry.index <= persisted && stable.covers(entry.dot);
+        while let Some(entry) = self.recent.pop_front_if(|entry| is_done(entry)) {
+            self.recent_bytes -= entry.bytes.len();
+            self.base.raise(entry.dot.origin, entry.dot.counter);
+            self.folded.raise(entry.dot.origin, entry.dot.counter);
+        }
+        if !self.fold.is_empty() && stable.includes(&self.folded) {
+            self.fold = Fold::new();
+            self.base.merge(&self.folded);
+        }
+    }
+
+    /// Folds the oldest of the last mutations. `alone`: see [`Fold::take`].
+    pub fn fold_oldest(&mut self, alone: impl Fn(Dot) -> bool) {
+        let Some(entry) = self.recent.pop_front() else { return };
+        self.recent_bytes -= entry.bytes.len();
+        let merge = Merge::decode(&entry.bytes).expect("it was encoded or decoded here");
+        self.fold.take(&merge, alone(merge.dot));
+        self.folded.raise(merge.dot.origin, merge.dot.counter);
+        self.fold_index = entry.index;
+    }
+
+    /// The oldest of the last mutations.
+    pub fn oldest(&self) -> Option<&Logged> {
+        self.recent.front()
+    }
+
+    /// Folds everything, and then these steps, which came as one entry.
+    pub fn take_steps(&mut self, steps: Vec<Step>, vector: &VersionVector, index: u64) {
+        while !self.recent.is_empty() {
+            self.fold_oldest(|_| false);
+        }
+        steps.into_iter().for_each(|step| self.fold.take_step(step));
+        self.folded.merge(vector);
+        self.fold_index = index;
+    }
+
+    /// All that is kept, as steps, in order.
+    pub fn all_steps(&self, up_to: u64) -> Vec<Step> {
+        let mut steps: Vec<Step> = self.fold.steps().cloned().collect();
+        for entry in self.recent.iter().take_while(|entry| entry.index <= up_to) {
+            let mut alone = Fold::new();
+            alone.take(&Merge::decode(&entry.bytes).expect("it was encoded or decoded here"), false);
+            steps.extend(alone.steps().cloned());
+        }
+        steps
+    }
+}

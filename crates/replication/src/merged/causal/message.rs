@@ -1,0 +1,63 @@
+//! What replicas say to one another.
+
+use bytes::Bytes;
+use data::merged::VersionVector;
+
+use super::state::Cursor;
+
+/// See the module.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Message {
+    /// Mutations, causes before effects.
+    Mutations(Vec<Bytes>),
+    /// What the sender has.
+    Holds(Holds),
+    /// The sender has missed something.
+    Want(Want),
+    /// Something that was wanted.
+    Piece { id: u64, body: Body },
+}
+
+/// What a replica has.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Holds {
+    /// All that is durable.
+    pub vector: VersionVector,
+    /// Who has less than this can only take a state.
+    pub base: VersionVector,
+    /// Who has less than this can only take steps, or a state.
+    pub folded: VersionVector,
+    /// The digest of the state, if all that is applied is durable.
+    pub digest: Option<u128>,
+}
+
+/// What a replica has missed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Want {
+    /// Rises from one to the next of a replica; pieces of one thing have the same.
+    pub id: u64,
+    /// What it has.
+    pub vector: VersionVector,
+    /// What it wants.
+    pub what: What,
+}
+
+/// See [`Want`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum What {
+    /// That many pieces of steps have come, of the list of that number: the next one.
+    Steps { list: u64, have: u32 },
+    /// The slice of the state that begins there.
+    State { from: Cursor },
+}
+
+/// A piece of what was wanted.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Body {
+    /// Piece `number`, from 0 on, of `of` of a list; with all of them all that is in `vector` is known.
+    Steps { list: u64, number: u32, of: u32, vector: VersionVector, bytes: Bytes },
+    /// A slice, and where the next one begins; what it has is `vector`.
+    Slice { from: Cursor, next: Option<Cursor>, vector: VersionVector, bytes: Bytes },
+    /// It is not kept: a state has to be taken.
+    Gone,
+}

@@ -1,0 +1,414 @@
+//! What a replica has missed: taken from one other replica, piece after piece, all asked for by who takes it.
+//!
+//! - *Steps*: what the giver has kept, folded. They are applied all together, since what is in them depends on one another in any way.
+//! - A *state*: slices, each of the moment at which it was read, and then what came after the first of them, as steps. Writes that the giver
+//!   has not got are not in it: they are in what the taker has kept itself, and are applied to the new state in turn. The new state
+//!   is made durable before it is looked at; until then the replica goes on with the one that it has.
+//!
+//! A giver gives nothing out that is not durable with it: it might die and use its names again. It keeps a list of pieces for each taker, and
+//! folds nothing as long as somebody takes something, so that steps after a state are single mutations.
+
+use std::time::Duration;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use data::merged::{MergedTable, Step, VersionVector};
+
+use super::kept::Kept;
+use super::message::{Body, Want, What};
+use super::state::{Cursor, Meta, START, Slices, slice_chunk, steps_chunk};
+use super::{Causal, Event, Known, Message, StateFile};
+use crate::NodeId;
+use crate::time::{Now, Time};
+
+/// A giver is asked again after this time.
+const ASK_AGAIN: Duration = Duration::from_millis(300);
+/// A giver that has not answered for this long is given up.
+const GIVE_UP: Duration = Duration::from_secs(3);
+/// A taker that has not asked for this long is forgotten.
+const FORGET_TAKER: Duration = Duration::from_secs(20);
+/// Something that is missing may be on its way for this long.
+const PATIENCE: Duration = Duration::from_millis(100);
+/// An entry of steps begins with this byte; mutations begin with theirs, which is another.
+pub(super) const STEPS_ENTRY: u8 = 0x80;
+
+/// What is given to another replica.
+#[derive(Debug)]
+pub(super) struct Outgoing {
+    id: u64,
+    /// Steps in pieces.
+    steps: Option<List>,
+    /// A slice that may be given once this entry is durable.
+    slice: Option<(u64, Body)>,
+    asked_at: Time,
+}
+
+/// Steps in pieces.
+#[derive(Debug)]
+struct List {
+    /// Another one whenever they are cut anew: pieces of two lists do not fit together.
+    number: u64,
+    pieces: Vec<Bytes>,
+    /// What is known with all of them.
+    vector: VersionVector,
+}
+
+/// What is taken from another replica.
+#[derive(Debug)]
+pub(super) struct Incoming {
+    from: NodeId,
+    id: u64,
+    asked_at: Time,
+    heard_at: Time,
+    /// The state, if it is one, as far as it has come.
+    state: Option<IncomingState>,
+    /// Pieces of steps, of the list of that number.
+    steps: Vec<Bytes>,
+    list: u64,
+    stage: Stage,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// Slices, from there on.
+    Slices(Cursor),
+    Steps,
+    /// All is there, and on its way to the disk.
+    Written,
+}
+
+#[derive(Debug, Default)]
+struct IncomingState {
+    table: MergedTable,
+    slices: Slices,
+    chunks: Vec<Bytes>,
+    /// The steps behind the slices.
+    steps: Vec<Step>,
+    /// What is known with them.
+    given: VersionVector,
+    /// What was made here.
+    own: Vec<Step>,
+    /// What is known with all of it.
+    vector: VersionVector,
+}
+
+impl Causal {
+    /// When something of this is due.
+    pub(super) fn repair_at(&self) -> Time {
+        let asks = self.incoming.as_ref().filter(|incoming| incoming.stage != Stage::Written);
+        let asks_at = asks.map_or(Time::NEVER, |incoming| incoming.asked_at + ASK_AGAIN);
+        let lacks = self.peers.values().filter_map(|peer| peer.lacking_since).min();
+        let lacks_at = match self.incoming {
+            None => lacks.map_or(Time::NEVER, |since| since + PATIENCE),
+            Some(_) => Time::NEVER,
+        };
+        let forgets = self.outgoing.values().map(|outgoing| outgoing.asked_at + FORGET_TAKER).min();
+        asks_at.min(lacks_at).min(forgets.unwrap_or(Time::NEVER))
+    }
+
+    /// Asks for what is missed, gives what was waiting for the disk.
+    pub(super) fn repair(&mut self, now: Now) {
+        self.outgoing.retain(|_, outgoing| outgoing.asked_at + FORGET_TAKER > now.time);
+        let persisted = self.persisted;
+        for (&node, outgoing) in &mut self.outgoing {
+            if let Some((_, body)) = outgoing.slice.take_if(|(index, _)| *index <= persisted) {
+                self.effects.send.push((node, Message::Piece { id: outgoing.id, body }));
+            }
+        }
+        for peer in self.peers.values_mut() {
+            let lacks = peer.heard && !self.vector.includes(&peer.folded);
+            peer.lacking_since = lacks.then(|| peer.lacking_since.unwrap_or(now.time));
+        }
+        self.wants_state &= self.peers.values().any(|peer| peer.lacking_since.is_some());
+        let is_member = |node: &NodeId| self.peers.contains_key(node);
+        match &self.incoming {
+            Some(incoming) if incoming.stage == Stage::Written => {}
+            Some(incoming) if !is_member(&incoming.from) || incoming.heard_at + GIVE_UP <= now.time => {
+                self.incoming = None;
+                self.begin_repair(now);
+            }
+            Some(incoming) if incoming.asked_at + ASK_AGAIN <= now.time => self.ask(now),
+            Some(_) => {}
+            None => self.begin_repair(now),
+        }
+    }
+
+    fn begin_repair(&mut self, now: Now) {
+        let is_late = |since: Time| since + PATIENCE <= now.time || self.is_blank();
+        let lacking = self.peers.iter().filter(|(_, peer)| peer.lacking_since.is_some_and(is_late));
+        // The one that was heard last, rather one that has what is missing in steps.
+        let has_steps = |base: &VersionVector| !self.wants_state && self.vector.includes(base);
+        let best = lacking.max_by_key(|(_, peer)| (has_steps(&peer.base), peer.heard_at));
+        let Some((&from, peer)) = best else { return };
+        let has_steps = has_steps(&peer.base);
+        self.next_want += 1;
+        self.incoming = Some(Incoming {
+            from,
+            id: self.next_want,
+            asked_at: now.time,
+            heard_at: now.time,
+            state: (!has_steps).then(IncomingState::default),
+            steps: Vec::new(),
+            list: 0,
+            stage: if has_steps { Stage::Steps } else { Stage::Slices(START) },
+        });
+        self.ask(now);
+    }
+
+    fn ask(&mut self, now: Now) {
+        let Some(incoming) = &mut self.incoming else { return };
+        let what = match incoming.stage {
+            Stage::Slices(from) => What::State { from },
+            Stage::Steps => What::Steps { list: incoming.list, have: incoming.steps.len() as u32 },
+            Stage::Written => return,
+        };
+        incoming.asked_at = now.time;
+        // Behind a state: what came after its first slice.
+        let vector = match &incoming.state {
+            Some(state) => {
+                state.slices.0.first().map_or_else(VersionVector::new, |(_, vector)| vector.clone())
+            }
+            None => self.vector.clone(),
+        };
+        let want = Want { id: incoming.id, vector, what };
+        self.effects.send.push((incoming.from, Message::Want(want)));
+    }
+
+    /// Another replica has missed something.
+    pub(super) fn on_want(&mut self, from: NodeId, want: Want, now: Now) {
+        if !self.peers.contains_key(&from) {
+            return;
+        }
+        let fresh = || Outgoing { id: want.id, steps: None, slice: None, asked_at: now.time };
+        let outgoing = self.outgoing.entry(from).or_insert_with(fresh);
+        if outgoing.id > want.id {
+            return;
+        }
+        if outgoing.id < want.id {
+            *outgoing = fresh();
+        }
+        outgoing.asked_at = now.time;
+        match want.what {
+            What::State { from: cursor } => {
+                let mut slice = BytesMut::new();
+                let next = self.table.slice(cursor, self.options.slice_bytes, &mut slice);
+                let bytes = slice_chunk(cursor.0, &slice);
+                let body = Body::Slice { from: cursor, next, vector: self.vector.clone(), bytes };
+                outgoing.slice = Some((self.last_index, body));
+                // What was made for another state of this taker is of no use.
+                outgoing.steps = None;
+            }
+            What::Steps { list, have } => {
+                if !want.vector.includes(&self.kept.base) {
+                    self.effects.send.push((from, Message::Piece { id: want.id, body: Body::Gone }));
+                    return;
+                }
+                if outgoing.steps.is_none() {
+                    if self.kept.fold_index > self.persisted {
+                        // It is asked for again.
+                        return;
+                    }
+                    let steps = self.kept.all_steps(self.persisted);
+                    let pieces = pieces_of(&steps, &want.vector, self.options.slice_bytes);
+                    self.next_want += 1;
+                    let number = self.options.life.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ self.next_want;
+                    outgoing.steps = Some(List { number, pieces, vector: self.durable.clone() });
+                }
+                let Some(List { number, pieces, vector }) = &outgoing.steps else { return };
+                let have = if list == *number { have } else { 0 };
+                if let Some(bytes) = pieces.get(have as usize) {
+                    let (list, number, of) = (*number, have, pieces.len() as u32);
+                    let body = Body::Steps { list, number, of, vector: vector.clone(), bytes: bytes.clone() };
+                    self.effects.send.push((from, Message::Piece { id: want.id, body }));
+                }
+            }
+        }
+    }
+
+    /// A piece of what is missed has come.
+    pub(super) fn on_piece(&mut self, from: NodeId, id: u64, body: Body, now: Now) {
+        let Some(incoming) = &mut self.incoming else { return };
+        if (incoming.from, incoming.id) != (from, id) {
+            return;
+        }
+        incoming.heard_at = now.time;
+        match (body, incoming.stage) {
+            (Body::Gone, Stage::Steps) => {
+                let had_state = incoming.state.is_some();
+                self.incoming = None;
+                // It said before that it keeps more: it will say what it keeps now.
+                self.wants_state |= !had_state;
+            }
+            (Body::Slice { from: at, next, vector, bytes }, Stage::Slices(wanted)) if at == wanted => {
+                let Some(state) = &mut incoming.state else { return };
+                let is_slice = bytes.first().is_some_and(|&first| first == slice_chunk(at.0, &[])[0]);
+                if !is_slice || state.table.load(at.0, &bytes[1..]).is_err() {
+                    self.incoming = None;
+                    return self.effects.events.push(Event::Malformed { from });
+                }
+                state.slices.0.push((at, vector));
+                state.chunks.push(bytes);
+                incoming.stage = next.map_or(Stage::Steps, Stage::Slices);
+                self.ask(now);
+            }
+            (Body::Steps { list, number, of, vector, bytes }, Stage::Steps) => {
+                if list != incoming.list {
+                    (incoming.list, incoming.steps) = (list, Vec::new());
+                }
+                if number as usize != incoming.steps.len() {
+                    return;
+                }
+                incoming.steps.push(bytes);
+                match incoming.steps.len() >= of as usize {
+                    true => self.take_incoming(from, vector, now),
+                    false => self.ask(now),
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// All pieces have come.
+    fn take_incoming(&mut self, from: NodeId, vector: VersionVector, now: Now) {
+        let Some(mut incoming) = self.incoming.take() else { return };
+        let mut steps = Vec::new();
+        for bytes in &incoming.steps {
+            match Step::read_all(bytes) {
+                Ok(more) => steps.extend(more),
+                Err(_) => return self.effects.events.push(Event::Malformed { from }),
+            }
+        }
+        // As a mutation by itself would wait for this node's clock, so do all of these.
+        let limit_ms = now.wall_ms.saturating_add(self.options.max_skew.as_millis() as u64);
+        if let Some(ahead) = steps.iter().find(|step| step.time().ms > limit_ms) {
+            let (origin, ahead_ms) = (ahead.dot().origin, ahead.time().ms - now.wall_ms);
+            return self.effects.events.push(Event::Skewed { origin, ahead_ms });
+        }
+        let Some(mut state) = incoming.state.take() else {
+            return self.take_steps(from, steps, &vector);
+        };
+        // What is not kept here any more has to be in it.
+        if !vector.includes(&state.slices.all()) || !vector.includes(&self.kept.base) {
+            return;
+        }
+        let slices = &state.slices;
+        let nothing = VersionVector::new();
+        let known = |facet, key: &[u8]| slices.of(facet, key).unwrap_or(&nothing);
+        if state.table.apply_steps(&steps, known).is_err() {
+            // It is taken anew.
+            return;
+        }
+        // And what was made here: if that cannot be told apart on the new state, the giver has to take more of it first.
+        let own: Vec<Step> =
+            self.kept.all_steps(u64::MAX).into_iter().filter(|step| !vector.covers(step.dot())).collect();
+        if state.table.apply_steps(&own, |_, _| &vector).is_err() {
+            return;
+        }
+        (state.steps, state.given) = (steps, vector.clone());
+        (state.own, state.vector) = (own, vector);
+        state.vector.merge(&self.vector);
+        self.effects.state = Some(self.file_of(&state));
+        incoming.state = Some(state);
+        incoming.stage = Stage::Written;
+        self.incoming = Some(incoming);
+    }
+
+    /// Applies steps, as an entry of the log.
+    fn take_steps(&mut self, from: NodeId, steps: Vec<Step>, vector: &VersionVector) {
+        if self.vector.includes(vector) {
+            return;
+        }
+        let mut bytes = BytesMut::new();
+        bytes.put_u8(STEPS_ENTRY);
+        vector.encode(&mut bytes);
+        let new: Vec<Step> = steps.into_iter().filter(|step| !self.vector.covers(step.dot())).collect();
+        new.iter().for_each(|step| step.write(&mut bytes));
+        let known = self.vector.clone();
+        if self.table.apply_steps(&new, |_, _| &known).is_err() {
+            self.wants_state = true;
+            return;
+        }
+        self.learn(&new, vector);
+        let keys = new.iter().map(|step| step.change().key().clone()).collect();
+        let index = self.note(Known::Steps(vector.clone()), keys, bytes.freeze());
+        self.kept.take_steps(new, vector, index);
+        self.repairs += 1;
+        self.effects.events.push(Event::Repaired { from, with_state: false });
+    }
+
+    /// What these steps brought is applied.
+    pub(super) fn learn(&mut self, steps: &[Step], vector: &VersionVector) {
+        self.vector.merge(vector);
+        steps.iter().for_each(|step| self.clock.observe(step.time()));
+    }
+
+    /// What a state has to be made durable with.
+    fn file_of(&self, state: &IncomingState) -> StateFile {
+        let from = state.slices.0.first().map_or_else(VersionVector::new, |(_, vector)| vector.clone());
+        let mut latest = self.clock;
+        state.steps.iter().chain(&state.own).for_each(|step| latest.observe(step.time()));
+        let mut chunks = state.chunks.clone();
+        for (steps, own) in [(&state.steps, false), (&state.own, true)] {
+            let pieces = pieces_of(steps, &VersionVector::new(), self.options.slice_bytes);
+            chunks.extend(pieces.iter().map(|piece| steps_chunk(piece, own)));
+        }
+        let meta = Meta {
+            base: from.clone(),
+            from,
+            given: state.given.clone(),
+            to: state.vector.clone(),
+            index: self.last_index,
+            latest: latest.latest(),
+            slices: state.slices.clone(),
+        };
+        StateFile { chunks, meta: meta.encode(), index: self.last_index }
+    }
+
+    /// The state that came from elsewhere is durable, in the file that was given out: it takes the place of the one that is here.
+    pub fn state_is_durable(&mut self) {
+        let Some(incoming) = self.incoming.take_if(|incoming| incoming.stage == Stage::Written) else {
+            return;
+        };
+        let Some(mut state) = incoming.state else { return };
+        // What was made here meanwhile.
+        let late: Vec<Step> = self
+            .kept
+            .all_steps(u64::MAX)
+            .into_iter()
+            .filter(|step| !state.vector.covers(step.dot()))
+            .collect();
+        if state.table.apply_steps(&late, |_, _| &state.vector).is_err() {
+            return;
+        }
+        let base = state.slices.0.first().map_or_else(VersionVector::new, |(_, vector)| vector.clone());
+        let IncomingState { table, mut steps, own, vector, .. } = state;
+        steps.extend(own.into_iter().chain(late));
+        self.learn(&steps, &vector);
+        self.table = table;
+        self.wants_state = false;
+        self.kept = Kept::of(base, steps, self.vector.clone(), self.last_index);
+        self.durable.merge(&vector);
+        self.repairs += 1;
+        self.effects.events.push(Event::Repaired { from: incoming.from, with_state: true });
+    }
+
+    /// The state that came from elsewhere could not be made durable.
+    pub fn state_failed(&mut self) {
+        self.incoming.take_if(|incoming| incoming.stage == Stage::Written);
+    }
+}
+
+/// The steps that `known` does not cover, in pieces; at least one.
+pub(super) fn pieces_of(steps: &[Step], known: &VersionVector, piece_bytes: usize) -> Vec<Bytes> {
+    let mut pieces = Vec::new();
+    let mut piece = BytesMut::new();
+    for step in steps.iter().filter(|step| !known.covers(step.dot())) {
+        step.write(&mut piece);
+        if piece.len() >= piece_bytes {
+            pieces.push(piece.split().freeze());
+        }
+    }
+    if !piece.is_empty() || pieces.is_empty() {
+        pieces.push(piece.freeze());
+    }
+    pieces
+}
