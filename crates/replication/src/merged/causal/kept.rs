@@ -66,26 +66,30 @@ impl Kept {
         self.recent.push_back(logged);
     }
 
-    /// What everybody holds need not be kept.
+    /// What everybody holds need not be kept. The fold goes as a whole and before what came after it: `base` is all up to an entry of the log, so
+    /// that who took something away is not forgotten before what was added to it.
     pub fn forget(&mut self, stable: &VersionVector, persisted: u64) {
+        if !self.fold.is_empty() {
+            if !stable.includes(&self.folded) {
+                return;
+            }
+            self.fold = Fold::new();
+            self.base.merge(&self.folded);
+        }
         let is_done = |entry: &mut Logged| entry.index <= persisted && stable.covers(entry.dot);
         while let Some(entry) = self.recent.pop_front_if(|entry| is_done(entry)) {
             self.recent_bytes -= entry.bytes.len();
             self.base.raise(entry.dot.origin, entry.dot.counter);
             self.folded.raise(entry.dot.origin, entry.dot.counter);
         }
-        if !self.fold.is_empty() && stable.includes(&self.folded) {
-            self.fold = Fold::new();
-            self.base.merge(&self.folded);
-        }
     }
 
-    /// Folds the oldest of the last mutations. `alone`: see [`Fold::take`].
-    pub fn fold_oldest(&mut self, alone: impl Fn(Dot) -> bool) {
+    /// Folds the oldest of the last mutations.
+    pub fn fold_oldest(&mut self) {
         let Some(entry) = self.recent.pop_front() else { return };
         self.recent_bytes -= entry.bytes.len();
         let merge = Merge::decode(&entry.bytes).expect("it was encoded or decoded here");
-        self.fold.take(&merge, alone(merge.dot));
+        self.fold.take(&merge);
         self.folded.raise(merge.dot.origin, merge.dot.counter);
         self.fold_index = entry.index;
     }
@@ -98,7 +102,7 @@ impl Kept {
     /// Folds everything, and then these steps, which came as one entry.
     pub fn take_steps(&mut self, steps: Vec<Step>, vector: &VersionVector, index: u64) {
         while !self.recent.is_empty() {
-            self.fold_oldest(|_| false);
+            self.fold_oldest();
         }
         steps.into_iter().for_each(|step| self.fold.take_step(step));
         self.folded.merge(vector);
@@ -110,7 +114,7 @@ impl Kept {
         let mut steps: Vec<Step> = self.fold.steps().cloned().collect();
         for entry in self.recent.iter().take_while(|entry| entry.index <= up_to) {
             let mut alone = Fold::new();
-            alone.take(&Merge::decode(&entry.bytes).expect("it was encoded or decoded here"), false);
+            alone.take(&Merge::decode(&entry.bytes).expect("it was encoded or decoded here"));
             steps.extend(alone.steps().cloned());
         }
         steps

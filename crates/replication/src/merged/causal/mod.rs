@@ -179,9 +179,8 @@ struct Peer {
     /// What is durable there; nothing is known before it has said so.
     holds: VersionVector,
     heard: bool,
-    /// Of this replica's own mutations all up to this one were sent there, since it last said what it has; and ever.
+    /// Of this replica's own mutations all up to this one were sent there.
     sent: u64,
-    most_sent: u64,
     /// When something was sent first that it has not said to hold since, or when it last said more.
     waiting_since: Option<Time>,
     /// What it was told to be durable here, and when.
@@ -460,9 +459,7 @@ impl Causal {
             && self.outgoing.is_empty()
             && self.kept.oldest().is_some_and(|entry| entry.index <= self.persisted)
         {
-            let me = self.options.origin;
-            let sent = self.peers.values().map(|peer| peer.most_sent).max().unwrap_or(0);
-            self.kept.fold_oldest(|dot| dot.origin == me && dot.counter <= sent);
+            self.kept.fold_oldest();
         }
     }
 

@@ -11,7 +11,7 @@
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use data::merged::{MergedTable, Step, VersionVector};
+use data::merged::{MergedTable, Step, VersionVector, resolve};
 
 use super::kept::Kept;
 use super::message::{Body, Want, What};
@@ -293,16 +293,12 @@ impl Causal {
         let slices = &state.slices;
         let nothing = VersionVector::new();
         let known = |facet, key: &[u8]| slices.of(facet, key).unwrap_or(&nothing);
-        if state.table.apply_steps(&steps, known).is_err() {
-            // It is taken anew.
-            return;
-        }
-        // And what was made here: if that cannot be told apart on the new state, the giver has to take more of it first.
-        let own: Vec<Step> =
-            self.kept.all_steps(u64::MAX).into_iter().filter(|step| !vector.covers(step.dot())).collect();
-        if state.table.apply_steps(&own, |_, _| &vector).is_err() {
-            return;
-        }
+        let Ok(steps) = resolve(&steps, &state.table, known, &[]) else { return };
+        state.table.apply_steps(&steps, known);
+        // And what was made here.
+        let own = self.kept.all_steps(u64::MAX);
+        let Ok(own) = resolve(&own, &state.table, |_, _| &vector, &steps) else { return };
+        state.table.apply_steps(&own, |_, _| &vector);
         (state.steps, state.given) = (steps, vector.clone());
         (state.own, state.vector) = (own, vector);
         state.vector.merge(&self.vector);
@@ -320,13 +316,13 @@ impl Causal {
         let mut bytes = BytesMut::new();
         bytes.put_u8(STEPS_ENTRY);
         vector.encode(&mut bytes);
-        let new: Vec<Step> = steps.into_iter().filter(|step| !self.vector.covers(step.dot())).collect();
-        new.iter().for_each(|step| step.write(&mut bytes));
         let known = self.vector.clone();
-        if self.table.apply_steps(&new, |_, _| &known).is_err() {
+        let Ok(new) = resolve(&steps, &self.table, |_, _| &known, &self.kept.all_steps(u64::MAX)) else {
             self.wants_state = true;
             return;
-        }
+        };
+        new.iter().for_each(|step| step.write(&mut bytes));
+        self.table.apply_steps(&new, |_, _| &known);
         self.learn(&new, vector);
         let keys = new.iter().map(|step| step.change().key().clone()).collect();
         let index = self.note(Known::Steps(vector.clone()), keys, bytes.freeze());
@@ -352,7 +348,7 @@ impl Causal {
             chunks.extend(pieces.iter().map(|piece| steps_chunk(piece, own)));
         }
         let meta = Meta {
-            base: from.clone(),
+            base: state.given.clone(),
             from,
             given: state.given.clone(),
             to: state.vector.clone(),
@@ -370,22 +366,16 @@ impl Causal {
         };
         let Some(mut state) = incoming.state else { return };
         // What was made here meanwhile.
-        let late: Vec<Step> = self
-            .kept
-            .all_steps(u64::MAX)
-            .into_iter()
-            .filter(|step| !state.vector.covers(step.dot()))
-            .collect();
-        if state.table.apply_steps(&late, |_, _| &state.vector).is_err() {
-            return;
-        }
-        let base = state.slices.0.first().map_or_else(VersionVector::new, |(_, vector)| vector.clone());
-        let IncomingState { table, mut steps, own, vector, .. } = state;
-        steps.extend(own.into_iter().chain(late));
+        let late = self.kept.all_steps(u64::MAX);
+        let others: Vec<Step> = state.steps.iter().chain(&state.own).cloned().collect();
+        let Ok(late) = resolve(&late, &state.table, |_, _| &state.vector, &others) else { return };
+        state.table.apply_steps(&late, |_, _| &state.vector);
+        let IncomingState { table, steps, given, own, vector, .. } = state;
         self.learn(&steps, &vector);
+        let own = own.into_iter().chain(late).collect();
         self.table = table;
         self.wants_state = false;
-        self.kept = Kept::of(base, steps, self.vector.clone(), self.last_index);
+        self.kept = Kept::of(given, own, self.vector.clone(), self.last_index);
         self.durable.merge(&vector);
         self.repairs += 1;
         self.effects.events.push(Event::Repaired { from: incoming.from, with_state: true });
@@ -397,11 +387,11 @@ impl Causal {
     }
 }
 
-/// The steps that `known` does not cover, in pieces; at least one.
+/// The steps that `known` does not cover, and those that tell what others took away ([`resolve`]), in pieces; at least one.
 pub(super) fn pieces_of(steps: &[Step], known: &VersionVector, piece_bytes: usize) -> Vec<Bytes> {
     let mut pieces = Vec::new();
     let mut piece = BytesMut::new();
-    for step in steps.iter().filter(|step| !known.covers(step.dot())) {
+    for step in steps.iter().filter(|step| !known.covers(step.dot()) || step.has_seen()) {
         step.write(&mut piece);
         if piece.len() >= piece_bytes {
             pieces.push(piece.split().freeze());

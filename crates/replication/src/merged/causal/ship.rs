@@ -93,7 +93,6 @@ impl Causal {
             self.effects.send.push((node, Message::Mutations(batch)));
         }
         peer.sent = up_to;
-        peer.most_sent = peer.most_sent.max(up_to);
         peer.waiting_since.get_or_insert(now.time);
     }
 

@@ -100,17 +100,17 @@ impl Causal {
 
     fn recover_state(&mut self, state: State, meta: Meta) -> Result<Slices, &'static str> {
         let Meta { base, from, given, to, index, latest, slices } = meta;
-        let State { mut table, mut steps, mut own } = state;
+        let State { mut table, steps, own } = state;
         let known = |facet, key: &[u8]| slices.of(facet, key).unwrap_or(&from);
-        let wrong = |_| "a state has steps that cannot be applied to it";
-        table.apply_steps(&steps, known).map_err(wrong)?;
-        table.apply_steps(&own, |_, _| &given).map_err(wrong)?;
-        steps.append(&mut own);
+        // They were resolved when they came. Those of a snapshot of our own are in it already.
+        table.apply_steps(&steps, known);
+        table.apply_steps(&own, |_, _| &given);
+        let kept = if given == from { steps } else { own };
         self.table = table;
         self.vector = to;
         self.clock = HybridClock::after(latest);
         self.last_index = index;
-        self.kept = Kept::of(base, steps, self.vector.clone(), index);
+        self.kept = Kept::of(base, kept, self.vector.clone(), index);
         let mut slices = slices;
         // The steps are in all of them now; those of a snapshot of our own were before.
         slices.merge(&self.vector.clone());
@@ -136,11 +136,9 @@ impl Causal {
         bytes.advance(1);
         let vector = VersionVector::decode(&mut bytes).map_err(|malformed| malformed.0)?;
         let steps = Step::read_all(&bytes).map_err(|malformed| malformed.0)?;
-        let steps: Vec<Step> = steps.into_iter().filter(|step| !self.vector.covers(step.dot())).collect();
         slices.merge(&self.vector);
         let all = self.vector.clone();
-        let applied = self.table.apply_steps(&steps, |facet, key| slices.of(facet, key).unwrap_or(&all));
-        applied.map_err(|_| "steps cannot be applied that were")?;
+        self.table.apply_steps(&steps, |facet, key| slices.of(facet, key).unwrap_or(&all));
         self.learn(&steps, &vector);
         let index = self.note(Known::Steps(vector.clone()), Vec::new(), Bytes::new());
         self.kept.take_steps(steps, &vector, index);
