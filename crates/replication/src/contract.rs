@@ -269,6 +269,8 @@ pub enum Event {
     Lost { partition: PartitionId, entries: u64 },
     /// A client is told that the write at this entry is done, as was asked for (for oracles).
     Acknowledged { partition: PartitionId, index: u64, term: u64, demand: Option<Acknowledgement> },
+    /// Of a replica among those that all take writes.
+    Causal { partition: PartitionId, event: crate::merged::causal::Event },
     /// The partition is no longer held here.
     GivenUp { partition: PartitionId },
 }

@@ -8,6 +8,7 @@
 //! Decoding takes whatever comes: it checks every bound, never panics, and allocates for what is there, not for what is
 //! claimed to be.
 
+mod causal;
 mod consensus;
 mod fields;
 #[cfg(test)]
@@ -54,6 +55,8 @@ pub enum Message {
     Members(crate::catalogue::Report),
     /// What a replica of a group asks the catalogue for.
     Ask(Ask),
+    /// Of replicas that all take writes.
+    Causal { partition: PartitionId, message: crate::merged::causal::Message },
 }
 
 /// A piece of a snapshot on its way to a replica that is too far behind for the log.
@@ -105,6 +108,7 @@ mod tag {
     pub const MEMBERS: u8 = 10;
     pub const FORWARD_WITH_LAYOUT: u8 = 11;
     pub const ASK: u8 = 12;
+    pub const CAUSAL: u8 = 13;
 }
 
 /// Appends the bytes of `message` to `out` (no length in front; the frame has it).
@@ -176,6 +180,11 @@ pub fn encode(message: &Message, out: &mut BytesMut) {
             put_number(out, u64::from(report.partition.0));
             put_number(out, report.index);
             consensus::put_nodes(out, &report.voters);
+        }
+        Message::Causal { partition, message } => {
+            out.put_u8(tag::CAUSAL);
+            put_number(out, u64::from(partition.0));
+            causal::put_message(out, message);
         }
         Message::Ask(Ask { partition, version, from, wish }) => {
             out.put_u8(tag::ASK);
@@ -259,6 +268,9 @@ pub fn decode(bytes: Bytes) -> Result<Message, Malformed> {
             index: reader.number()?,
             voters: consensus::nodes(&mut reader)?,
         }),
+        tag::CAUSAL => {
+            Message::Causal { partition: reader.partition()?, message: causal::message(&mut reader)? }
+        }
         tag::ASK => Message::Ask(Ask {
             partition: reader.partition()?,
             version: reader.number()?,

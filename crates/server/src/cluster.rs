@@ -113,6 +113,9 @@ impl ClusterState {
         if let Some(group) = self.placement.groups.get(&partition) {
             return &group.configuration.replicas;
         }
+        if self.placement.primaries.contains_key(&partition) {
+            return self.status(partition).map_or(&[], |status| &status.membership.voters);
+        }
         let placed = self.placement.get(partition).map_or(&[][..], |placed| &placed.replicas);
         match self.status(partition) {
             Some(status) if !status.membership.voters.is_empty() => {
@@ -247,7 +250,9 @@ impl ClusterView {
             nodes.sort_by_key(|node| node.id);
             let same = state.nodes == nodes && state.placement.partitions == placement.partitions;
             state.nodes = std::mem::take(&mut nodes);
-            state.groups.retain(|partition, _| placement.groups.contains_key(partition));
+            state.groups.retain(|partition, _| {
+                placement.groups.contains_key(partition) || placement.primaries.contains_key(partition)
+            });
             state.partitions.resize(placement.partitions.len(), None);
             state.placement = placement;
             state.catalogue = Some(catalogue);

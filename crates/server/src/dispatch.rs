@@ -652,6 +652,9 @@ impl Dispatch {
         }
         if let Some(group) = self.worker.placement().groups.get(&partition) {
             self.written.insert(partition, group.configuration.term);
+        } else {
+            // Nobody is elected there.
+            self.written.insert(partition, 0);
         }
         Ok(match self.session.acknowledgement {
             Some(demand) => Call::Demanding { demand, call: Box::new(call) },

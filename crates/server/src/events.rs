@@ -4,6 +4,8 @@ use replication::Event;
 use replication::contract::Role;
 
 use crate::stats::Stats;
+use replication::PartitionId;
+use replication::merged::causal;
 
 /// Logs and counts. Returns whether the view of the cluster (roles, members) is another one now.
 pub fn record(event: &Event, stats: &Stats) -> bool {
@@ -17,6 +19,10 @@ pub fn record(event: &Event, stats: &Stats) -> bool {
                 "this node had writes as primary that its successor has not: they are kept, see KEYSPACE LOST"
             );
             true
+        }
+        Event::Causal { partition, event } => {
+            causal(*partition, event);
+            false
         }
         Event::Role { partition, term, role, leader } => {
             if leader.is_some() {
@@ -96,5 +102,33 @@ pub fn record(event: &Event, stats: &Stats) -> bool {
             tracing::debug!(partition = partition.0, index, "snapshot taken");
             false
         }
+    }
+}
+
+/// What a replica among those that all take writes tells.
+fn causal(PartitionId(group): PartitionId, event: &causal::Event) {
+    match event {
+        causal::Event::Skewed { origin, ahead_ms } => tracing::error!(
+            group,
+            origin,
+            ahead_ms,
+            "the clock of another replica is ahead by more than the bound: what it writes waits for the clock of this node"
+        ),
+        causal::Event::Malformed { from } => {
+            tracing::error!(group, from = format!("{:016x}", from.0), "a replica sent what cannot be read");
+        }
+        causal::Event::Differs { from, ours, theirs } => tracing::error!(
+            group,
+            from = format!("{:016x}", from.0),
+            ours = format!("{ours:032x}"),
+            theirs = format!("{theirs:032x}"),
+            "two replicas that have applied the same hold different states"
+        ),
+        causal::Event::Repaired { from, with_state } => tracing::info!(
+            group,
+            from = format!("{:016x}", from.0),
+            with_state,
+            "took over what was missed"
+        ),
     }
 }

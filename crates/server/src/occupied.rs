@@ -9,6 +9,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use data::{Command, Home, Homes};
+use replication::PartitionId;
 use replication::catalogue::{Change, Policy};
 use replication::contract::{Call, Reply};
 use resp::Value;
@@ -20,14 +21,18 @@ use crate::driver::Worker;
 /// # Errors
 /// Such a key, or why it cannot be told.
 pub async fn check(worker: &Rc<Worker>, change: &Change) -> Result<(), String> {
-    let Change::CreateKeyspace { prefix, policy: Policy::PrimaryReplica { .. } } = change else {
+    let Change::CreateKeyspace { prefix, policy } = change else { return Ok(()) };
+    if matches!(policy, Policy::Raft) {
         return Ok(());
-    };
+    }
     let placement = worker.placement();
     // Its keys are now in the keyspace of the longest prefix that this one has.
     let parent = Homes::keyspace_of(&*placement, prefix);
     let places: Vec<_> = match parent {
         0 => placement.in_order().map(|(number, of)| (number, of.first_slot, of.last_slot)).collect(),
+        parent if placement.primaries.contains_key(&PartitionId::of_keyspace(parent, 0)) => {
+            vec![(PartitionId::of_keyspace(parent, 0), 0, data::slot::SLOTS - 1)]
+        }
         parent => placement
             .groups_of(parent)
             .map(|(number, group)| (number, group.configuration.first_slot, group.configuration.last_slot))

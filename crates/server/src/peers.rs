@@ -525,6 +525,7 @@ fn deliver(worker: &Worker, hello: &Hello, message: Message) {
         }
         Message::Raft { partition, .. }
         | Message::Forward { partition, .. }
+        | Message::Causal { partition, .. }
         | Message::Digest { partition, .. } => give(node.owner(partition), message),
         Message::SnapshotChunk(ref chunk) => give(node.owner(chunk.partition), message),
         Message::SnapshotAck(ref ack) => give(node.owner(ack.partition), message),

@@ -17,7 +17,7 @@ use data::Table;
 use replication::PartitionId;
 use replication::contract::{Batch, Input, SnapshotWrite, Write};
 use replication::ordered::raft;
-use replication::shard::Recovered;
+use replication::shard::{Content, Recovered};
 
 use crate::disk::Disk;
 use crate::error::{AppendError, Damage, Failure, OpenError, ReadError};
@@ -74,10 +74,11 @@ impl<D: Disk> Journal<D> {
         }
         for finished in snapshots.finished() {
             let partition = PartitionId(finished.partition);
-            let (number, meta, table) = load(&disk, finished, make_table(partition))?;
+            let empty = Content::Table(make_table(partition));
+            let (number, meta, content) = load(&disk, finished, empty)?;
             let known = found.entry(finished.partition).or_insert_with(|| Recovered::nothing(partition));
             known.newest_snapshot = number;
-            known.snapshot = Some((meta, table));
+            known.snapshot = Some((meta, content));
         }
         for (partition, known) in &mut found {
             known.newest_snapshot = known.newest_snapshot.max(snapshots.newest_unfinished(*partition));
@@ -373,9 +374,13 @@ fn recovered(found: PartitionLog) -> Result<Recovered, Damage> {
 }
 
 /// The number, meta and content of a snapshot.
-fn load<D: Disk>(disk: &D, finished: Finished, mut table: Table) -> Result<(u64, Bytes, Table), OpenError> {
+fn load<D: Disk>(
+    disk: &D,
+    finished: Finished,
+    mut content: Content,
+) -> Result<(u64, Bytes, Content), OpenError> {
     let (number, meta) = snapshot::read(disk, finished, |chunk| {
-        table.load(chunk).map_err(|malformed| format!("the chunk makes no sense: {}", malformed.0))
+        content.load(chunk).map_err(|malformed| format!("the chunk makes no sense: {}", malformed.0))
     })?;
-    Ok((number, meta, table))
+    Ok((number, meta, content))
 }

@@ -69,6 +69,11 @@ impl MergedTable {
         self.of(Facet::Expiry).get(key)?.expire_at_ms
     }
 
+    /// The keys that end.
+    pub fn expiring(&self) -> usize {
+        self.of(Facet::Expiry).expiring()
+    }
+
     /// The earliest moment at which a key ends.
     pub fn next_expiry_ms(&self) -> Option<u64> {
         self.of(Facet::Expiry).next_expiry_ms()

@@ -1,7 +1,8 @@
 //! Strategies that stamp mutations and join them, instead of agreeing on an order.
 //!
-//! Where to read next: `clock`, then `causal` (what every replica of a `multi-primary` keyspace does); what a value is, and why joining
+//! Where to read next: `clock`, then `causal` (what every replica of a `multi-primary` keyspace does), `replica` (its clients); what a value is, and why joining
 //! it in any order comes out the same, is in [`data::merged`].
 
 pub mod causal;
 pub mod clock;
+pub(crate) mod replica;

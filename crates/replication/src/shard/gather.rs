@@ -45,7 +45,7 @@ impl Gather {
         now: Time,
     ) -> bool {
         let (mut under_way, mut gathered) = (0, 0);
-        self.busy.extend(touched.iter().copied());
+        self.busy.extend(touched.iter().filter(|partition| replicas.contains_key(partition)));
         for (_, replica) in self.busy.iter().filter_map(|partition| replicas.get_key_value(partition)) {
             let (sent, kept) = (self.measure)(replica);
             under_way += sent;

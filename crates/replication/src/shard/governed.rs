@@ -70,6 +70,21 @@ impl Governed {
         }
     }
 
+    /// What is left of a replica that was given up, or what storage found of one that is not opened yet.
+    pub fn take_given_up(&mut self, partition: PartitionId) -> Option<Recovered> {
+        self.given_up.remove(&partition)
+    }
+
+    /// Is the replica given up, and not yet durably so?
+    pub fn is_leaving(&self, partition: PartitionId) -> bool {
+        self.leaving.contains_key(&partition)
+    }
+
+    /// The replica is given up with the next batch.
+    pub fn leaves(&mut self, partition: PartitionId) {
+        self.leaving.insert(partition, 0);
+    }
+
     /// Was the partition held here once?
     pub fn was_given_up(&self, partition: PartitionId) -> bool {
         self.given_up.contains_key(&partition)
@@ -92,17 +107,21 @@ pub(super) fn is_placed(placement: &Placement, partition: PartitionId) -> bool {
 }
 
 /// The nodes that hold a partition, or are to.
-pub(super) fn nodes_of(placement: &Placement, partition: PartitionId) -> impl Iterator<Item = NodeId> {
+pub(super) fn nodes_of(placement: &Placement, partition: PartitionId) -> Vec<NodeId> {
     if let Some(group) = placement.groups.get(&partition) {
         let Configuration { primary, in_sync, .. } = &group.configuration;
-        return std::slice::from_ref(primary).iter().chain(&in_sync[..]).copied();
+        return std::iter::once(primary).chain(in_sync).copied().collect();
+    }
+    if let Some(primaries) = placement.primaries.get(&partition) {
+        let serves = primaries.seats.iter().filter(|(_, seat)| seat.origin != 0 && !seat.leaving);
+        return serves.map(|(node, _)| *node).collect();
     }
     let (held, wanted) = match (partition, placement.get(partition)) {
         (CATALOGUE, _) => (&placement.catalogue[..], &[][..]),
         (_, Some(placed)) => (&placed.replicas[..], &placed.moving_to[..]),
         (_, None) => (&[][..], &[][..]),
     };
-    held.iter().chain(wanted).copied()
+    held.iter().chain(wanted).copied().collect()
 }
 
 /// Where a partition lives, the catalogue's own among them.
@@ -178,6 +197,7 @@ impl Shard {
         let placement = self.placement.clone();
         self.governed.tries_again_at = Time::NEVER;
         self.open_and_close_groups(&placement, now);
+        self.open_and_close_primaries(&placement);
         let elsewhere: Vec<PartitionId> = self
             .replicas
             .keys()
@@ -246,7 +266,8 @@ impl Shard {
         let remembered: Vec<PartitionId> = self.governed.given_up.keys().copied().filter(is_group).collect();
         for partition in remembered {
             let dropped = partition.keyspace() <= placement.keyspaces_numbered
-                && !placement.groups.contains_key(&partition);
+                && !placement.groups.contains_key(&partition)
+                && !placement.primaries.contains_key(&partition);
             if dropped && !self.governed.leaving.contains_key(&partition) {
                 self.drop_group(partition);
             }

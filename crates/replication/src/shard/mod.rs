@@ -14,6 +14,7 @@ mod governed;
 pub mod lost;
 pub(crate) mod outbox;
 mod peers;
+mod primaries;
 mod splits;
 mod strategy;
 
@@ -23,10 +24,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use data::Table;
+use data::table::Malformed;
 
 use crate::catalogue::{CATALOGUE, Catalogue};
 use crate::configuration::Group;
 use crate::contract::{Input, Lost, Output, Reply, Request};
+use crate::merged::causal::state::{State, is_chunk};
 use crate::ordered::raft;
 use crate::ordered::replica::split::child_in;
 use crate::time::{Now, Time};
@@ -101,6 +104,33 @@ impl Options {
     }
 }
 
+/// What the chunks of a snapshot hold.
+#[derive(Debug)]
+pub enum Content {
+    /// Slices of a table.
+    Table(Table),
+    /// The state of a replica among those that all take writes.
+    Merged(Box<State>),
+}
+
+impl Content {
+    /// Takes the next chunk.
+    ///
+    /// # Errors
+    /// It is none.
+    pub fn load(&mut self, chunk: &[u8]) -> Result<(), Malformed> {
+        if let (Content::Table(table), true) = (&*self, is_chunk(chunk))
+            && table.is_empty()
+        {
+            *self = Content::Merged(Box::default());
+        }
+        match self {
+            Content::Table(table) => table.load(chunk),
+            Content::Merged(state) => state.load(chunk),
+        }
+    }
+}
+
 /// A partition as storage found it at start.
 #[derive(Debug)]
 pub struct Recovered {
@@ -108,8 +138,8 @@ pub struct Recovered {
     pub partition: PartitionId,
     /// The latest [`Write::State`](crate::contract::Write::State).
     pub state: Option<Bytes>,
-    /// The newest finished snapshot: the `meta` of its `Finish`, and the table with its chunks loaded.
-    pub snapshot: Option<(Bytes, Table)>,
+    /// The newest finished snapshot: the `meta` of its `Finish`, and what its chunks hold.
+    pub snapshot: Option<(Bytes, Content)>,
     /// The highest number of any snapshot file seen; new ones get higher numbers.
     pub newest_snapshot: u64,
     /// The index after which the log begins.
@@ -156,6 +186,8 @@ pub struct Shard {
     options: Options,
     placement: Arc<Placement>,
     replicas: BTreeMap<PartitionId, Strategy>,
+    /// Those of keyspaces that take writes on all of them.
+    primaries: BTreeMap<PartitionId, crate::merged::replica::Replica>,
     /// Replicas that took an input since the last `finish`.
     touched: BTreeSet<PartitionId>,
     timers: BTreeSet<(Time, PartitionId)>,
@@ -258,6 +290,7 @@ impl Shard {
             placement: placement.clone(),
             touched: replicas.keys().copied().collect(),
             replicas,
+            primaries: BTreeMap::new(),
             timers: BTreeSet::new(),
             timer_of: BTreeMap::new(),
             peers,
@@ -293,6 +326,9 @@ impl Shard {
         if placement.catalogue.contains(&node) {
             near.extend(&placement.catalogue);
         }
+        let primaries = placement.primaries.values().filter(|primaries| primaries.seats.contains_key(&node));
+        near.extend(primaries.flat_map(|primaries| primaries.seats.keys()));
+        near.remove(&node);
         self.peers.set_only(&others, &near, now.time);
     }
 
@@ -310,13 +346,18 @@ impl Shard {
                 self.with(partition, |replica, outbox| {
                     replica.snapshot_written(snapshot, sequence, now, outbox)
                 });
+                self.with_primary(partition, |replica, outbox| {
+                    replica.snapshot_written(snapshot, sequence, outbox);
+                });
             }
             Input::SnapshotFailed { partition, snapshot } => {
                 self.with(partition, |replica, _| replica.snapshot_failed(snapshot));
+                self.with_primary(partition, |replica, _| replica.snapshot_failed(snapshot));
             }
             Input::Disk { full } => {
                 self.disk_full = full;
                 self.each(|replica, _| replica.set_disk_full(full));
+                self.primaries.values_mut().for_each(|replica| replica.set_disk_full(full));
             }
             Input::PeerLost { node } => self.on_peer_lost(node, now),
             // One that was overtaken by a newer one is not taken.
@@ -361,12 +402,17 @@ impl Shard {
         if let Some(node) = Shard::lost_is_for(&work.call) {
             return self.on_lost_request(partition, work, node, now);
         }
-        let leads = || self.replicas.get(&partition).is_some_and(Strategy::is_leader);
+        let leads = || {
+            self.replicas.get(&partition).is_some_and(Strategy::is_leader) || self.is_primary(partition)
+        };
         // Mostly its connection has nothing elsewhere, which one look tells.
         if self.forwards.has_to_wait(partition, work.origin, None)
             && (self.forwards.waits_in_line(partition, work.origin) || leads())
         {
             return self.forwards.wait(partition, work, now.time);
+        }
+        if self.is_primary(partition) {
+            return self.handle_primary(partition, work, now);
         }
         if self.is_member(partition) {
             let Some(work) = self.if_no_keyspace_was_made(partition, work) else { return };
@@ -477,6 +523,7 @@ impl Shard {
             Message::Digest { partition, index, digest } => {
                 self.with(partition, |replica, outbox| replica.on_digest(from, index, digest, outbox));
             }
+            Message::Causal { partition, message } => self.on_causal(from, partition, message, now),
             Message::Members(report) => self.on_report(report, now),
             Message::Ask(ask) => self.on_ask(ask, now),
         }
@@ -510,10 +557,13 @@ impl Shard {
             return self.on_lost_request(partition, work, node, now);
         }
         if self.peers.was_sent_back(node, incarnation, sequence, partition, generation)
-            || !self.is_member(partition)
+            || !(self.is_member(partition) || self.is_primary(partition))
         {
             let leader = self.leader(partition);
             return self.send_elsewhere(partition, work, leader, now);
+        }
+        if self.is_primary(partition) {
+            return self.handle_primary(partition, work, now);
         }
         let Some(work) = self.if_no_keyspace_was_made(partition, work) else { return };
         self.with(partition, |replica, outbox| replica.handle(work, now, outbox));
@@ -523,6 +573,7 @@ impl Shard {
         let released = self.gate.persisted(number);
         for (partition, token) in released.tokens {
             self.with(partition, |replica, _| replica.persisted(token, now));
+            self.with_primary(partition, |replica, _| replica.persisted(token));
         }
         for (partition, to, message) in released.messages {
             self.outbox.send_consensus(partition, to, message);
@@ -571,6 +622,8 @@ impl Shard {
                 self.touched.insert(partition);
                 let peers = &self.peers;
                 replica.wake(now, &|node| peers.is_alive(node, now.time), &mut self.outbox);
+            } else if self.primaries.contains_key(&partition) {
+                self.touched.insert(partition);
             }
         }
         if self.next_sweep <= now.time {
@@ -636,7 +689,10 @@ impl Shard {
 
     fn finish_touched(&mut self, (gathering, keeps_back): (bool, bool), now: Now) {
         for partition in std::mem::take(&mut self.touched) {
-            let Some(replica) = self.replicas.get_mut(&partition) else { continue };
+            let Some(replica) = self.replicas.get_mut(&partition) else {
+                self.finish_primary(partition, now);
+                continue;
+            };
             replica.gather(gathering);
             replica.keep_back(keeps_back);
             replica.finish(now, &mut self.outbox);
@@ -684,7 +740,8 @@ impl Shard {
 
     /// The state of each partition.
     pub fn status(&self) -> Vec<PartitionStatus> {
-        self.replicas.values().map(Strategy::status).collect()
+        let primaries = self.primaries.values().map(crate::merged::replica::Replica::status);
+        self.replicas.values().map(Strategy::status).chain(primaries).collect()
     }
 
     /// The leader of a partition as known here.
@@ -695,6 +752,11 @@ impl Shard {
     /// The applied state of a partition, for `CLUSTER COUNTKEYSINSLOT`, metrics and oracles.
     pub fn table(&self, partition: PartitionId) -> Option<&Table> {
         self.replicas.get(&partition).map(Strategy::table)
+    }
+
+    /// The replica here of a keyspace that takes writes on all of them.
+    pub fn causal(&self, partition: PartitionId) -> Option<&crate::merged::causal::Causal> {
+        self.primaries.get(&partition)?.causal()
     }
 
     /// The last entry that is applied here.

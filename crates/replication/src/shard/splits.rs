@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use super::outbox::Work;
 use super::strategy::Strategy;
-use super::{Recovered, Shard};
+use super::{Content, Recovered, Shard};
 use crate::contract::{Event, Reply};
 use crate::ordered::raft::HardState;
 use crate::ordered::replica::split::{Belongs, Birth, refuse_apart, where_belongs};
@@ -75,7 +75,7 @@ impl Shard {
                 continue;
             }
             let found = self.nursery.unborn.remove(&child).unwrap_or_else(|| Recovered::nothing(child));
-            let found = Recovered { snapshot: Some((meta, table)), ..found };
+            let found = Recovered { snapshot: Some((meta, Content::Table(table))), ..found };
             let mut replica = Strategy::start(self.options.clone(), found, Some(&placed), now);
             replica.set_disk_full(self.disk_full);
             // A record, if there is one, is newer.

@@ -2,7 +2,9 @@
 
 use bytes::Bytes;
 use replication::catalogue::{Catalogue, Change, Keyspace, Policy, StrategyKind, Target};
+use replication::PartitionId;
 use replication::configuration::{Acknowledgement, PrimaryReplica};
+use replication::primaries::{Conflict, MultiPrimary, Replicas};
 use resp::Value;
 
 use super::node::{from_catalogue, no_catalogue};
@@ -131,6 +133,13 @@ fn policy(call: &Call<'_>, first: usize, known: Option<&Policy>) -> Result<Polic
             let options = primary_replica(rest, options)?;
             Ok(Policy::PrimaryReplica { number: 0, options })
         }
+        StrategyKind::MultiPrimary => {
+            let options = match known {
+                Some(Policy::MultiPrimary { options, .. }) => Some(*options),
+                _ => None,
+            };
+            Ok(Policy::MultiPrimary { number: 0, options: multi_primary(rest, options)? })
+        }
         other => Err(not_built(other)),
     }
 }
@@ -201,6 +210,34 @@ fn primary_replica(mut rest: &[Bytes], known: Option<PrimaryReplica>) -> Result<
     Ok(options)
 }
 
+fn multi_primary(mut rest: &[Bytes], known: Option<MultiPrimary>) -> Result<MultiPrimary, Value> {
+    let new = MultiPrimary { conflict: Conflict::Lww, replicas: Replicas::Count(0) };
+    let mut options = known.unwrap_or(new);
+    while let Some(word) = rest.first() {
+        check_option(Some(word), StrategyKind::MultiPrimary)?;
+        let name = lossy(word).to_ascii_lowercase();
+        let value = rest.get(1).ok_or_else(|| error(format!("ERR {} has no value", name.to_uppercase())))?;
+        let value = lossy(value).to_ascii_lowercase();
+        match (name.as_str(), value.as_str()) {
+            ("conflict", "lww") => options.conflict = Conflict::Lww,
+            ("conflict", "siblings") => options.conflict = Conflict::Siblings,
+            ("conflict", _) => return Err(error("ERR CONFLICT is one of lww, siblings")),
+            ("counters", "sum") => {}
+            ("counters", "bounded") => {
+                return Err(error("ERR COUNTERS bounded is not built yet; COUNTERS sum is"));
+            }
+            ("counters", _) => return Err(error("ERR COUNTERS is one of sum, bounded")),
+            ("replicas", "all-zones") => options.replicas = Replicas::AllZones,
+            _ => match value.parse::<u32>() {
+                Ok(count) => options.replicas = Replicas::Count(count),
+                Err(_) => return Err(error("ERR REPLICAS is a number, or ALL-ZONES")),
+            },
+        }
+        rest = &rest[2..];
+    }
+    Ok(options)
+}
+
 /// `async`, `semi-sync <n>` or `sync`, and how many words that were.
 pub(super) fn acknowledgement(words: &[Bytes]) -> Result<(Acknowledgement, usize), Value> {
     let wrong = || error("ERR ACK is one of async, semi-sync <replicas>, sync");
@@ -222,7 +259,7 @@ pub(super) fn acknowledgement(words: &[Bytes]) -> Result<(Acknowledgement, usize
 }
 
 fn not_built(strategy: StrategyKind) -> Value {
-    error(format!("ERR the strategy {} is not built yet; raft and primary-replica are", strategy.name()))
+    error(format!("ERR the strategy {} is not built yet; raft, primary-replica and multi-primary are", strategy.name()))
 }
 
 fn create(call: &mut Call<'_>) -> Action {
@@ -378,6 +415,7 @@ fn entry(prefix: &Bytes, keyspace: &Keyspace, catalogue: &Catalogue) -> Value {
                 bulk("linearizable, per key and per transaction in one slot; nothing acknowledged is lost"),
             ),
         ]),
+        Policy::MultiPrimary { .. } => {}
         Policy::PrimaryReplica { number, options } => {
             let copies = if options.replicas == 0 { copies } else { options.replicas };
             let in_sync = catalogue.groups_of(*number).map(|(_, group)| group.in_sync.len()).min();
@@ -393,6 +431,27 @@ fn entry(prefix: &Bytes, keyspace: &Keyspace, catalogue: &Catalogue) -> Value {
                 ("promise", bulk(promise(options))),
             ]);
         }
+    }
+    if let Policy::MultiPrimary { number, options } = &keyspace.policy {
+        let primaries = catalogue.primaries.get(&PartitionId::of_keyspace(*number, 0));
+        let take_part = primaries.map_or(0, |primaries| primaries.members().count());
+        let replicas = match options.replicas {
+            Replicas::Count(0) => copies.to_string(),
+            Replicas::Count(count) => count.to_string(),
+            Replicas::AllZones => "all-zones".into(),
+        };
+        fields.extend([
+            ("replicas", bulk(replicas)),
+            ("conflict", bulk(options.conflict.name())),
+            ("counters", bulk("sum")),
+            ("take_part", integer(take_part as u64)),
+            (
+                "promise",
+                bulk(
+                    "causal: every replica takes reads and writes, in any partition of the network; effects are never seen before their causes; replicas that have the same writes are the same; nothing acknowledged is lost while the replica that acknowledged it, or another one that has it, survives",
+                ),
+            ),
+        ]);
     }
     fields.push(("since_epoch", integer(keyspace.since)));
     Value::Map(fields.into_iter().map(|(name, value)| (bulk(name), value)).collect())

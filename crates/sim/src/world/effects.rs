@@ -24,6 +24,7 @@ impl World {
             self.tell(|| format!("node {} tells {event:?}", id.0));
         }
         match event {
+            Told::Causal { .. } => {}
             Told::Role { partition, term, role, .. } => self.on_role(node, partition, term, role)?,
             Told::Applied { partition, index, term, hash } => {
                 self.counters.add("raft.applied");

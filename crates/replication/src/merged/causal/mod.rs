@@ -304,6 +304,11 @@ impl Causal {
         }
     }
 
+    /// What is written from now on is named by another number.
+    pub fn set_origin(&mut self, origin: u64) {
+        self.options.origin = origin;
+    }
+
     /// The state.
     pub fn table(&self) -> &MergedTable {
         &self.table

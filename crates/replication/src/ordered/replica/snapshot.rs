@@ -16,7 +16,7 @@ use crate::contract::{Event, Output, SnapshotWrite};
 use crate::ordered::raft::Bug;
 use crate::ordered::raft::{HardState, Initial, Membership, SnapshotMeta};
 use crate::placement::PartitionPlacement;
-use crate::shard::Recovered;
+use crate::shard::{Content, Recovered};
 use crate::shard::outbox::Outbox;
 use crate::time::Now;
 
@@ -273,7 +273,8 @@ pub(super) fn start_from(recovered: Recovered, placement: Option<&PartitionPlace
         next_snapshot: 0,
     };
     match recovered.snapshot {
-        Some((meta, table)) => {
+        Some((_, Content::Merged(_))) => panic!("partition {} has a snapshot of another strategy", partition.0),
+        Some((meta, Content::Table(table))) => {
             let Some(tail) = Tail::decode(meta) else {
                 panic!("the snapshot of partition {} was written by another version", partition.0);
             };

@@ -1,0 +1,295 @@
+//! One replica of a `multi-primary` keyspace: takes requests of clients, and stands between [`Causal`] and the shard.
+//!
+//! It serves once it has a seat with an origin ([`crate::primaries`]), has noted durably that the origin is its own, and holds something: what
+//! it had before, or what another replica has. A request is served at once, from what is here ([`serve`]); its answer goes out when all that it
+//! comes from is durable here. No other replica is asked, so it does not matter who can be reached.
+//!
+//! [`snapshot`] makes states durable and lets the log before them go.
+//!
+//! Invariant: as in `ordered::replica`, a request leaves in exactly one way.
+
+mod serve;
+mod snapshot;
+
+use std::time::Duration;
+
+use data::merged::MergedTable;
+
+use self::serve::Answers;
+use self::snapshot::Snapshots;
+use super::causal::{self, Causal, Message};
+use crate::configuration::{Ask, Wish};
+use crate::contract::{Event, Role, Write};
+use crate::ordered::raft::{Entry, EntryKind, Lag, Membership, PersistToken};
+use crate::primaries::{Primaries, Seat};
+use crate::shard::outbox::Outbox;
+use crate::shard::{Content, Options, PartitionStatus, Recovered};
+use crate::time::{Now, Time};
+use crate::wire;
+use crate::{NodeId, PartitionId};
+
+/// How often the catalogue is asked again.
+const ASK_INTERVAL: Duration = Duration::from_millis(500);
+/// The token of a state record.
+const STATE_TOKEN: PersistToken = PersistToken(u64::MAX);
+/// The version of state records; no other strategy's begin with it.
+const STATE_VERSION: u8 = 0xc1;
+/// All entries are of this term: nobody is elected.
+const TERM: u64 = 1;
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Replica {
+    partition: PartitionId,
+    options: Options,
+    primaries: Primaries,
+    /// The number that is drawn for a claim.
+    claim: u64,
+    /// The origin that is durably this replica's.
+    origin: Option<u64>,
+    /// The one that is being made so.
+    noting: Option<u64>,
+    asked_at: Option<Time>,
+    /// What storage found, until it is begun with.
+    found: Option<Recovered>,
+    causal: Option<Causal>,
+    /// It holds what another one had, or had something itself.
+    is_filled: bool,
+    answers: Answers,
+    snapshots: Snapshots,
+    writes: Vec<Write>,
+    /// Commands see no time before this.
+    clock_ms: u64,
+    seed: u64,
+    disk_full: bool,
+    events: u64,
+}
+
+impl Replica {
+    /// A replica as it starts, from what storage found.
+    pub fn new(options: Options, recovered: Recovered, primaries: &Primaries) -> Replica {
+        let partition = recovered.partition;
+        let seed = options.seed ^ options.incarnation.rotate_left(17) ^ u64::from(partition.0);
+        let origin = recovered.state.as_ref().map(|state| match &state[..] {
+            [STATE_VERSION, rest @ ..] if rest.len() == 8 => {
+                rest.iter().rev().fold(0, |origin, byte| origin << 8 | u64::from(*byte))
+            }
+            _ => panic!("the state record of group {:08x} was written by another version", partition.0),
+        });
+        Replica {
+            partition,
+            claim: crate::random::Random::new(seed).draw() | 1,
+            snapshots: Snapshots::after(recovered.newest_snapshot),
+            options,
+            primaries: primaries.clone(),
+            origin,
+            noting: None,
+            asked_at: None,
+            found: Some(recovered),
+            causal: None,
+            is_filled: false,
+            answers: Answers::default(),
+            writes: Vec::new(),
+            clock_ms: 0,
+            seed,
+            disk_full: false,
+            events: 0,
+        }
+    }
+
+    /// The catalogue says who takes part.
+    pub fn set_primaries(&mut self, primaries: &Primaries) {
+        if primaries.version <= self.primaries.version {
+            return;
+        }
+        self.primaries = primaries.clone();
+        self.asked_at = None;
+        let members: Vec<(NodeId, u64)> = self.primaries.members().collect();
+        if let Some(causal) = &mut self.causal {
+            causal.set_members(&members);
+        }
+    }
+
+    fn seat(&self) -> Option<Seat> {
+        self.primaries.seats.get(&self.options.node).copied()
+    }
+
+    /// Does it take requests?
+    pub fn is_serving(&self) -> bool {
+        self.is_filled
+            && self.causal.is_some()
+            && self.seat().is_some_and(|seat| !seat.leaving && Some(seat.origin) == self.origin)
+    }
+
+    /// Gets an origin, begins with it, goes.
+    fn take_seat(&mut self, now: Now, outbox: &mut Outbox) {
+        let Some(seat) = self.seat() else { return };
+        match self.origin {
+            Some(origin) if origin == seat.origin => self.begin(origin, now),
+            _ if seat.origin != 0 && seat.claim == self.claim => {
+                if self.noting != Some(seat.origin) {
+                    self.noting = Some(seat.origin);
+                    let mut state = vec![STATE_VERSION];
+                    state.extend_from_slice(&seat.origin.to_le_bytes());
+                    let (partition, state) = (self.partition, state.into());
+                    self.writes.push(Write::State { partition, state });
+                    outbox.persist(self.partition, &mut self.writes, Some(STATE_TOKEN));
+                }
+                return;
+            }
+            _ => return self.ask(Wish::Claim(self.claim), now, outbox),
+        }
+        let Some(causal) = &self.causal else { return };
+        let others = self.primaries.members().count() > 1;
+        self.is_filled |= !causal.is_blank() || !others || causal.has_caught_up();
+        let stays = |node: NodeId| self.primaries.seats.get(&node).is_some_and(|seat| !seat.leaving);
+        if seat.leaving && self.answers.is_empty() && causal.is_held_by_others(stays) {
+            self.ask(Wish::Leave, now, outbox);
+        }
+    }
+
+    fn ask(&mut self, wish: Wish, now: Now, outbox: &mut Outbox) {
+        if self.asked_at.is_none_or(|at| at + ASK_INTERVAL <= now.time) {
+            self.asked_at = Some(now.time);
+            let (partition, version, from) = (self.partition, self.primaries.version, self.options.node);
+            outbox.asks.push(Ask { partition, version, from, wish });
+        }
+    }
+
+    fn begin(&mut self, origin: u64, now: Now) {
+        if let Some(causal) = &mut self.causal {
+            causal.set_origin(origin);
+        }
+        let Some(found) = self.found.take() else { return };
+        let members: Vec<(NodeId, u64)> = self.primaries.members().collect();
+        let state = found.snapshot.map(|(meta, content)| match content {
+            Content::Merged(state) => (*state, meta),
+            Content::Table(_) => panic!("group {:08x} has a snapshot of another strategy", self.partition.0),
+        });
+        let end = found.log_start + found.entries.len() as u64;
+        let log = found.entries.into_iter().map(|entry| (entry.index, entry.payload)).collect();
+        let options = causal::Options { life: self.options.incarnation, ..causal::Options::new(origin) };
+        let causal = Causal::new(options, &members, causal::Recovered { state, log }, now)
+            .unwrap_or_else(|reason| panic!("group {:08x}: {reason}", self.partition.0));
+        if causal.last_index() > end {
+            // The state is from after all that the log holds.
+            self.writes.push(Write::Reset { partition: self.partition, index: causal.last_index() });
+        }
+        self.causal = Some(causal);
+    }
+
+    /// A message of another replica.
+    pub fn receive(&mut self, from: NodeId, message: Message, now: Now) {
+        if let Some(causal) = &mut self.causal {
+            causal.receive(from, message, now);
+        }
+    }
+
+    /// What the token stands for is durable.
+    pub fn persisted(&mut self, token: PersistToken) {
+        if token == STATE_TOKEN {
+            self.origin = self.noting.take().or(self.origin);
+        } else if let Some(causal) = &mut self.causal {
+            causal.persisted(token.0);
+        }
+    }
+
+    /// The disk ran full, or has space again.
+    pub fn set_disk_full(&mut self, full: bool) {
+        self.disk_full = full;
+    }
+
+    /// When [`Replica::finish`] is to be called.
+    pub fn wake_at(&self, now: Now) -> Time {
+        let mut at = self.answers.wake_at();
+        if let Some(asked_at) = self.asked_at {
+            at = at.min(asked_at + ASK_INTERVAL);
+        }
+        let Some(causal) = &self.causal else { return at };
+        at = at.min(causal.wake_at());
+        if let (true, Some(expiry_ms)) =
+            (self.is_serving() && !self.disk_full, causal.table().next_expiry_ms())
+        {
+            let clock_ms = now.wall_ms.max(self.clock_ms);
+            let wait = Duration::from_millis(expiry_ms.saturating_sub(clock_ms).clamp(5, 60_000));
+            at = at.min(now.time + wait);
+        }
+        at
+    }
+
+    /// Ends a batch.
+    pub fn finish(&mut self, now: Now, outbox: &mut Outbox) {
+        self.take_seat(now, outbox);
+        self.expire_due(now);
+        let partition = self.partition;
+        if let Some(causal) = &mut self.causal {
+            let causal::Effects { persist, send, events, state } = causal.finish(now);
+            let last = persist.last().map(|(index, _)| *index);
+            for (index, payload) in persist {
+                self.snapshots.log_bytes += payload.len() as u64;
+                let entry = Entry { index, term: TERM, kind: EntryKind::Normal, payload };
+                self.writes.push(Write::Append { partition, entry });
+            }
+            outbox.persist(partition, &mut self.writes, last.map(PersistToken));
+            for (to, message) in send {
+                outbox.send(to, wire::Message::Causal { partition, message });
+            }
+            if let Some(file) = state {
+                self.snapshots.write_incoming(partition, file, outbox);
+            }
+            self.events += events.len() as u64;
+            outbox.outputs.extend(events.into_iter().map(|event| {
+                crate::contract::Output::Event(Event::Causal { partition, event })
+            }));
+        }
+        self.answer_durable(now, outbox);
+        self.take_snapshot(outbox);
+    }
+
+    /// The replica is given up: who waits is answered.
+    pub fn give_up(&mut self, outbox: &mut Outbox) {
+        self.answers.give_up(outbox);
+    }
+
+    /// The state.
+    pub fn merged_table(&self) -> Option<&MergedTable> {
+        self.causal.as_ref().map(Causal::table)
+    }
+
+    /// The replica's causal state.
+    pub fn causal(&self) -> Option<&Causal> {
+        self.causal.as_ref()
+    }
+
+    /// A look at this replica.
+    pub fn status(&self) -> PartitionStatus {
+        let empty = MergedTable::new();
+        let table = self.merged_table().unwrap_or(&empty);
+        let mut voters: Vec<NodeId> = self.primaries.seats.keys().copied().collect();
+        voters.sort_unstable();
+        let applied = self.causal.as_ref().map_or(0, |causal| causal.vector().iter().map(|dot| dot.counter).sum());
+        let durable = self.causal.as_ref().map_or(0, |causal| causal.durable().iter().map(|dot| dot.counter).sum());
+        let serving = self.is_serving();
+        PartitionStatus {
+            partition: self.partition,
+            role: if serving { Role::Leader } else { Role::Learner },
+            term: self.origin.unwrap_or(0),
+            leader: serving.then_some(self.options.node),
+            membership: Membership { voters, ..Membership::default() },
+            commit: durable,
+            applied,
+            last_index: self.causal.as_ref().map_or(0, Causal::last_index),
+            log_start: self.snapshots.log_start,
+            keys: table.len() as u64,
+            expiring: table.expiring() as u64,
+            bytes: table.bytes(),
+            digest: table.digest(),
+            digest_mismatches: self.causal.as_ref().map_or(0, Causal::differences),
+            tokens: 0,
+            quiet: false,
+            group: None,
+            stable: self.causal.as_ref().map_or(0, |causal| causal.stable().iter().map(|dot| dot.counter).sum()),
+            lag: Lag::default(),
+        }
+    }
+}

@@ -1,0 +1,319 @@
+//! Requests of clients.
+//!
+//! A write is prepared over the state as it is, applied, and answered once it is durable here, or held by as many as its client asks for
+//! (`CLIENT ACK`). A read looks at the state at once; its answer waits until all that is said about its keys is durable, so that what
+//! somebody has seen is not gone after a crash.
+//!
+//! A key that has ended is hidden everywhere at that moment. It is taken away by the replica that decided last when it ends, once, and by
+//! others only if that one does not for a while.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use data::merged::{Change, Dot, clearing};
+use data::{Answer, Stamp, View};
+use resp::Value;
+
+use super::Replica;
+use crate::configuration::Acknowledgement;
+use crate::contract::{Admin, Call, Reply};
+use crate::shard::outbox::{Outbox, Requester, Work};
+use crate::time::{Now, Time};
+
+/// How often answers past their deadline are looked for.
+const SWEEP_INTERVAL: Duration = Duration::from_millis(100);
+/// So much later than whoever has to takes another replica away what has ended; each next one as much later.
+const EXPIRE_FOR_OTHERS_MS: u64 = 5_000;
+/// Keys that are taken away in one mutation.
+const EXPIRED_AT_ONCE: usize = 512;
+
+/// What waits to be answered.
+#[derive(Debug, Default)]
+pub(super) struct Answers {
+    /// Until the entry of that number is durable.
+    durable: BTreeMap<u64, Vec<Waiting>>,
+    /// Until enough others hold it.
+    held_back: Vec<(Dot, Acknowledgement, Waiting)>,
+    waits: Vec<Waits>,
+    next_sweep: Option<Time>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    requester: Requester,
+    reply: Value,
+    deadline: Time,
+    /// What was written, and by how many it is to be held.
+    written: Option<(Dot, Option<Acknowledgement>)>,
+}
+
+/// A `WAIT`.
+#[derive(Debug)]
+struct Waits {
+    dot: Dot,
+    copies: u32,
+    durably: bool,
+    requester: Requester,
+    until: Time,
+}
+
+impl Answers {
+    pub fn is_empty(&self) -> bool {
+        self.durable.is_empty() && self.held_back.is_empty() && self.waits.is_empty()
+    }
+
+    pub fn wake_at(&self) -> Time {
+        self.next_sweep.unwrap_or(Time::NEVER)
+    }
+
+    fn wait(&mut self, index: u64, waiting: Waiting, now: Now) {
+        self.durable.entry(index).or_default().push(waiting);
+        self.next_sweep.get_or_insert(now.time + SWEEP_INTERVAL);
+    }
+
+    /// Nobody will answer any more.
+    pub fn give_up(&mut self, outbox: &mut Outbox) {
+        let durable = std::mem::take(&mut self.durable).into_values().flatten();
+        let held_back = std::mem::take(&mut self.held_back).into_iter().map(|(.., waiting)| waiting);
+        for waiting in durable.chain(held_back) {
+            let reply = match waiting.written {
+                Some(_) => Reply::Unknown("the keyspace was dropped, or is no longer held here".into()),
+                None => Reply::Refused("TRYAGAIN the keyspace is no longer held here".into()),
+            };
+            outbox.answers.push((waiting.requester, reply));
+        }
+        for wait in self.waits.drain(..) {
+            outbox.answers.push((wait.requester, Reply::Done(Value::Integer(0))));
+        }
+    }
+}
+
+impl Replica {
+    /// Takes a request; the caller has seen to it that this replica serves.
+    pub fn handle(&mut self, work: Work, now: Now, outbox: &mut Outbox) {
+        match &work.call {
+            Call::Command { command, .. } if command.is_read() => self.read(work, now, outbox),
+            Call::Fingerprint { .. } => self.read(work, now, outbox),
+            Call::Command { token: Some(_), .. } => {
+                let text = "ERR a multi-primary keyspace remembers no idempotency tokens: another replica would not know them";
+                outbox.answers.push((work.requester, Reply::Refused(text.into())));
+            }
+            Call::Command { .. } | Call::Transaction { .. } => self.write(work, now, outbox),
+            Call::Admin(admin) => {
+                let admin = admin.clone();
+                self.admin(work.requester, &admin, now, outbox);
+            }
+            Call::Demanding { .. } => unreachable!("the shard takes demands apart"),
+        }
+    }
+
+    fn admin(&mut self, requester: Requester, admin: &Admin, now: Now, outbox: &mut Outbox) {
+        let refuse = |text: &str| Reply::Refused(text.into());
+        let reply = match admin {
+            Admin::Wait { copies, milliseconds, durably, .. } => {
+                let Some(causal) = &self.causal else { return };
+                let last = causal.next_dot();
+                let dot = Dot { counter: last.counter - 1, ..last };
+                let until = now.time + Duration::from_millis(u64::from(*milliseconds));
+                let (copies, durably) = (*copies, *durably);
+                self.answers.waits.push(Waits { dot, copies, durably, requester, until });
+                self.answers.next_sweep = Some(now.time);
+                return;
+            }
+            Admin::Await { .. } => refuse(
+                "ERR a command does not wait for elements in a multi-primary keyspace: several replicas might give the same one; ask again, or use a keyspace of another strategy",
+            ),
+            Admin::Transfer { .. } => refuse("ERR a multi-primary keyspace has no leader to hand over"),
+            Admin::Lost { .. } => Reply::Done(Value::Array(Vec::new())),
+            Admin::ForgetLost { .. } => Reply::Done(Value::Integer(0)),
+        };
+        outbox.answers.push((requester, reply));
+    }
+
+    fn now_ms(&mut self, now: Now) -> u64 {
+        self.clock_ms = self.clock_ms.max(now.wall_ms);
+        self.clock_ms
+    }
+
+    fn next_seed(&mut self) -> u64 {
+        self.seed = self.seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.seed ^ (self.seed >> 31)
+    }
+
+    fn read(&mut self, work: Work, now: Now, outbox: &mut Outbox) {
+        let (now_ms, seed) = (self.now_ms(now), self.next_seed());
+        let Some(causal) = &self.causal else { return };
+        let view = View::of_merged(causal.table(), causal.next_dot(), now_ms);
+        let reply = match &work.call {
+            Call::Command { command, arguments, .. } => {
+                let Answer { reply, .. } = data::answer(command, arguments, &view, seed);
+                reply
+            }
+            Call::Fingerprint { keys } => {
+                let prints = keys.iter().map(|key| data::fingerprint(key, &view).to_le_bytes());
+                Value::Array(prints.map(|print| Value::Bulk(Bytes::copy_from_slice(&print))).collect())
+            }
+            Call::Transaction { .. } | Call::Admin(_) | Call::Demanding { .. } => unreachable!("not a read"),
+        };
+        let minimum = self.durable_for(&work.call);
+        self.answer_at(minimum, reply, work, None, now, outbox);
+    }
+
+    /// The entry that has to be durable for an answer to this.
+    fn durable_for(&self, call: &Call) -> u64 {
+        let Some(causal) = &self.causal else { return 0 };
+        let of = |key: &Bytes| causal.unstable_at(key);
+        let all = causal.last_index();
+        match call {
+            Call::Command { command, arguments, .. } => match data::route::keys_of(command, arguments) {
+                Ok(keys) if !keys.is_empty() => keys.iter().map(|&key| of(&arguments[key])).max().unwrap_or(all),
+                _ => all,
+            },
+            Call::Fingerprint { keys } => keys.iter().map(of).max().unwrap_or(all),
+            _ => all,
+        }
+    }
+
+    fn answer_at(
+        &mut self,
+        index: u64,
+        reply: Value,
+        work: Work,
+        written: Option<Dot>,
+        now: Now,
+        outbox: &mut Outbox,
+    ) {
+        let persisted = self.causal.as_ref().map_or(0, super::Causal::persisted_index);
+        if index <= persisted && written.is_none() {
+            return outbox.answers.push((work.requester, Reply::Done(reply)));
+        }
+        let Work { requester, deadline, demand, .. } = work;
+        let written = written.map(|dot| (dot, demand));
+        self.answers.wait(index, Waiting { requester, reply, deadline, written }, now);
+    }
+
+    fn write(&mut self, work: Work, now: Now, outbox: &mut Outbox) {
+        if self.disk_full {
+            let text = "DISKFULL the disk of this replica is full, nothing was written";
+            return outbox.answers.push((work.requester, Reply::Refused(text.into())));
+        }
+        let (time_ms, seed) = (self.now_ms(now), self.next_seed());
+        let Some(causal) = &mut self.causal else { return };
+        let others = causal.others();
+        if let Some(demand) = work.demand.filter(|demand| demand.copies(others) > others) {
+            let needed = demand.copies(others);
+            let text = format!(
+                "NOREPLICAS there are {others} other replicas, and {needed} are asked for; nothing was written"
+            );
+            return outbox.answers.push((work.requester, Reply::Refused(text)));
+        }
+        let dot = causal.next_dot();
+        let stamp = Stamp { time_ms, logical: 0, origin: dot.origin, sequence: dot.counter, seed };
+        let prepared = match &work.call {
+            Call::Command { command, arguments, .. } => {
+                data::prepare_merged(command, arguments, causal.table(), dot, &stamp)
+            }
+            Call::Transaction { commands, watches } => {
+                data::prepare_merged_transaction(commands, watches, causal.table(), dot, &stamp)
+            }
+            _ => unreachable!("not a write"),
+        };
+        if prepared.changes.is_empty() {
+            let minimum = self.durable_for(&work.call);
+            return self.answer_at(minimum, prepared.reply, work, None, now, outbox);
+        }
+        match causal.write(prepared.changes, self.options.max_payload_bytes, now) {
+            Ok(index) => self.answer_at(index, prepared.reply, work, Some(dot), now, outbox),
+            Err(bytes) => {
+                let most = self.options.max_payload_bytes;
+                let text = format!(
+                    "ERR the write takes {bytes} bytes in the log, and {most} is the most, nothing was done"
+                );
+                outbox.answers.push((work.requester, Reply::Refused(text)));
+            }
+        }
+    }
+
+    /// Answers what is durable, what is held by enough, and what is past its deadline.
+    pub(super) fn answer_durable(&mut self, now: Now, outbox: &mut Outbox) {
+        let Some(causal) = &self.causal else { return };
+        let answers = &mut self.answers;
+        while let Some(entry) = answers.durable.first_entry() {
+            if *entry.key() > causal.persisted_index() {
+                break;
+            }
+            for waiting in entry.remove() {
+                match waiting.written {
+                    Some((dot, Some(demand))) if demand.copies(causal.others()) > 0 => {
+                        answers.held_back.push((dot, demand, waiting));
+                    }
+                    _ => outbox.answers.push((waiting.requester, Reply::Done(waiting.reply))),
+                }
+            }
+        }
+        let is_held = |dot: Dot, demand: Acknowledgement| {
+            causal.copies_of(dot) > demand.copies(causal.others())
+        };
+        for (.., waiting) in answers.held_back.extract_if(.., |(dot, demand, _)| is_held(*dot, *demand)) {
+            outbox.answers.push((waiting.requester, Reply::Done(waiting.reply)));
+        }
+        // The copy here is durable; beside it, or with it if disks are counted, so many hold what was written.
+        let copies_of = |wait: &Waits| match wait.dot.counter {
+            0 => causal.others() + usize::from(wait.durably),
+            _ => causal.copies_of(wait.dot).saturating_sub(usize::from(!wait.durably)),
+        };
+        let is_done = |wait: &Waits| copies_of(wait) >= wait.copies as usize || wait.until <= now.time;
+        for wait in answers.waits.extract_if(.., |wait| is_done(wait)) {
+            let copies = copies_of(&wait) as i64;
+            outbox.answers.push((wait.requester, Reply::Done(Value::Integer(copies))));
+        }
+        if answers.next_sweep.is_some_and(|at| at <= now.time) {
+            self.sweep(now, outbox);
+        }
+    }
+
+    fn sweep(&mut self, now: Now, outbox: &mut Outbox) {
+        let answers = &mut self.answers;
+        let late = |waiting: &Waiting| waiting.deadline <= now.time;
+        for waiting in answers.durable.values_mut().flat_map(|waiting| waiting.extract_if(.., |one| late(one))) {
+            let reply = match waiting.written {
+                Some(_) => Reply::Unknown("the write is not on the disk yet: it may or may not happen".into()),
+                None => Reply::Refused("TIMEOUT what would be answered is not on the disk yet".into()),
+            };
+            outbox.answers.push((waiting.requester, reply));
+        }
+        answers.durable.retain(|_, waiting| !waiting.is_empty());
+        for (.., waiting) in answers.held_back.extract_if(.., |(.., waiting)| late(waiting)) {
+            let text = "the write is done here, and is not known to be held by as many as CLIENT ACK asks for";
+            outbox.answers.push((waiting.requester, Reply::Unknown(text.into())));
+        }
+        answers.next_sweep = (!answers.is_empty()).then(|| now.time + SWEEP_INTERVAL);
+    }
+
+    /// Takes keys away that have ended.
+    pub(super) fn expire_due(&mut self, now: Now) {
+        if self.disk_full || !self.is_serving() {
+            return;
+        }
+        let now_ms = self.now_ms(now);
+        let Some(causal) = &mut self.causal else { return };
+        if causal.table().next_expiry_ms().is_none_or(|at_ms| at_ms > now_ms) {
+            return;
+        }
+        let dot = causal.next_dot();
+        let rank = self.primaries.members().take_while(|(_, origin)| *origin != dot.origin).count() as u64;
+        let patience_ms = EXPIRE_FOR_OTHERS_MS * (rank + 1);
+        let table = causal.table();
+        let mut due = table.expired(now_ms, EXPIRED_AT_ONCE);
+        due.retain(|key| {
+            table.expiry_origin(key) == Some(dot.origin)
+                || table.expire_at_ms(key).is_some_and(|at_ms| at_ms + patience_ms <= now_ms)
+        });
+        let changes: Vec<Change> = clearing(&due, table, dot);
+        if !changes.is_empty() {
+            // It has no more bytes than what it takes away.
+            let _ = causal.write(changes, usize::MAX, now);
+        }
+    }
+}

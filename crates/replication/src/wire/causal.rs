@@ -1,0 +1,139 @@
+//! The messages of replicas that all take writes.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use data::merged::{Facet, VersionVector};
+
+use super::Malformed;
+use super::fields::{Reader, put_bytes, put_number, put_option, put_position};
+use crate::merged::causal::{Body, Holds, Message, Want, What, state};
+
+mod kind {
+    pub const MUTATIONS: u8 = 0;
+    pub const HOLDS: u8 = 1;
+    pub const WANT_STEPS: u8 = 2;
+    pub const WANT_STATE: u8 = 3;
+    pub const STEPS: u8 = 4;
+    pub const SLICE: u8 = 5;
+    pub const GONE: u8 = 6;
+}
+
+fn put_vector(out: &mut BytesMut, vector: &VersionVector) {
+    let mut bytes = BytesMut::new();
+    vector.encode(&mut bytes);
+    put_bytes(out, &bytes.freeze());
+}
+
+fn put_cursor(out: &mut BytesMut, (facet, position): state::Cursor) {
+    out.put_u8(facet as u8);
+    put_position(out, position);
+}
+
+pub(super) fn put_message(out: &mut BytesMut, message: &Message) {
+    match message {
+        Message::Mutations(mutations) => {
+            out.put_u8(kind::MUTATIONS);
+            put_number(out, mutations.len() as u64);
+            mutations.iter().for_each(|bytes| put_bytes(out, bytes));
+        }
+        Message::Holds(Holds { vector, base, folded, digest }) => {
+            out.put_u8(kind::HOLDS);
+            [vector, base, folded].into_iter().for_each(|vector| put_vector(out, vector));
+            put_option(out, *digest, |out, digest| out.put_u128_le(digest));
+        }
+        Message::Want(Want { id, vector, what }) => {
+            match what {
+                What::Steps { list, have } => {
+                    out.put_u8(kind::WANT_STEPS);
+                    out.put_u64_le(*list);
+                    put_number(out, u64::from(*have));
+                }
+                What::State { from } => {
+                    out.put_u8(kind::WANT_STATE);
+                    put_cursor(out, *from);
+                }
+            }
+            out.put_u64_le(*id);
+            put_vector(out, vector);
+        }
+        Message::Piece { id, body } => {
+            match body {
+                Body::Steps { list, number, of, vector, bytes } => {
+                    out.put_u8(kind::STEPS);
+                    out.put_u64_le(*list);
+                    put_number(out, u64::from(*number));
+                    put_number(out, u64::from(*of));
+                    put_vector(out, vector);
+                    put_bytes(out, bytes);
+                }
+                Body::Slice { from, next, vector, bytes } => {
+                    out.put_u8(kind::SLICE);
+                    put_cursor(out, *from);
+                    put_option(out, *next, put_cursor);
+                    put_vector(out, vector);
+                    put_bytes(out, bytes);
+                }
+                Body::Gone => out.put_u8(kind::GONE),
+            }
+            out.put_u64_le(*id);
+        }
+    }
+}
+
+fn vector(reader: &mut Reader) -> Result<VersionVector, Malformed> {
+    let mut bytes: Bytes = reader.bytes()?;
+    let vector = VersionVector::decode(&mut bytes).map_err(|malformed| Malformed(malformed.0))?;
+    if bytes.is_empty() { Ok(vector) } else { Err(Malformed("bytes after a version vector")) }
+}
+
+fn cursor(reader: &mut Reader) -> Result<state::Cursor, Malformed> {
+    let facet = Facet::from_number(reader.byte()?).map_err(|malformed| Malformed(malformed.0))?;
+    Ok((facet, reader.word()?))
+}
+
+pub(super) fn message(reader: &mut Reader) -> Result<Message, Malformed> {
+    Ok(match reader.byte()? {
+        kind::MUTATIONS => {
+            let count = reader.number()?;
+            let mut mutations = Vec::new();
+            for _ in 0..count {
+                mutations.push(reader.bytes()?);
+            }
+            Message::Mutations(mutations)
+        }
+        kind::HOLDS => Message::Holds(Holds {
+            vector: vector(reader)?,
+            base: vector(reader)?,
+            folded: vector(reader)?,
+            digest: reader.option(Reader::long_word)?,
+        }),
+        kind::WANT_STEPS => {
+            let what = What::Steps { list: reader.word()?, have: reader.number_u32()? };
+            Message::Want(Want { what, id: reader.word()?, vector: vector(reader)? })
+        }
+        kind::WANT_STATE => {
+            let what = What::State { from: cursor(reader)? };
+            Message::Want(Want { what, id: reader.word()?, vector: vector(reader)? })
+        }
+        kind::STEPS => {
+            let body = Body::Steps {
+                list: reader.word()?,
+                number: reader.number_u32()?,
+                of: reader.number_u32()?,
+                vector: vector(reader)?,
+                bytes: reader.bytes()?,
+            };
+            Message::Piece { body, id: reader.word()? }
+        }
+        kind::SLICE => {
+            let body = Body::Slice {
+                from: cursor(reader)?,
+                next: reader.option(cursor)?,
+                vector: vector(reader)?,
+                bytes: reader.bytes()?,
+            };
+            Message::Piece { body, id: reader.word()? }
+        }
+        kind::GONE => Message::Piece { body: Body::Gone, id: reader.word()? },
+        _ => return Err(Malformed("a kind of message that is not known")),
+    })
+}
