@@ -32,7 +32,7 @@ pub struct Arguments {
     /// Run the scenario in this file instead (such as a failing run prints).
     #[arg(long, value_name = "FILE", conflicts_with_all = ["seeds", "first_seed", "keep_going"])]
     scenario: Option<PathBuf>,
-    /// Scenarios that dwell on something: members, pauses, elections, moves or splits.
+    /// Scenarios that dwell on something: members, pauses, elections, moves, splits, primary, relaxed, merged.
     #[arg(long, value_parser = focus)]
     focus: Option<Focus>,
     /// Print the scenario of the first seed and run nothing.
@@ -58,7 +58,8 @@ fn focus(text: &str) -> Result<Focus, String> {
         "splits" => Ok(Focus::Splits),
         "primary" => Ok(Focus::Primary),
         "relaxed" => Ok(Focus::Relaxed),
-        _ => Err("accepted: members, pauses, elections, moves, splits, primary, relaxed".into()),
+        "merged" => Ok(Focus::Merged),
+        _ => Err("accepted: members, pauses, elections, moves, splits, primary, relaxed, merged".into()),
     }
 }
 

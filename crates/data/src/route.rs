@@ -202,12 +202,12 @@ pub fn one_slot(command: &Command, arguments: &[Bytes]) -> Result<Option<u16>, V
 /// # Errors
 /// `CROSSSLOT`, or a syntax error that hides the keys.
 pub fn one_home(command: &Command, arguments: &[Bytes], homes: &dyn Homes) -> Result<Option<Home>, Value> {
-    let Some(slot) = one_slot(command, arguments)? else { return Ok(None) };
-    let mut keyspaces =
-        keys_of(command, arguments)?.into_iter().map(|index| homes.keyspace_of(&arguments[index]));
-    let keyspace = keyspaces.next().unwrap_or(0);
-    match keyspaces.all(|other| other == keyspace) {
-        true => Ok(Some(Home { keyspace, slot })),
+    let mut all = keys_of(command, arguments)?.into_iter().map(|index| homes.home_of(&arguments[index]));
+    let Some(first) = all.next() else { return Ok(None) };
+    let others: Vec<Home> = all.filter(|other| *other != first).collect();
+    match others.iter().any(|other| other.slot != first.slot) {
+        _ if others.is_empty() => Ok(Some(first)),
+        true => Err(errors::CROSS_SLOT),
         false => Err(errors::CROSS_KEYSPACE),
     }
 }

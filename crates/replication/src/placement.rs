@@ -238,6 +238,15 @@ impl data::Homes for Placement {
     fn group_of(&self, home: data::Home) -> u32 {
         self.at(home).0
     }
+
+    /// Where one group holds all slots, keys need not share one.
+    fn home_of(&self, key: &[u8]) -> data::Home {
+        let keyspace = self.keyspace_of(key);
+        match self.primaries.contains_key(&PartitionId::of_keyspace(keyspace, 0)) {
+            true => data::Home { keyspace, slot: 0 },
+            false => data::Home { keyspace, slot: data::slot::key_slot(key) },
+        }
+    }
 }
 
 /// The entry of a map by prefixes whose prefix is the longest that `key` has.

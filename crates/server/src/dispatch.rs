@@ -423,6 +423,11 @@ impl Dispatch {
             return self.reply(moved);
         }
         let Route::Home(home) = route else { unreachable!("its keys lie in one slot") };
+        if placement.primaries.contains_key(&placement.at(home)) {
+            return self.fail(Value::error(
+                "ERR nothing waits for elements in a multi-primary keyspace, since several replicas might give the same one away: pop without waiting, or use a keyspace of another strategy",
+            ));
+        }
         let bytes = size(&arguments);
         let call = Call::Command { command, arguments, token: None };
         let call = match self.demanding(placement.at(home), call, true) {

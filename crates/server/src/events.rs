@@ -124,11 +124,8 @@ fn causal(PartitionId(group): PartitionId, event: &causal::Event) {
             theirs = format!("{theirs:032x}"),
             "two replicas that have applied the same hold different states"
         ),
-        causal::Event::Repaired { from, with_state } => tracing::info!(
-            group,
-            from = format!("{:016x}", from.0),
-            with_state,
-            "took over what was missed"
-        ),
+        causal::Event::Repaired { from, with_state } => {
+            tracing::info!(group, from = format!("{:016x}", from.0), with_state, "took over what was missed")
+        }
     }
 }

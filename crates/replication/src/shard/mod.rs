@@ -402,9 +402,8 @@ impl Shard {
         if let Some(node) = Shard::lost_is_for(&work.call) {
             return self.on_lost_request(partition, work, node, now);
         }
-        let leads = || {
-            self.replicas.get(&partition).is_some_and(Strategy::is_leader) || self.is_primary(partition)
-        };
+        let leads =
+            || self.replicas.get(&partition).is_some_and(Strategy::is_leader) || self.is_primary(partition);
         // Mostly its connection has nothing elsewhere, which one look tells.
         if self.forwards.has_to_wait(partition, work.origin, None)
             && (self.forwards.waits_in_line(partition, work.origin) || leads())

@@ -1,8 +1,8 @@
 //! `KEYSPACE`: how the keys of a prefix are replicated.
 
 use bytes::Bytes;
-use replication::catalogue::{Catalogue, Change, Keyspace, Policy, StrategyKind, Target};
 use replication::PartitionId;
+use replication::catalogue::{Catalogue, Change, Keyspace, Policy, StrategyKind, Target};
 use replication::configuration::{Acknowledgement, PrimaryReplica};
 use replication::primaries::{Conflict, MultiPrimary, Replicas};
 use resp::Value;
@@ -259,7 +259,10 @@ pub(super) fn acknowledgement(words: &[Bytes]) -> Result<(Acknowledgement, usize
 }
 
 fn not_built(strategy: StrategyKind) -> Value {
-    error(format!("ERR the strategy {} is not built yet; raft, primary-replica and multi-primary are", strategy.name()))
+    error(format!(
+        "ERR the strategy {} is not built yet; raft, primary-replica and multi-primary are",
+        strategy.name()
+    ))
 }
 
 fn create(call: &mut Call<'_>) -> Action {

@@ -2,13 +2,15 @@
 //!
 //! Each is cheap and incremental: `leaders` (one leader per term, and it has everything that was ever applied), `logs`
 //! (applied entries agree everywhere and for ever), `leases` (never two at one true time), `digests` (equal index, equal
-//! state); `copies` tells what went with dying machines. What clients saw is judged at the end ([`crate::history`]).
+//! state); `copies` tells what went with dying machines; `merged` is about
+//! replicas that all take writes. What clients saw is judged at the end ([`crate::history`]).
 
 pub mod copies;
 pub mod digests;
 pub mod leaders;
 pub mod leases;
 pub mod logs;
+pub mod merged;
 
 use std::fmt;
 

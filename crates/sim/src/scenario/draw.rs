@@ -96,6 +96,7 @@ impl Scenario {
             replication_factor: if nodes == 5 { *random.pick(&[3, 5]) } else { 3 },
             acknowledgement: None,
             relaxed: false,
+            merged: false,
             clients: random.between(4, 9) as usize,
             workload: Workload::draw(random),
             network: Profile::draw(random),
@@ -125,6 +126,8 @@ pub enum Focus {
     Primary,
     /// The same, with copies that are on disks a moment later only, and machines that lose power.
     Relaxed,
+    /// The keys are in a `multi-primary` keyspace.
+    Merged,
     /// Partitions are split, and at that very moment nodes die or are cut off; logs are cut all the time.
     Splits,
 }
@@ -194,6 +197,17 @@ impl Scenario {
                         scenario.faults.sort_by_key(|planned| planned.at);
                     }
                 }
+            }
+            Focus::Merged => {
+                scenario.merged = true;
+                scenario.partitions = 1;
+                scenario.snapshot_log_bytes = *random.pick(&[1 << 10, 8 << 10, 256 << 10]);
+                if random.chance(500) {
+                    scenario.make_restless(random);
+                }
+                // What only one replica has goes with its disk.
+                const LOSES: [Fault; 3] = [Fault::LyingSync, Fault::BitRot, Fault::Rebuild];
+                scenario.faults.retain(|planned| !LOSES.contains(&planned.fault));
             }
             Focus::Splits => {
                 scenario.nodes = 4;

@@ -160,6 +160,9 @@ pub struct Scenario {
     /// That keyspace is `DURABILITY relaxed`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub relaxed: bool,
+    /// All keys are in a `multi-primary` keyspace.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub merged: bool,
     /// When logs are cut: after so many bytes.
     pub snapshot_log_bytes: u64,
     /// The size of a segment of the log.

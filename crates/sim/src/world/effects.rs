@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use replication::contract::{Batch, Event as Told, Role, Write};
+use replication::merged::causal;
 use replication::{PartitionId, wire};
 
 use super::operator::Members;
@@ -24,7 +25,19 @@ impl World {
             self.tell(|| format!("node {} tells {event:?}", id.0));
         }
         match event {
-            Told::Causal { .. } => {}
+            Told::Causal { event: causal::Event::Differs { from, .. }, .. } => {
+                let text = format!("node {} says that node {} has another state", id.0, from.0);
+                return Err(Violation::new("digest", text));
+            }
+            Told::Causal { event: causal::Event::Malformed { from }, .. } => {
+                return Err(Violation::new("wire", format!("node {} sent what cannot be read", from.0)));
+            }
+            Told::Causal { event: causal::Event::Repaired { with_state, .. }, .. } => {
+                let what =
+                    if with_state { "merged.repaired_with_state" } else { "merged.repaired_with_steps" };
+                self.counters.add(what);
+            }
+            Told::Causal { event: causal::Event::Skewed { .. }, .. } => self.counters.add("merged.skewed"),
             Told::Role { partition, term, role, .. } => self.on_role(node, partition, term, role)?,
             Told::Applied { partition, index, term, hash } => {
                 self.counters.add("raft.applied");
@@ -185,6 +198,10 @@ impl World {
         for write in &batch.writes {
             match write {
                 Write::Append { partition, entry } => {
+                    if self.scenario.merged && partition.keyspace() != 0 {
+                        let noted = self.merged.on_logged(*partition, &entry.payload);
+                        self.alarm = self.alarm.take().or(noted.err());
+                    }
                     if self.scenario.relaxed {
                         self.copies.on_written(id, *partition, entry);
                     }
@@ -219,6 +236,9 @@ impl World {
             })?;
             let quiet = process.shard.status().iter().filter(|status| status.quiet).count();
             self.counters.add_many("raft.quiet", quiet as u64);
+        }
+        if self.scenario.merged && (self.at / (100 * MILLISECOND)).is_multiple_of(30) {
+            self.look_at_merged()?;
         }
         Ok(())
     }

@@ -34,6 +34,7 @@ use crate::oracle::digests::Digests;
 use crate::oracle::leaders::Leaders;
 use crate::oracle::leases::Leases;
 use crate::oracle::logs::Logs;
+use crate::oracle::merged::Merged;
 use crate::queue::Queue;
 use crate::random::Random;
 use crate::scenario::{RATE_ERROR_PPM, Scenario};
@@ -132,6 +133,7 @@ pub struct World {
     /// A violation found where it cannot be returned.
     alarm: Option<Violation>,
     leaders: Leaders,
+    merged: Merged,
     /// What clients were told to be done, by group, index and term.
     acknowledged: BTreeMap<(PartitionId, u64, u64), Option<Acknowledgement>>,
     /// By node: what it ever listed as lost, and the keys. With a node that is removed its list goes.
@@ -201,6 +203,7 @@ impl World {
             moved: None,
             alarm: None,
             leaders: Leaders::default(),
+            merged: Merged::default(),
             acknowledged: BTreeMap::new(),
             listed: BTreeMap::new(),
             doubted_at: 0,
@@ -273,6 +276,10 @@ impl World {
         }
         let lost_keys = self.check_promises()?;
         self.history.forget(&lost_keys);
+        if self.scenario.merged {
+            // What clients see there is not one order of all operations.
+            return self.check_merged();
+        }
         self.history.check(&mut self.counters)
     }
 

@@ -3,6 +3,7 @@
 use bytes::{Bytes, BytesMut};
 use replication::configuration::{Ask, Wish};
 use replication::contract::{Batch, Input, Output, SnapshotWrite};
+use replication::merged::causal;
 use replication::ordered::raft;
 use replication::{NodeId, wire};
 
@@ -216,6 +217,13 @@ impl World {
                 Output::Send { to, message } => {
                     if let wire::Message::Ask(Ask { wish: Wish::Remove(_) | Wish::Suspect, .. }) = &message {
                         self.doubted_at = self.at;
+                    }
+                    if let wire::Message::Causal { partition, message: causal::Message::Mutations(all) } =
+                        &message
+                    {
+                        for payload in all {
+                            self.merged.on_told(*partition, payload)?;
+                        }
                     }
                     self.send(node, to, &message);
                 }

@@ -11,6 +11,7 @@ use replication::catalogue::{
 use replication::configuration::{Acknowledgement, PrimaryReplica};
 use replication::contract::Input;
 use replication::ordered::raft::HardState;
+use replication::primaries::{Conflict, MultiPrimary, Replicas};
 use replication::{NodeId, PartitionId};
 
 use super::{Move, World};
@@ -61,6 +62,18 @@ fn with_groups(mut founding: Catalogue, acknowledgement: Acknowledgement, relaxe
     Catalogue { epoch: founding.epoch, ..after }
 }
 
+/// The same, with replicas that all take writes of all keys.
+fn with_primaries(mut founding: Catalogue) -> Catalogue {
+    let everything = bytes::Bytes::new();
+    founding.keyspaces.remove(&everything);
+    let options = MultiPrimary { conflict: Conflict::Lww, replicas: Replicas::Count(0) };
+    let policy = Policy::MultiPrimary { number: 0, options };
+    let (after, _) = Change::CreateKeyspace { prefix: everything, policy }
+        .apply(&founding)
+        .expect("a keyspace of all keys can be made");
+    Catalogue { epoch: founding.epoch, ..after }
+}
+
 impl Operator {
     /// The operator of a scenario.
     pub fn of(scenario: &Scenario, ids: &[NodeId]) -> Operator {
@@ -75,6 +88,9 @@ impl Operator {
         let mut founding = Catalogue::genesis(members, scenario.partitions, settings);
         if let Some(acknowledgement) = scenario.acknowledgement {
             founding = with_groups(founding, acknowledgement, scenario.relaxed);
+        }
+        if scenario.merged {
+            founding = with_primaries(founding);
         }
         let founding = Arc::new(founding);
         Operator { founding, known: BTreeMap::new(), wanted: Vec::new() }
@@ -142,6 +158,14 @@ impl Operator {
                 replicas == group.in_sync && group.witnesses.is_empty() && group.settling.is_empty();
             if !is_whole || planned != Some(&group.replicas[..]) {
                 return Some(format!("group {:x} is to be on {planned:?}: {group:?}", partition.0));
+            }
+        }
+        for (partition, primaries) in &catalogue.primaries {
+            let present: Vec<NodeId> = primaries.seats.keys().copied().collect();
+            let mut planned = plan::primaries(catalogue, Replicas::Count(0), &present);
+            planned.sort_unstable();
+            if primaries.seats.values().any(|seat| seat.leaving || seat.origin == 0) || present != planned {
+                return Some(format!("group {:x} is to be on {planned:?}: {primaries:?}", partition.0));
             }
         }
         let (_, group) = members.get(&CATALOGUE)?;

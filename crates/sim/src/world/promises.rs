@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use data::merged::Dot;
 use replication::PartitionId;
 use replication::configuration::Acknowledgement;
 use replication::contract::Role;
@@ -19,6 +20,11 @@ impl World {
         demand: Option<Acknowledgement>,
     ) -> Result<(), Violation> {
         if partition.keyspace() == 0 {
+            return Ok(());
+        }
+        if self.scenario.merged {
+            self.counters.add("merged.acknowledged");
+            self.merged.on_acknowledged(partition, Dot { origin: term, counter: index });
             return Ok(());
         }
         self.counters.add("primary.acknowledged");
@@ -104,6 +110,42 @@ impl World {
             partition.0
         );
         Err(Violation::new("copies", text))
+    }
+
+    /// Looks at all replicas that take writes.
+    ///
+    /// # Errors
+    /// One of them holds something else than it ought to.
+    pub(super) fn look_at_merged(&mut self) -> Result<(), Violation> {
+        let primaries: Vec<PartitionId> = self.operator.newest().primaries.keys().copied().collect();
+        for partition in primaries {
+            for node in &self.nodes {
+                let replica = node.process.as_ref().and_then(|process| process.shard.causal(partition));
+                if let Some(replica) = replica {
+                    self.merged.look(node.id, partition, replica)?;
+                    self.counters.add("check.merged_states");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// At the end.
+    pub(super) fn check_merged(&mut self) -> Result<(), Violation> {
+        self.look_at_merged()?;
+        let catalogue = self.operator.newest().clone();
+        for (&partition, primaries) in &catalogue.primaries {
+            let takes_part = |origin| primaries.members().any(|(_, other)| other == origin);
+            for node in &self.nodes {
+                let replica = node.process.as_ref().and_then(|process| process.shard.causal(partition));
+                if let Some(replica) = replica {
+                    // What a replica had that was removed without having told it to others went with it.
+                    self.merged.check_acknowledged(partition, replica, |origin| !takes_part(origin))?;
+                }
+            }
+        }
+        self.counters.add_many("check.acknowledged_kept", self.merged.acknowledged() as u64);
+        Ok(())
     }
 
     /// What a node lists as lost now.

@@ -125,11 +125,36 @@ impl World {
         if let Some(text) = self.left_over() {
             return Some(text);
         }
+        let different = |partition: &PartitionId| self.difference_of_primaries(*partition);
+        if let Some(text) = self.operator.newest().primaries.keys().find_map(different) {
+            return Some(text);
+        }
         let groups = self.operator.newest().groups.keys().copied();
         (0..self.scenario.partitions)
             .map(PartitionId)
             .chain(groups)
             .find_map(|partition| self.difference(partition))
+    }
+
+    /// The same of replicas that all take writes.
+    fn difference_of_primaries(&self, partition: PartitionId) -> Option<String> {
+        let catalogue = self.operator.newest();
+        let seats = catalogue.primaries.get(&partition)?.seats.keys();
+        let mut first: Option<(u64, u128)> = None;
+        for id in seats {
+            let node = self.nodes.iter().find(|node| node.id == *id);
+            let replica = node.and_then(|node| node.process.as_ref()?.shard.causal(partition));
+            let Some(replica) = replica else { return Some(format!("node {} holds no replica", id.0)) };
+            let count = replica.vector().iter().map(|dot| dot.counter).sum::<u64>();
+            if replica.durable() != replica.vector() {
+                return Some(format!("what node {} holds is not durable", id.0));
+            }
+            let state = (count, replica.table().digest());
+            if *first.get_or_insert(state) != state {
+                return Some(format!("node {} holds {state:x?}, another {first:x?}", id.0));
+            }
+        }
+        None
     }
 
     fn difference(&self, partition: PartitionId) -> Option<String> {

@@ -238,9 +238,11 @@ impl Replica {
                 self.snapshots.write_incoming(partition, file, outbox);
             }
             self.events += events.len() as u64;
-            outbox.outputs.extend(events.into_iter().map(|event| {
-                crate::contract::Output::Event(Event::Causal { partition, event })
-            }));
+            outbox.outputs.extend(
+                events
+                    .into_iter()
+                    .map(|event| crate::contract::Output::Event(Event::Causal { partition, event })),
+            );
         }
         self.answer_durable(now, outbox);
         self.take_snapshot(outbox);
@@ -267,8 +269,10 @@ impl Replica {
         let table = self.merged_table().unwrap_or(&empty);
         let mut voters: Vec<NodeId> = self.primaries.seats.keys().copied().collect();
         voters.sort_unstable();
-        let applied = self.causal.as_ref().map_or(0, |causal| causal.vector().iter().map(|dot| dot.counter).sum());
-        let durable = self.causal.as_ref().map_or(0, |causal| causal.durable().iter().map(|dot| dot.counter).sum());
+        let applied =
+            self.causal.as_ref().map_or(0, |causal| causal.vector().iter().map(|dot| dot.counter).sum());
+        let durable =
+            self.causal.as_ref().map_or(0, |causal| causal.durable().iter().map(|dot| dot.counter).sum());
         let serving = self.is_serving();
         PartitionStatus {
             partition: self.partition,
@@ -288,7 +292,10 @@ impl Replica {
             tokens: 0,
             quiet: false,
             group: None,
-            stable: self.causal.as_ref().map_or(0, |causal| causal.stable().iter().map(|dot| dot.counter).sum()),
+            stable: self
+                .causal
+                .as_ref()
+                .map_or(0, |causal| causal.stable().iter().map(|dot| dot.counter).sum()),
             lag: Lag::default(),
         }
     }

@@ -17,7 +17,7 @@ use resp::Value;
 
 use super::Replica;
 use crate::configuration::Acknowledgement;
-use crate::contract::{Admin, Call, Reply};
+use crate::contract::{Admin, Call, Event, Reply};
 use crate::shard::outbox::{Outbox, Requester, Work};
 use crate::time::{Now, Time};
 
@@ -167,7 +167,9 @@ impl Replica {
         let all = causal.last_index();
         match call {
             Call::Command { command, arguments, .. } => match data::route::keys_of(command, arguments) {
-                Ok(keys) if !keys.is_empty() => keys.iter().map(|&key| of(&arguments[key])).max().unwrap_or(all),
+                Ok(keys) if !keys.is_empty() => {
+                    keys.iter().map(|&key| of(&arguments[key])).max().unwrap_or(all)
+                }
                 _ => all,
             },
             Call::Fingerprint { keys } => keys.iter().map(of).max().unwrap_or(all),
@@ -239,6 +241,7 @@ impl Replica {
     pub(super) fn answer_durable(&mut self, now: Now, outbox: &mut Outbox) {
         let Some(causal) = &self.causal else { return };
         let answers = &mut self.answers;
+        let mut done = Vec::new();
         while let Some(entry) = answers.durable.first_entry() {
             if *entry.key() > causal.persisted_index() {
                 break;
@@ -248,15 +251,20 @@ impl Replica {
                     Some((dot, Some(demand))) if demand.copies(causal.others()) > 0 => {
                         answers.held_back.push((dot, demand, waiting));
                     }
-                    _ => outbox.answers.push((waiting.requester, Reply::Done(waiting.reply))),
+                    _ => done.push(waiting),
                 }
             }
         }
-        let is_held = |dot: Dot, demand: Acknowledgement| {
-            causal.copies_of(dot) > demand.copies(causal.others())
-        };
-        for (.., waiting) in answers.held_back.extract_if(.., |(dot, demand, _)| is_held(*dot, *demand)) {
-            outbox.answers.push((waiting.requester, Reply::Done(waiting.reply)));
+        let is_held =
+            |dot: Dot, demand: Acknowledgement| causal.copies_of(dot) > demand.copies(causal.others());
+        let held = answers.held_back.extract_if(.., |(dot, demand, _)| is_held(*dot, *demand));
+        done.extend(held.map(|(.., waiting)| waiting));
+        for Waiting { requester, reply, written, .. } in done {
+            if let (true, Some((dot, demand))) = (self.options.announce_applied, written) {
+                let (partition, index, term) = (self.partition, dot.counter, dot.origin);
+                outbox.event(Event::Acknowledged { partition, index, term, demand });
+            }
+            outbox.answers.push((requester, Reply::Done(reply)));
         }
         // The copy here is durable; beside it, or with it if disks are counted, so many hold what was written.
         let copies_of = |wait: &Waits| match wait.dot.counter {
@@ -276,16 +284,21 @@ impl Replica {
     fn sweep(&mut self, now: Now, outbox: &mut Outbox) {
         let answers = &mut self.answers;
         let late = |waiting: &Waiting| waiting.deadline <= now.time;
-        for waiting in answers.durable.values_mut().flat_map(|waiting| waiting.extract_if(.., |one| late(one))) {
+        for waiting in
+            answers.durable.values_mut().flat_map(|waiting| waiting.extract_if(.., |one| late(one)))
+        {
             let reply = match waiting.written {
-                Some(_) => Reply::Unknown("the write is not on the disk yet: it may or may not happen".into()),
+                Some(_) => {
+                    Reply::Unknown("the write is not on the disk yet: it may or may not happen".into())
+                }
                 None => Reply::Refused("TIMEOUT what would be answered is not on the disk yet".into()),
             };
             outbox.answers.push((waiting.requester, reply));
         }
         answers.durable.retain(|_, waiting| !waiting.is_empty());
         for (.., waiting) in answers.held_back.extract_if(.., |(.., waiting)| late(waiting)) {
-            let text = "the write is done here, and is not known to be held by as many as CLIENT ACK asks for";
+            let text =
+                "the write is done here, and is not known to be held by as many as CLIENT ACK asks for";
             outbox.answers.push((waiting.requester, Reply::Unknown(text.into())));
         }
         answers.next_sweep = (!answers.is_empty()).then(|| now.time + SWEEP_INTERVAL);

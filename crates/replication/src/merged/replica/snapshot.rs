@@ -135,7 +135,8 @@ impl Replica {
     pub fn snapshot_written(&mut self, number: u64, sequence: u64, outbox: &mut Outbox) {
         let partition = self.partition;
         let snapshots = &mut self.snapshots;
-        let index = if let Some(incoming) = snapshots.incoming.as_mut().filter(|of| of.file.number == number) {
+        let index = if let Some(incoming) = snapshots.incoming.as_mut().filter(|of| of.file.number == number)
+        {
             if !incoming.file.written(sequence) {
                 return;
             }
@@ -146,7 +147,9 @@ impl Replica {
             }
             outbox.event(Event::SnapshotInstalled { partition, index });
             index
-        } else if let Some((file, taking)) = snapshots.taking.as_mut().filter(|(file, _)| file.number == number) {
+        } else if let Some((file, taking)) =
+            snapshots.taking.as_mut().filter(|(file, _)| file.number == number)
+        {
             if !file.written(sequence) {
                 return;
             }

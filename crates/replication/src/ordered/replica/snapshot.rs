@@ -16,8 +16,8 @@ use crate::contract::{Event, Output, SnapshotWrite};
 use crate::ordered::raft::Bug;
 use crate::ordered::raft::{HardState, Initial, Membership, SnapshotMeta};
 use crate::placement::PartitionPlacement;
-use crate::shard::{Content, Recovered};
 use crate::shard::outbox::Outbox;
+use crate::shard::{Content, Recovered};
 use crate::time::Now;
 
 /// The size of a slice, about. A single larger value makes a larger one.
@@ -273,7 +273,9 @@ pub(super) fn start_from(recovered: Recovered, placement: Option<&PartitionPlace
         next_snapshot: 0,
     };
     match recovered.snapshot {
-        Some((_, Content::Merged(_))) => panic!("partition {} has a snapshot of another strategy", partition.0),
+        Some((_, Content::Merged(_))) => {
+            panic!("partition {} has a snapshot of another strategy", partition.0)
+        }
         Some((meta, Content::Table(table))) => {
             let Some(tail) = Tail::decode(meta) else {
                 panic!("the snapshot of partition {} was written by another version", partition.0);

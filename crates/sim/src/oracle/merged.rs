@@ -1,0 +1,127 @@
+//! Replicas that all take writes: what each holds is what the mutations come to that it has applied, whatever the order in which they came.
+//!
+//! The judge sees every mutation as its origin logs it, and again as it is told to others. No two that anybody but their origin can know have
+//! one name. At any moment what a replica has applied is closed under causes, and its state is that of those mutations in the order of
+//! their times (so a cause has an earlier time than its effects).
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use data::merged::{Dot, Merge, MergedTable, VersionVector};
+use replication::merged::causal::Causal;
+use replication::{NodeId, PartitionId};
+
+use super::Violation;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Merged {
+    /// As it was logged last by its origin: what was not durable may be lost, and its name given again.
+    logged: BTreeMap<(PartitionId, Dot), Bytes>,
+    /// As it was told.
+    told: BTreeMap<(PartitionId, Dot), Bytes>,
+    /// What clients were told to be done.
+    acknowledged: Vec<(PartitionId, Dot)>,
+}
+
+impl Merged {
+    /// A node logs an entry.
+    ///
+    /// # Errors
+    /// It has the name of another one.
+    pub fn on_logged(&mut self, partition: PartitionId, payload: &Bytes) -> Result<(), Violation> {
+        // Steps are what other mutations come to.
+        let Ok(merge) = Merge::decode(payload) else { return Ok(()) };
+        let name = (partition, merge.dot);
+        if self.told.get(&name).is_some_and(|told| told != payload) {
+            return Err(Violation::new("names", format!("two mutations are called {:?}", merge.dot)));
+        }
+        self.logged.insert(name, payload.clone());
+        Ok(())
+    }
+
+    /// A node tells another one.
+    ///
+    /// # Errors
+    /// See [`Merged::on_logged`].
+    pub fn on_told(&mut self, partition: PartitionId, payload: &Bytes) -> Result<(), Violation> {
+        self.on_logged(partition, payload)?;
+        if let Ok(merge) = Merge::decode(payload) {
+            self.told.insert((partition, merge.dot), payload.clone());
+        }
+        Ok(())
+    }
+
+    /// A client is told that a write is done.
+    pub fn on_acknowledged(&mut self, partition: PartitionId, dot: Dot) {
+        self.acknowledged.push((partition, dot));
+    }
+
+    /// So many writes were acknowledged.
+    pub fn acknowledged(&self) -> usize {
+        self.acknowledged.len()
+    }
+
+    /// Looks at a replica.
+    ///
+    /// # Errors
+    /// It holds something else than it ought to.
+    pub fn look(&self, node: NodeId, partition: PartitionId, replica: &Causal) -> Result<(), Violation> {
+        let wrong = |text: String| {
+            Err(Violation::new("merged", format!("node {} of {:x}: {text}", node.0, partition.0)))
+        };
+        let mut all = Vec::new();
+        for last in replica.vector().iter() {
+            for counter in 1..=last.counter {
+                let dot = Dot { counter, ..last };
+                let bytes = self.told.get(&(partition, dot)).or_else(|| self.logged.get(&(partition, dot)));
+                let Some(merge) = bytes.and_then(|bytes| Merge::decode(bytes).ok()) else {
+                    return wrong(format!("{dot:?} is applied, and nobody made it"));
+                };
+                if !replica.vector().includes(&merge.vector) {
+                    return wrong(format!("{dot:?} is applied, and not what it depends on"));
+                }
+                all.push(merge);
+            }
+        }
+        all.sort_by_key(|merge| (merge.time, merge.dot));
+        let (mut table, mut applied) = (MergedTable::new(), VersionVector::new());
+        for merge in &all {
+            if !applied.includes(&merge.vector) {
+                return wrong(format!("{:?} is earlier than what it depends on", merge.dot));
+            }
+            applied.raise(merge.dot.origin, merge.dot.counter);
+            table.apply(merge);
+        }
+        let (expected, found) = (table.digest(), replica.table().digest());
+        if expected != found {
+            return wrong(format!("it holds {found:032x}, and its mutations come to {expected:032x}"));
+        }
+        match found == replica.table().recompute_digest() {
+            true => Ok(()),
+            false => wrong("the running digest is wrong".into()),
+        }
+    }
+
+    /// At the end: whatever was acknowledged is there. `gone`: origins whose replica was lost.
+    ///
+    /// # Errors
+    /// It is not.
+    pub fn check_acknowledged(
+        &self,
+        partition: PartitionId,
+        replica: &Causal,
+        gone: impl Fn(u64) -> bool,
+    ) -> Result<(), Violation> {
+        let missing = self
+            .acknowledged
+            .iter()
+            .find(|(of, dot)| *of == partition && !replica.vector().covers(*dot) && !gone(dot.origin));
+        match missing {
+            None => Ok(()),
+            Some((_, dot)) => {
+                Err(Violation::new("acknowledged writes", format!("{dot:?} was acknowledged, and is gone")))
+            }
+        }
+    }
+}
