@@ -1,7 +1,7 @@
 //! The messages of replicas that all take writes.
 
 use bytes::{BufMut, Bytes, BytesMut};
-use data::merged::{Facet, VersionVector};
+use data::merged::{Facet, HybridTime, VersionVector};
 
 use super::Malformed;
 use super::fields::{Reader, put_bytes, put_number, put_option, put_position};
@@ -65,11 +65,13 @@ pub(super) fn put_message(out: &mut BytesMut, message: &Message) {
                     put_vector(out, vector);
                     put_bytes(out, bytes);
                 }
-                Body::Slice { from, next, vector, bytes } => {
+                Body::Slice { from, next, vector, latest, bytes } => {
                     out.put_u8(kind::SLICE);
                     put_cursor(out, *from);
                     put_option(out, *next, put_cursor);
                     put_vector(out, vector);
+                    out.put_u64_le(latest.ms);
+                    put_number(out, u64::from(latest.logical));
                     put_bytes(out, bytes);
                 }
                 Body::Gone => out.put_u8(kind::GONE),
@@ -129,6 +131,7 @@ pub(super) fn message(reader: &mut Reader) -> Result<Message, Malformed> {
                 from: cursor(reader)?,
                 next: reader.option(cursor)?,
                 vector: vector(reader)?,
+                latest: HybridTime { ms: reader.word()?, logical: reader.number_u32()? },
                 bytes: reader.bytes()?,
             };
             Message::Piece { body, id: reader.word()? }

@@ -95,7 +95,15 @@ impl Merged {
         }
         let (expected, found) = (table.digest(), replica.table().digest());
         if expected != found {
-            return wrong(format!("it holds {found:032x}, and its mutations come to {expected:032x}"));
+            let keys = all.iter().flat_map(|merge| &merge.changes).map(data::merged::Change::key);
+            let sorted = |table: &MergedTable, key: &Bytes| {
+                let mut elements = table.elements(key);
+                elements.sort_by_key(|(facet, name, _)| (*facet, name.clone()));
+                elements
+            };
+            let different = keys.into_iter().find(|key| sorted(&table, key) != sorted(replica.table(), key));
+            let about = different.map(|key| (key, sorted(replica.table(), key), sorted(&table, key)));
+            return wrong(format!("it has another state than its mutations come to: {about:?}"));
         }
         match found == replica.table().recompute_digest() {
             true => Ok(()),

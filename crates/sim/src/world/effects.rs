@@ -26,6 +26,7 @@ impl World {
         }
         match event {
             Told::Causal { event: causal::Event::Differs { from, .. }, .. } => {
+                self.look_at_merged()?;
                 let text = format!("node {} says that node {} has another state", id.0, from.0);
                 return Err(Violation::new("digest", text));
             }
@@ -81,6 +82,11 @@ impl World {
                 if resumed {
                     self.counters.add("raft.snapshot_resumed");
                 }
+            }
+            Told::SnapshotInstalled { partition, .. }
+                if self.scenario.merged && partition.keyspace() != 0 =>
+            {
+                self.counters.add("merged.state_installed");
             }
             Told::SnapshotInstalled { partition, index } => {
                 self.counters.add("raft.snapshot_installed");

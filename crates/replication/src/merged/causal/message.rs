@@ -1,7 +1,7 @@
 //! What replicas say to one another.
 
 use bytes::Bytes;
-use data::merged::VersionVector;
+use data::merged::{HybridTime, VersionVector};
 
 use super::state::Cursor;
 
@@ -56,8 +56,8 @@ pub enum What {
 pub enum Body {
     /// Piece `number`, from 0 on, of `of` of a list; with all of them all that is in `vector` is known.
     Steps { list: u64, number: u32, of: u32, vector: VersionVector, bytes: Bytes },
-    /// A slice, and where the next one begins; what it has is `vector`.
-    Slice { from: Cursor, next: Option<Cursor>, vector: VersionVector, bytes: Bytes },
+    /// A slice, and where the next one begins; what it has is `vector`, and nothing in it is of later than `latest`.
+    Slice { from: Cursor, next: Option<Cursor>, vector: VersionVector, latest: HybridTime, bytes: Bytes },
     /// It is not kept: a state has to be taken.
     Gone,
 }

@@ -342,9 +342,15 @@ impl Causal {
         self.peers.len()
     }
 
-    /// Has another member said what it holds, and is all of that here?
+    /// Is all here that another member has? If those of whom was heard have nothing, they have to be a majority: nobody has anything, then.
     pub fn has_caught_up(&self) -> bool {
-        self.peers.values().any(|peer| peer.heard && self.vector.includes(&peer.holds))
+        let nothing = VersionVector::new();
+        let heard = self.peers.values().filter(|peer| peer.heard);
+        let (empty, filled): (Vec<&Peer>, Vec<&Peer>) = heard.partition(|peer| peer.holds == nothing);
+        match filled.is_empty() {
+            true => 2 * (empty.len() + 1) > self.peers.len() + 1,
+            false => filled.iter().any(|peer| self.vector.includes(&peer.holds)),
+        }
     }
 
     /// Has this replica nothing, and never had?
@@ -458,6 +464,10 @@ impl Causal {
 
     /// What everybody holds need not be kept, and what is old is folded.
     fn forget_stable(&mut self) {
+        if self.takes_state() {
+            // What is made here until it is here has to be added to it.
+            return;
+        }
         self.kept.forget(&self.stable(), self.persisted);
         // Who takes a state asks for what came after it one by one.
         while self.kept.recent_bytes() > self.options.recent_bytes

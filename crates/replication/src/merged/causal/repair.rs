@@ -11,7 +11,7 @@
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use data::merged::{MergedTable, Step, VersionVector, resolve};
+use data::merged::{HybridTime, MergedTable, Step, VersionVector, resolve};
 
 use super::kept::Kept;
 use super::message::{Body, Want, What};
@@ -80,6 +80,8 @@ enum Stage {
 struct IncomingState {
     table: MergedTable,
     slices: Slices,
+    /// Nothing in them is of later than this.
+    latest: HybridTime,
     chunks: Vec<Bytes>,
     /// The steps behind the slices.
     steps: Vec<Step>,
@@ -92,6 +94,11 @@ struct IncomingState {
 }
 
 impl Causal {
+    /// Is a state on its way here?
+    pub(super) fn takes_state(&self) -> bool {
+        self.incoming.as_ref().is_some_and(|incoming| incoming.state.is_some())
+    }
+
     /// When something of this is due.
     pub(super) fn repair_at(&self) -> Time {
         let asks = self.incoming.as_ref().filter(|incoming| incoming.stage != Stage::Written);
@@ -192,7 +199,8 @@ impl Causal {
                 let mut slice = BytesMut::new();
                 let next = self.table.slice(cursor, self.options.slice_bytes, &mut slice);
                 let bytes = slice_chunk(cursor.0, &slice);
-                let body = Body::Slice { from: cursor, next, vector: self.vector.clone(), bytes };
+                let (vector, latest) = (self.vector.clone(), self.clock.latest());
+                let body = Body::Slice { from: cursor, next, vector, latest, bytes };
                 outgoing.slice = Some((self.last_index, body));
                 // What was made for another state of this taker is of no use.
                 outgoing.steps = None;
@@ -238,7 +246,9 @@ impl Causal {
                 // It said before that it keeps more: it will say what it keeps now.
                 self.wants_state |= !had_state;
             }
-            (Body::Slice { from: at, next, vector, bytes }, Stage::Slices(wanted)) if at == wanted => {
+            (Body::Slice { from: at, next, vector, latest, bytes }, Stage::Slices(wanted))
+                if at == wanted =>
+            {
                 let Some(state) = &mut incoming.state else { return };
                 let is_slice = bytes.first().is_some_and(|&first| first == slice_chunk(at.0, &[])[0]);
                 if !is_slice || state.table.load(at.0, &bytes[1..]).is_err() {
@@ -246,6 +256,7 @@ impl Causal {
                     return self.effects.events.push(Event::Malformed { from });
                 }
                 state.slices.0.push((at, vector));
+                state.latest = state.latest.max(latest);
                 state.chunks.push(bytes);
                 incoming.stage = next.map_or(Stage::Steps, Stage::Slices);
                 self.ask(now);
@@ -286,6 +297,11 @@ impl Causal {
         let Some(mut state) = incoming.state.take() else {
             return self.take_steps(from, steps, &vector);
         };
+        if state.latest.ms > limit_ms {
+            let origin = self.peers.get(&from).map_or(0, |peer| peer.origin);
+            let ahead_ms = state.latest.ms - now.wall_ms;
+            return self.effects.events.push(Event::Skewed { origin, ahead_ms });
+        }
         // What is not kept here any more has to be in it.
         if !vector.includes(&state.slices.all()) || !vector.includes(&self.kept.base) {
             return;
@@ -341,6 +357,7 @@ impl Causal {
     fn file_of(&self, state: &IncomingState) -> StateFile {
         let from = state.slices.0.first().map_or_else(VersionVector::new, |(_, vector)| vector.clone());
         let mut latest = self.clock;
+        latest.observe(state.latest);
         state.steps.iter().chain(&state.own).for_each(|step| latest.observe(step.time()));
         let mut chunks = state.chunks.clone();
         for (steps, own) in [(&state.steps, false), (&state.own, true)] {
@@ -370,8 +387,9 @@ impl Causal {
         let others: Vec<Step> = state.steps.iter().chain(&state.own).cloned().collect();
         let Ok(late) = resolve(&late, &state.table, |_, _| &state.vector, &others) else { return };
         state.table.apply_steps(&late, |_, _| &state.vector);
-        let IncomingState { table, steps, given, own, vector, .. } = state;
+        let IncomingState { table, steps, given, own, vector, latest, .. } = state;
         self.learn(&steps, &vector);
+        self.clock.observe(latest);
         let own = own.into_iter().chain(late).collect();
         self.table = table;
         self.wants_state = false;

@@ -168,7 +168,10 @@ impl Replica {
         });
         let end = found.log_start + found.entries.len() as u64;
         let log = found.entries.into_iter().map(|entry| (entry.index, entry.payload)).collect();
-        let options = causal::Options { life: self.options.incarnation, ..causal::Options::new(origin) };
+        let mut options = causal::Options { life: self.options.incarnation, ..causal::Options::new(origin) };
+        // What is small there is small here, so that a simulator sees all of it.
+        options.recent_bytes = options.recent_bytes.min(self.options.snapshot_log_bytes as usize / 16);
+        options.slice_bytes = options.slice_bytes.min(self.options.snapshot_log_bytes as usize / 4);
         let causal = Causal::new(options, &members, causal::Recovered { state, log }, now)
             .unwrap_or_else(|reason| panic!("group {:08x}: {reason}", self.partition.0));
         if causal.last_index() > end {
