@@ -220,6 +220,11 @@ impl<'a> Context<'a> {
         Ok(())
     }
 
+    /// The state, where changes merge.
+    pub fn merged(&self) -> Option<&'a MergedTable> {
+        self.view.merged()
+    }
+
     /// Do changes merge?
     pub fn merges(&self) -> bool {
         self.dot.is_some()

@@ -139,7 +139,7 @@ pub fn route(command: &Command, arguments: &[Bytes], homes: &dyn Homes, seed: u6
     if command.kind == Kind::Server {
         return Ok(Route::Server);
     }
-    match command.spread {
+    match command.resolve(arguments).spread {
         Spread::Everywhere(join) => Ok(Route::Every { gather: gather(join, Vec::new(), seed) }),
         Spread::Cursor => {
             let cursor =

@@ -101,6 +101,9 @@ pub enum Call {
     Demanding { demand: Acknowledgement, call: Box<Call> },
     /// `WATCH`: the reply is an array of bulk strings, 16 bytes (little endian) a key.
     Fingerprint { keys: Vec<Bytes> },
+    /// A request of a session that has seen so much of a keyspace whose replicas all take writes (an encoded vector): a replica that has
+    /// less waits for it.
+    After { seen: Bytes, call: Box<Call> },
     /// An operator's order to this partition's leader.
     Admin(Admin),
 }
@@ -117,6 +120,8 @@ pub enum Admin {
     /// Who waits to pop: answered with 1 once one of the keys holds a value of this kind, as it is applied, or with 0 after that
     /// time. There is one such answer for each element; who has waited for longer has it first.
     Await { kind: Kind, keys: Vec<Bytes>, waited_ms: u32, milliseconds: u32 },
+    /// Of a keyspace whose replicas all take writes: what whoever asks has seen at the most, as an encoded vector.
+    Seen,
     /// To that node, whether it leads or not: what of the group it keeps as lost. The reply is an array, see
     /// [`crate::shard::lost`].
     Lost { node: NodeId },

@@ -542,6 +542,14 @@ impl Dispatch {
                     asker.pipeline.borrow_mut().complete(asker.place, asker.part, reply);
                 });
             }
+            Action::SessionToken => {
+                let asker = self.take_place(Finish::Plain, 1, false, COMMAND_BYTES)(0);
+                let (worker, used) = (self.worker.clone(), self.session.used.clone());
+                tokio::task::spawn_local(async move {
+                    let reply = crate::seen::token(&worker, used).await;
+                    asker.pipeline.borrow_mut().complete(asker.place, asker.part, reply);
+                });
+            }
             Action::Lost { keyspace, key, verb } => {
                 let asker = self.take_place(Finish::Plain, 1, true, COMMAND_BYTES)(0);
                 let worker = self.worker.clone();
@@ -641,6 +649,7 @@ impl Dispatch {
 
     /// Notes what is written, and what `CLIENT ACK` asks for.
     fn demanding(&mut self, partition: PartitionId, call: Call, is_write: bool) -> Result<Call, Value> {
+        let call = self.after_what_was_seen(partition, call);
         if !is_write || matches!(call, Call::Admin(_)) {
             return Ok(call);
         }
@@ -665,6 +674,20 @@ impl Dispatch {
             Some(demand) => Call::Demanding { demand, call: Box::new(call) },
             None => call,
         })
+    }
+
+    /// A session that came from elsewhere sees no less than what it had seen there.
+    fn after_what_was_seen(&mut self, partition: PartitionId, call: Call) -> Call {
+        if partition.keyspace() == 0 || matches!(call, Call::Admin(_)) {
+            return call;
+        }
+        if self.worker.placement().primaries.contains_key(&partition) {
+            self.session.used.insert(partition);
+        }
+        match self.session.seen.get(&partition) {
+            Some(seen) => Call::After { seen: seen.clone(), call: Box::new(call) },
+            None => call,
+        }
     }
 
     fn ask_one(&mut self, partition: PartitionId, call: Call, finish: Finish, is_write: bool, bytes: usize) {

@@ -34,6 +34,7 @@ mod pipeline;
 mod planted;
 mod random;
 pub mod roster;
+mod seen;
 pub mod session;
 pub mod settings;
 mod slab;

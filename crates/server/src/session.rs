@@ -1,10 +1,13 @@
 //! The state of one client connection that commands read and change. `MULTI` and `WATCH` are kept by the transaction
 //! module, not here.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use bytes::Bytes;
 use data::Command;
+use replication::PartitionId;
 use replication::configuration::Acknowledgement;
 use resp::Protocol;
 
@@ -41,6 +44,10 @@ pub struct Session {
     pub reply_mode: ReplyMode,
     /// `CLIENT ACK`: writes are acknowledged by so much, if that is more than what their keyspace asks for.
     pub acknowledgement: Option<Acknowledgement>,
+    /// `CLIENT SESSION RESUME`: by group of a multi-primary keyspace what the session has seen.
+    pub seen: BTreeMap<PartitionId, Bytes>,
+    /// The groups of multi-primary keyspaces that it has used.
+    pub used: BTreeSet<PartitionId>,
     clients: Arc<Clients>,
 }
 
@@ -54,6 +61,8 @@ impl Session {
             cluster_aware: false,
             reply_mode: ReplyMode::On,
             acknowledgement: None,
+            seen: BTreeMap::new(),
+            used: BTreeSet::new(),
             clients,
         }
     }
@@ -98,6 +107,8 @@ impl Session {
         self.authenticated = authenticated;
         self.reply_mode = ReplyMode::On;
         self.acknowledgement = None;
+        self.seen.clear();
+        self.used.clear();
         self.client.no_evict.store(false, Ordering::Relaxed);
         self.client.no_touch.store(false, Ordering::Relaxed);
         self.client.change_names(|names| *names = Names { name: String::new(), ..names.clone() });

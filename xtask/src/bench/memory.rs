@@ -24,24 +24,28 @@ const PATIENCE: Duration = Duration::from_secs(300);
 pub fn measure(
     folder: &Path,
     program: Option<&Path>,
+    keyspaces: &[Keyspace],
     peers: &[Peer],
     report: &mut Report,
 ) -> Result<(), String> {
     println!("\nMemory and restart");
-    if let Some(program) = program {
+    for &keyspace in program.iter().flat_map(|_| keyspaces) {
+        let Some(program) = program else { break };
         let nursery = Nursery::new(folder)?;
-        let system = System::consort(&nursery, "consort", program, Route::Leader, KEYS, Keyspace::Raft)?;
-        report.footprints.push(footprint(&nursery, system)?);
+        let (name, ..) = keyspace.described();
+        let system = System::consort(&nursery, name, program, Route::Leader, KEYS, keyspace)?;
+        // Only of partitions is told how much a node holds while it is rebuilt.
+        report.footprints.push(footprint(&nursery, system, keyspace == Keyspace::Raft)?);
     }
     if peers.contains(&Peer::Redis) {
         let nursery = Nursery::new(folder)?;
         let system = System::peer(&nursery, Peer::Redis, Route::Leader, KEYS)?;
-        report.footprints.push(footprint(&nursery, system)?);
+        report.footprints.push(footprint(&nursery, system, true)?);
     }
     Ok(())
 }
 
-fn footprint(nursery: &Nursery, mut system: System) -> Result<Footprint, String> {
+fn footprint(nursery: &Nursery, mut system: System, rebuilds: bool) -> Result<Footprint, String> {
     let before = system.resident_bytes()?;
     super::fill(&system, PATIENCE)?;
     let after = system.resident_bytes()?;
@@ -58,7 +62,7 @@ fn footprint(nursery: &Nursery, mut system: System) -> Result<Footprint, String>
         std::thread::sleep(Duration::from_millis(5));
     }
     let restart_ms = begin.elapsed().as_secs_f64() * 1000.0;
-    let rebuild_ms = match system.can_rebuild() {
+    let rebuild_ms = match rebuilds && system.can_rebuild() {
         true => Some(rebuild(nursery, &mut system)?.as_secs_f64() * 1000.0),
         false => None,
     };

@@ -106,7 +106,7 @@ pub fn run(arguments: &Arguments) -> Result<(), String> {
         measure_all(&mut systems, arguments, &mut report)?;
     }
     if arguments.memory {
-        memory::measure(&folder, program.as_deref(), &arguments.peers, &mut report)?;
+        memory::measure(&folder, program.as_deref(), &arguments.keyspaces, &arguments.peers, &mut report)?;
     }
     if let (true, Some(program)) = (arguments.growth, &program) {
         growth::measure(&folder, program, arguments.move_speed.as_deref())?;

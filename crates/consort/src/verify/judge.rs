@@ -91,7 +91,7 @@ pub fn judge(keyspace: Keyspace, recorder: Recorder, histories: Shared, evidence
         exemption: Exemption::new(&keyspace, &histories.lock(), evidence),
     };
     let all = histories.lock();
-    let staleness = judge.values(&all);
+    let staleness = judge.values(&keyspace, &all);
     let (listed, with_disks) = judge.accounts(&keyspace, &all, evidence);
     judge.impossible(&all, evidence);
     let verdicts = judge.verdicts;
@@ -111,7 +111,7 @@ struct Exemption {
 impl Exemption {
     fn new(keyspace: &Keyspace, histories: &Histories, evidence: &Evidence<'_>) -> Exemption {
         let mut exemption = Exemption { keys: BTreeSet::new(), windows: Vec::new() };
-        if keyspace.loss != Loss::Listed && !keyspace.relaxed {
+        if keyspace.loss == Loss::None && !keyspace.relaxed {
             return exemption;
         }
         let before = |kind: &str, microseconds: u64| {
@@ -120,7 +120,7 @@ impl Exemption {
                 .map(move |fault| (fault.from.saturating_sub(microseconds), fault.from))
                 .collect::<Vec<_>>()
         };
-        if keyspace.loss == Loss::Listed {
+        if keyspace.loss != Loss::None {
             exemption.keys.extend(evidence.lost.iter().map(|(key, _)| unbraced(key)));
             exemption.windows.extend(before("wipe", keyspace.max_lag_ms * 1000));
         }
@@ -184,18 +184,16 @@ struct Judge {
 
 impl Judge {
     /// Everything whose answers are checked one by one.
-    fn values(&mut self, all: &Histories) -> Staleness {
+    fn values(&mut self, keyspace: &Keyspace, all: &Histories) -> Staleness {
+        if keyspace.merges {
+            self.sessions(all);
+            return Staleness::default();
+        }
         let (registers, exempt) = self.exemption.without(&all.registers);
         self.linearizable::<Register>("registers", &registers, exempt);
         let (sessions, exempt) = self.exemption.without(&all.sessions);
         self.linearizable::<Register>("sessions", &sessions, exempt);
-        for guarantee in Guarantee::ALL {
-            self.registers(guarantee.name(), "sessions", &sessions, exempt, |history| {
-                session(history, guarantee)
-            });
-        }
-        let level = Level::Convergent;
-        self.registers("causal, convergent", "sessions", &sessions, exempt, |history| causal(history, level));
+        self.sessions(all);
         let mut staleness = Staleness::default();
         self.registers("no stale read (bound 0)", "sessions", &sessions, exempt, |history| {
             let (finding, ages) = bounded(history, 0);
@@ -219,6 +217,18 @@ impl Judge {
             expiring(history, jumped + CLOCK_READING)
         });
         staleness
+    }
+
+    /// What every session has seen.
+    fn sessions(&mut self, all: &Histories) {
+        let (sessions, exempt) = self.exemption.without(&all.sessions);
+        for guarantee in Guarantee::ALL {
+            self.registers(guarantee.name(), "sessions", &sessions, exempt, |history| {
+                session(history, guarantee)
+            });
+        }
+        let level = Level::Convergent;
+        self.registers("causal, convergent", "sessions", &sessions, exempt, |history| causal(history, level));
     }
 
     fn linearizable<M: Model>(
@@ -320,6 +330,7 @@ impl Judge {
         let picture = self.losses(all, &report);
         let note = match (keyspace.loss, report.listed.len(), with_disks) {
             (_, 0, 0) => None,
+            (Loss::WithDisk, _, disks) => Some(format!("{disks} lost with the disk of a node that lost it")),
             (Loss::None, _, disks) => Some(format!("{disks} lost with the power of all machines")),
             (Loss::Listed, listed, 0) => Some(format!("{listed} lost, all listed")),
             (Loss::Listed, listed, disks) => {
@@ -332,7 +343,7 @@ impl Judge {
             let (operations, milliseconds) = (all.blind.len(), began.elapsed().as_millis() as u64);
             self.verdicts.push(Verdict {
                 check: match keyspace.loss {
-                    Loss::None => "nothing acknowledged is lost".into(),
+                    Loss::None | Loss::WithDisk => "nothing acknowledged is lost".into(),
                     Loss::Listed => "what was lost is listed".into(),
                 },
                 workload: "writes",

@@ -12,6 +12,8 @@ pub enum Loss {
     None,
     /// What a failover loses is kept and listed (`KEYSPACE LOST`); what goes with a disk is not.
     Listed,
+    /// What only one replica had when it lost its disk.
+    WithDisk,
 }
 
 /// A keyspace.
@@ -31,6 +33,8 @@ pub struct Keyspace {
     pub relaxed: bool,
     /// Does it have primaries of its own?
     pub has_primaries: bool,
+    /// Do all of its replicas take writes, which merge?
+    pub merges: bool,
 }
 
 impl Keyspace {
@@ -44,6 +48,7 @@ impl Keyspace {
             max_lag_ms: 0,
             relaxed: false,
             has_primaries: false,
+            merges: false,
         }
     }
 
@@ -51,6 +56,7 @@ impl Keyspace {
         let of = |name: &str| field(value, name).and_then(text);
         let (prefix, strategy) = (of("prefix")?, of("strategy")?);
         let ack = of("ack");
+        let merges = strategy == "multi-primary";
         let relaxed = of("durability").is_some_and(|durability| durability == "relaxed");
         let kind = match &ack {
             Some(ack) => format!("{strategy} {ack}{}", if relaxed { ", relaxed" } else { "" }),
@@ -60,13 +66,25 @@ impl Keyspace {
             prefix,
             kind,
             promise: of("promise").unwrap_or_default(),
-            loss: if ack.as_deref() == Some("async") { Loss::Listed } else { Loss::None },
-            max_lag_ms: field(value, "max_lag_ms").and_then(number).unwrap_or(0),
+            loss: match (ack.as_deref(), merges) {
+                (Some("async"), _) => Loss::Listed,
+                (_, true) => Loss::WithDisk,
+                _ => Loss::None,
+            },
+            // What a replica that all others cannot hear has written meanwhile goes with its disk.
+            max_lag_ms: match merges {
+                true => UNHEARD_MS,
+                false => field(value, "max_lag_ms").and_then(number).unwrap_or(0),
+            },
             relaxed,
             has_primaries: strategy == "primary-replica",
+            merges,
         })
     }
 }
+
+/// For how long a node may have been cut off from all others before it loses its disk.
+const UNHEARD_MS: u64 = 20_000;
 
 const LIMIT: std::time::Duration = std::time::Duration::from_secs(8);
 
@@ -83,10 +101,11 @@ pub async fn ask(address: &str, password: Option<&str>) -> Result<Option<Vec<Key
 
 /// The keyspaces that a cluster of our own gets, beside the one that is always there.
 pub const OWN: &[(&str, &[&str])] = &[
-    ("sync:", &["ACK", "sync"]),
-    ("semi:", &["ACK", "semi-sync", "1"]),
-    ("async:", &["ACK", "async"]),
-    ("relaxed:", &["ACK", "semi-sync", "1", "DURABILITY", "relaxed"]),
+    ("sync:", &["primary-replica", "ACK", "sync"]),
+    ("semi:", &["primary-replica", "ACK", "semi-sync", "1"]),
+    ("async:", &["primary-replica", "ACK", "async"]),
+    ("relaxed:", &["primary-replica", "ACK", "semi-sync", "1", "DURABILITY", "relaxed"]),
+    ("multi:", &["multi-primary"]),
 ];
 
 /// Makes the keyspaces of [`OWN`].
@@ -96,7 +115,7 @@ pub const OWN: &[(&str, &[&str])] = &[
 pub async fn create(address: &str, wanted: &dyn Fn(&str) -> bool) -> Result<(), String> {
     let mut connection = Connection::open(address, None, LIMIT).await?;
     for (prefix, settings) in OWN.iter().filter(|(prefix, _)| wanted(prefix)) {
-        let mut command = vec!["KEYSPACE", "CREATE", prefix, "STRATEGY", "primary-replica"];
+        let mut command = vec!["KEYSPACE", "CREATE", prefix, "STRATEGY"];
         command.extend_from_slice(settings);
         if let Value::Error(text) = connection.ask(&command, LIMIT).await? {
             return Err(format!("{}: {text}", command.join(" ")));

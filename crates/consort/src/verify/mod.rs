@@ -334,7 +334,7 @@ async fn test(
     for (load, reading) in loads.iter().zip(reading) {
         let settled = reading.await.unwrap_or_else(|error| Err(error.to_string()));
         let lost = match load.keyspace.loss {
-            keyspaces::Loss::None => Ok(Vec::new()),
+            keyspaces::Loss::None | keyspaces::Loss::WithDisk => Ok(Vec::new()),
             keyspaces::Loss::Listed => ask_lost(&target, &load.keyspace.prefix).await.map(|mut lost| {
                 let before = listed.iter().filter(|(prefix, ..)| *prefix == load.keyspace.prefix);
                 lost.extend(before.map(|(_, key, value)| (key.clone(), value.clone())));
@@ -451,10 +451,14 @@ fn start_load(
             prefix,
             histories: histories.clone(),
             recorder: recorder.clone(),
-            kinds: kinds.clone(),
+            kinds: match keyspace.merges {
+                true => kinds.iter().copied().filter(|kind| kind.merges()).collect(),
+                false => kinds.clone(),
+            },
+            stays: keyspace.merges,
             pace,
             until,
-            idempotent: is_ours,
+            idempotent: is_ours && !keyspace.merges,
             seed: seed ^ first,
         };
         let tasks = load.start(first);

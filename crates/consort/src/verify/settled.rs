@@ -34,7 +34,9 @@ fn replicas(statuses: &[Status]) -> BTreeMap<String, (Vec<String>, Vec<(String, 
 /// Has every group a leader, and has every member of it applied the same?
 pub fn is_whole(statuses: &[Status]) -> bool {
     replicas(statuses).values().all(|(voters, replicas)| {
-        let leads = replicas.iter().filter(|(_, replica)| replica.role == "leader").count() == 1;
+        let leads = replicas.iter().filter(|(_, replica)| replica.role == "leader").count();
+        // All of them take writes of a multi-primary keyspace.
+        let leads = leads == 1 || leads == voters.len();
         let there = voters.iter().all(|voter| replicas.iter().any(|(node, _)| node == voter));
         let level = replicas.iter().all(|(_, replica)| replica.applied == replicas[0].1.applied);
         leads && there && level && !voters.is_empty()
@@ -47,7 +49,7 @@ pub fn what_is_missing(statuses: &[Status]) -> String {
         let leaders = replicas.iter().filter(|(_, replica)| replica.role == "leader").count();
         let applied: Vec<u64> = replicas.iter().map(|(_, replica)| replica.applied).collect();
         let level = applied.iter().all(|index| *index == applied[0]);
-        let fine = leaders == 1 && level && replicas.len() >= voters.len();
+        let fine = (leaders == 1 || leaders == voters.len()) && level && replicas.len() >= voters.len();
         let said = format!(
             "{name} has {leaders} leaders, {} of {} replicas, applied {applied:?}",
             replicas.len(),

@@ -1,12 +1,13 @@
 //! From a name to its row: a hash table with open addressing that the compiler makes.
 
 use super::{
-    Command, rows_bitmap, rows_connection, rows_generic, rows_hash, rows_list, rows_server, rows_set,
-    rows_sorted_set, rows_string, rows_transaction,
+    Command, rows_bitmap, rows_conflict, rows_connection, rows_generic, rows_hash, rows_list, rows_server,
+    rows_set, rows_sorted_set, rows_string, rows_transaction,
 };
 
-const THEMES: [&[Command]; 10] = [
+const THEMES: [&[Command]; 11] = [
     rows_bitmap::ROWS,
+    rows_conflict::ROWS,
     rows_connection::ROWS,
     rows_generic::ROWS,
     rows_hash::ROWS,

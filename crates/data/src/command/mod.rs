@@ -10,6 +10,7 @@
 mod argument;
 mod lookup;
 mod rows_bitmap;
+mod rows_conflict;
 mod rows_connection;
 mod rows_generic;
 mod rows_hash;

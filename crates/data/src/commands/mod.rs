@@ -19,6 +19,7 @@
 
 pub(crate) mod bit;
 pub(crate) mod blocking;
+pub(crate) mod conflict;
 pub(crate) mod counter;
 mod edit;
 pub(crate) mod expire;

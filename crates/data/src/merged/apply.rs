@@ -28,7 +28,10 @@ impl MergedTable {
                     if !is_new(*facet, key) => {}
                 Change::Put { key, facet, name, value, seen } => {
                     let version = Version { dot: merge.dot, time: merge.time, value: value.clone() };
-                    self.change(key, *facet, name, |element| element.put(version, &vector, seen));
+                    let mut element = self.element(key, *facet, name);
+                    element.put(version, &vector, seen);
+                    self.conflicts.look(key, *facet, name, element.versions(), merge.dot);
+                    self.store(key, *facet, name, &element);
                 }
                 Change::Remove { key, facet, name, seen } => {
                     self.change(key, *facet, name, |element| element.remove(&vector, seen));

@@ -22,6 +22,7 @@
 
 mod apply;
 pub mod change;
+mod conflicts;
 pub mod element;
 mod fold;
 mod prepare;
@@ -30,6 +31,7 @@ mod vector;
 pub(crate) mod view;
 
 pub use change::{Change, Merge};
+pub use conflicts::{Conflict, Conflicts};
 pub use element::{Addition, Element, HybridTime, Part, Seen, Version};
 pub use fold::{Ambiguous, Fold, Step, resolve};
 pub use prepare::{Prepared, clearing};

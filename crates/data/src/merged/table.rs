@@ -6,9 +6,9 @@
 
 use bytes::{Bytes, BytesMut};
 
-use super::Facet;
 use super::element::Element;
 use super::view::value_of;
+use super::{Conflicts, Facet};
 use crate::collection::{CollectionRef, Content, Kind, block, score};
 use crate::entry::{Entry, ValueRef};
 use crate::table::{Digest, Malformed, Position, Table, first_position, slot_of};
@@ -21,6 +21,8 @@ pub(crate) const NEVER: u64 = u64::MAX;
 pub struct MergedTable {
     /// By facet.
     tables: [Table; Facet::ALL.len()],
+    /// No part of the state.
+    pub(super) conflicts: Conflicts,
 }
 
 impl MergedTable {
@@ -31,6 +33,11 @@ impl MergedTable {
 
     pub(crate) fn of(&self, facet: Facet) -> &Table {
         &self.tables[facet as usize]
+    }
+
+    /// Values that lost to others that were written at the same time, as far as they are kept.
+    pub fn conflicts(&self) -> &Conflicts {
+        &self.conflicts
     }
 
     /// The digest of the state. Replicas that applied the same have the same.

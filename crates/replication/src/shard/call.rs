@@ -19,6 +19,8 @@ const DEMANDING: u8 = 7;
 const WAIT: u8 = 8;
 const WAIT_DURABLY: u8 = 9;
 const AWAIT: u8 = 10;
+const AFTER: u8 = 11;
+const SEEN: u8 = 12;
 
 /// The bytes of a call.
 pub(crate) fn encode_call(call: &Call) -> Bytes {
@@ -58,6 +60,12 @@ pub(crate) fn encode_call(call: &Call) -> Bytes {
             out.put_u32_le(demand.rank());
             out.put_slice(&encode_call(call));
         }
+        Call::After { seen, call } => {
+            out.put_u8(AFTER);
+            put_string(seen, &mut out);
+            out.put_slice(&encode_call(call));
+        }
+        Call::Admin(Admin::Seen) => out.put_u8(SEEN),
         Call::Admin(Admin::Wait { term, copies, milliseconds, durably }) => {
             out.put_u8(if *durably { WAIT_DURABLY } else { WAIT });
             out.put_u64_le(*term);
@@ -121,6 +129,15 @@ pub(crate) fn decode_call(mut bytes: Bytes) -> Option<Call> {
             }
             return Some(Call::Demanding { demand, call: Box::new(decode_call(bytes)?) });
         }
+        AFTER => {
+            let seen = get_string(&mut bytes)?;
+            // As with demands.
+            if matches!(bytes.first(), Some(&AFTER | &DEMANDING)) {
+                return None;
+            }
+            return Some(Call::After { seen, call: Box::new(decode_call(bytes)?) });
+        }
+        SEEN => Call::Admin(Admin::Seen),
         kind @ (WAIT | WAIT_DURABLY) => Call::Admin(Admin::Wait {
             term: bytes.try_get_u64_le().ok()?,
             copies: bytes.try_get_u32_le().ok()?,

@@ -320,6 +320,7 @@ fn is_read(call: &Call) -> bool {
     match call {
         Call::Command { command, .. } => command.is_read(),
         Call::Fingerprint { .. } => true,
+        Call::After { call, .. } => is_read(call),
         Call::Transaction { .. } | Call::Admin(_) | Call::Demanding { .. } => false,
     }
 }

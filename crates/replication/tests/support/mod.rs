@@ -421,7 +421,7 @@ impl Disk {
         vec![Recovered {
             partition: PARTITION,
             state,
-            snapshot,
+            snapshot: snapshot.map(|(meta, table)| (meta, replication::shard::Content::Table(table))),
             newest_snapshot,
             log_start,
             entries,

@@ -21,6 +21,13 @@ pub(super) const CLIENT: Container = Container {
             "Have writes of the connection acknowledged by more than their primary-replica keyspaces ask for.",
             ack,
         ),
+        row(
+            "session",
+            -3,
+            "SESSION (TOKEN|RESUME <token>)",
+            "Return what the connection has seen of multi-primary keyspaces; see no less than that from now on.",
+            session,
+        ),
         row("getname", 2, "GETNAME", "Return the name of the current connection.", getname),
         row(
             "getredir",
@@ -85,6 +92,23 @@ fn ack(call: &mut Call<'_>) -> Action {
             Value::OK.into()
         }
         Err(error) => error.into(),
+    }
+}
+
+fn session(call: &mut Call<'_>) -> Action {
+    let words = &call.arguments[2..];
+    match words {
+        [word] if word.eq_ignore_ascii_case(b"token") => Action::SessionToken,
+        [word, token] if word.eq_ignore_ascii_case(b"resume") => match crate::seen::parse(token) {
+            Some(seen) => {
+                // Both what this connection and what the other one had seen.
+                call.session.used.extend(seen.keys().copied());
+                call.session.seen = seen;
+                Value::OK.into()
+            }
+            None => error("ERR that is no token of CLIENT SESSION TOKEN").into(),
+        },
+        _ => error("ERR syntax error: CLIENT SESSION TOKEN | RESUME <token>").into(),
     }
 }
 

@@ -104,6 +104,8 @@ pub enum Action {
     },
     /// A change of the catalogue; `OK` once this node has read it.
     Change(Change),
+    /// `CLIENT SESSION TOKEN`.
+    SessionToken,
     /// `KEYSPACE LOST`: asks every node.
     Lost {
         /// Of the keyspace of this number.

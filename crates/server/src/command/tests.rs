@@ -6,6 +6,7 @@ use bytes::Bytes;
 use replication::catalogue::{Change, MemberState, Policy};
 use replication::configuration::{Acknowledgement, PrimaryReplica};
 use replication::contract::Admin;
+use replication::primaries::{Conflict, MultiPrimary, Replicas};
 use replication::{NodeId, PartitionId};
 use resp::{Protocol, Value};
 
@@ -436,7 +437,7 @@ fn keyspaces_are_made_with_what_makes_sense() {
     assert_eq!(bench.act("KEYSPACE CREATE cart: STRATEGY Raft"), Action::Change(create));
     assert_eq!(
         bench.error("KEYSPACE CREATE cart: STRATEGY leaderless R 2"),
-        "ERR the strategy leaderless is not built yet; raft and primary-replica are"
+        "ERR the strategy leaderless is not built yet; raft, primary-replica and multi-primary are"
     );
     assert_eq!(
         bench.error("KEYSPACE CREATE cart: STRATEGY raft R 2"),
@@ -452,6 +453,23 @@ fn keyspaces_are_made_with_what_makes_sense() {
             .error("KEYSPACE CREATE cart: STRATEGY raft FAST")
             .starts_with("ERR no option 'FAST'; there are ACK, ")
     );
+    let multi = |conflict, replicas| {
+        let policy = Policy::MultiPrimary { number: 0, options: MultiPrimary { conflict, replicas } };
+        Action::Change(Change::CreateKeyspace { prefix: bytes::Bytes::from_static(b"m:"), policy })
+    };
+    let create_multi = "KEYSPACE CREATE m: STRATEGY multi-primary";
+    assert_eq!(bench.act(create_multi), multi(Conflict::Lww, Replicas::Count(0)));
+    assert_eq!(
+        bench.act(&format!("{create_multi} CONFLICT siblings COUNTERS sum REPLICAS all-zones")),
+        multi(Conflict::Siblings, Replicas::AllZones)
+    );
+    assert_eq!(bench.act(&format!("{create_multi} REPLICAS 2")), multi(Conflict::Lww, Replicas::Count(2)));
+    assert_eq!(
+        bench.error(&format!("{create_multi} COUNTERS bounded")),
+        "ERR COUNTERS bounded is not built yet; COUNTERS sum is"
+    );
+    assert_eq!(bench.error(&format!("{create_multi} CONFLICT x")), "ERR CONFLICT is one of lww, siblings");
+    assert_eq!(bench.error(&format!("{create_multi} REPLICAS")), "ERR REPLICAS has no value");
     assert!(
         bench.error("KEYSPACE DROP a: b:").starts_with("ERR the two prefixes differ, nothing was dropped")
     );

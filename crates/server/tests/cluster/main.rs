@@ -11,6 +11,7 @@ mod faults;
 mod import;
 mod limits;
 mod membership;
+mod multi_primary;
 mod primary;
 mod splits;
 mod start;

@@ -143,6 +143,7 @@ mod tests {
             Focus::Splits,
             Focus::Primary,
             Focus::Relaxed,
+            Focus::Merged,
         ] {
             let drawn = Scenario::of_seed_focused(7, focus);
             assert_eq!(Scenario::from_text(&drawn.to_text()), Ok(drawn));

@@ -66,7 +66,7 @@ pub fn start(
 /// Puts all keys of the loads into a `primary-replica` keyspace, and waits until every group of it takes writes.
 pub fn make_keyspace(addresses: &[SocketAddr], options: &[&str]) -> Result<(), String> {
     let mut client = Client::connect(addresses[0])?;
-    let mut command = vec!["KEYSPACE", "CREATE", "bench:", "STRATEGY", "primary-replica"];
+    let mut command = vec!["KEYSPACE", "CREATE", "bench:", "STRATEGY"];
     command.extend_from_slice(options);
     client.call(&command)?;
     let begun = Instant::now();

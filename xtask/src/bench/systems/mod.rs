@@ -79,23 +79,34 @@ pub enum Keyspace {
     SemiSync,
     /// `primary-replica`, a write is acknowledged by all three.
     Sync,
+    /// `multi-primary`: a write is acknowledged by the replica that took it, and all of them take writes.
+    Multi,
 }
 
 impl Keyspace {
-    /// The name in tables, the promise, and the options of `KEYSPACE CREATE`.
+    /// The name in tables, the promise, and the strategy and options of `KEYSPACE CREATE`.
     pub fn described(self) -> (&'static str, &'static str, &'static [&'static str]) {
         match self {
             Keyspace::Raft => ("consort", "majority of 3 on disk, linearizable", &[]),
-            Keyspace::Async => ("consort-async", "one copy on disk, two follow", &["ACK", "async"]),
+            Keyspace::Async => {
+                ("consort-async", "one copy on disk, two follow", &["primary-replica", "ACK", "async"])
+            }
             Keyspace::Relaxed => (
                 "consort-relaxed",
                 "one copy, on disk within a second, two follow",
-                &["ACK", "async", "DURABILITY", "relaxed"],
+                &["primary-replica", "ACK", "async", "DURABILITY", "relaxed"],
             ),
-            Keyspace::SemiSync => {
-                ("consort-semi", "two copies of 3 on disk, linearizable", &["ACK", "semi-sync", "1"])
+            Keyspace::SemiSync => (
+                "consort-semi",
+                "two copies of 3 on disk, linearizable",
+                &["primary-replica", "ACK", "semi-sync", "1"],
+            ),
+            Keyspace::Multi => {
+                ("consort-multi", "one copy on disk, all three take writes", &["multi-primary"])
             }
-            Keyspace::Sync => ("consort-sync", "three copies on disk, linearizable", &["ACK", "sync"]),
+            Keyspace::Sync => {
+                ("consort-sync", "three copies on disk, linearizable", &["primary-replica", "ACK", "sync"])
+            }
         }
     }
 }

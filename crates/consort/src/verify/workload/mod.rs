@@ -124,6 +124,11 @@ impl Kind {
         found.ok_or_else(|| format!("accepted: {names}"))
     }
 
+    /// Does it make sense where replicas take writes at the same time?
+    pub fn merges(self) -> bool {
+        matches!(self, Kind::Sessions | Kind::Counters | Kind::Blind | Kind::Members)
+    }
+
     /// How many processes it has in a cluster of so many nodes.
     fn processes(self, nodes: u64) -> u64 {
         match self {
@@ -155,6 +160,8 @@ pub struct Load {
     pub recorder: Recorder,
     /// What to do.
     pub kinds: Vec<Kind>,
+    /// A session stays at its node: what it has seen there, others may not have yet.
+    pub stays: bool,
     /// The pause between two operations of a process.
     pub pace: Duration,
     /// When it ends, in microseconds since the beginning.

@@ -114,7 +114,10 @@ impl Worker {
     /// Each operation at another node: what the session has seen or done must be known there.
     pub(super) async fn sessions(&mut self, hops: &mut [Client], writing: &mut [Client]) {
         let key = self.key("s", 3, 600);
-        let hop = self.draw.below(hops.len() as u64) as usize;
+        let hop = match self.load.stays {
+            true => self.place as usize % hops.len(),
+            false => self.draw.below(hops.len() as u64) as usize,
+        };
         if self.draw.one_in(2) {
             let asked = self.process.ask_by(&mut hops[hop], &["GET", &key], false).await;
             self.note(|all| &mut all.sessions, key, RegisterInput::Read, asked, read);

@@ -116,6 +116,14 @@ pub enum Bug {
     NothingRelayed,
     /// However far ahead a time is, it is taken.
     SkewIgnored,
+    /// What is durable here is forgotten, whoever else has it.
+    ForgottenEarly,
+    /// What was made here is not added to a state from elsewhere.
+    StateWithoutOwn,
+    /// What is made while a state is on its way may be forgotten.
+    ForgottenMeanwhile,
+    /// Pieces of two lists of steps are put together.
+    ListsMixed,
 }
 
 /// Something to be noticed.
@@ -327,6 +335,10 @@ impl Causal {
     /// What all members hold durably, as far as known here.
     pub fn stable(&self) -> VersionVector {
         let mut stable = self.durable.clone();
+        #[cfg(any(test, feature = "planted-bugs"))]
+        if self.has_bug(Bug::ForgottenEarly) {
+            return stable;
+        }
         self.peers.values().for_each(|peer| stable.meet(&peer.holds));
         stable
     }
@@ -464,7 +476,11 @@ impl Causal {
 
     /// What everybody holds need not be kept, and what is old is folded.
     fn forget_stable(&mut self) {
-        if self.takes_state() {
+        #[cfg(any(test, feature = "planted-bugs"))]
+        let forgets = self.has_bug(Bug::ForgottenMeanwhile);
+        #[cfg(not(any(test, feature = "planted-bugs")))]
+        let forgets = false;
+        if self.takes_state() && !forgets {
             // What is made here until it is here has to be added to it.
             return;
         }

@@ -13,6 +13,8 @@ use std::time::Duration;
 use bytes::{BufMut, Bytes, BytesMut};
 use data::merged::{HybridTime, MergedTable, Step, VersionVector, resolve};
 
+#[cfg(any(test, feature = "planted-bugs"))]
+use super::Bug;
 use super::kept::Kept;
 use super::message::{Body, Want, What};
 use super::state::{Cursor, Meta, START, Slices, slice_chunk, steps_chunk};
@@ -222,6 +224,8 @@ impl Causal {
                     outgoing.steps = Some(List { number, pieces, vector: self.durable.clone() });
                 }
                 let Some(List { number, pieces, vector }) = &outgoing.steps else { return };
+                #[cfg(any(test, feature = "planted-bugs"))]
+                let list = if self.options.planted == Some(Bug::ListsMixed) { *number } else { list };
                 let have = if list == *number { have } else { 0 };
                 if let Some(bytes) = pieces.get(have as usize) {
                     let (list, number, of) = (*number, have, pieces.len() as u32);
@@ -262,6 +266,10 @@ impl Causal {
                 self.ask(now);
             }
             (Body::Steps { list, number, of, vector, bytes }, Stage::Steps) => {
+                #[cfg(any(test, feature = "planted-bugs"))]
+                if self.options.planted == Some(Bug::ListsMixed) {
+                    incoming.list = list;
+                }
                 if list != incoming.list {
                     (incoming.list, incoming.steps) = (list, Vec::new());
                 }
@@ -313,6 +321,8 @@ impl Causal {
         state.table.apply_steps(&steps, known);
         // And what was made here.
         let own = self.kept.all_steps(u64::MAX);
+        #[cfg(any(test, feature = "planted-bugs"))]
+        let own = if self.has_bug(Bug::StateWithoutOwn) { Vec::new() } else { own };
         let Ok(own) = resolve(&own, &state.table, |_, _| &vector, &steps) else { return };
         state.table.apply_steps(&own, |_, _| &vector);
         (state.steps, state.given) = (steps, vector.clone());

@@ -10,8 +10,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use bytes::Bytes;
-use data::merged::{Change, Dot, clearing};
+use bytes::{Bytes, BytesMut};
+use data::merged::{Change, Dot, VersionVector, clearing};
 use data::{Answer, Stamp, View};
 use resp::Value;
 
@@ -21,6 +21,8 @@ use crate::contract::{Admin, Call, Event, Reply};
 use crate::shard::outbox::{Outbox, Requester, Work};
 use crate::time::{Now, Time};
 
+/// How long the answer to what was seen waits for the disk.
+const SEEN_WAITS: Duration = Duration::from_secs(10);
 /// How often answers past their deadline are looked for.
 const SWEEP_INTERVAL: Duration = Duration::from_millis(100);
 /// So much later than whoever has to takes another replica away what has ended; each next one as much later.
@@ -36,6 +38,8 @@ pub(super) struct Answers {
     /// Until enough others hold it.
     held_back: Vec<(Dot, Acknowledgement, Waiting)>,
     waits: Vec<Waits>,
+    /// Requests of sessions that have seen more than what is here.
+    parked: Vec<(VersionVector, Work)>,
     next_sweep: Option<Time>,
 }
 
@@ -60,7 +64,10 @@ struct Waits {
 
 impl Answers {
     pub fn is_empty(&self) -> bool {
-        self.durable.is_empty() && self.held_back.is_empty() && self.waits.is_empty()
+        self.durable.is_empty()
+            && self.held_back.is_empty()
+            && self.waits.is_empty()
+            && self.parked.is_empty()
     }
 
     pub fn wake_at(&self) -> Time {
@@ -86,7 +93,15 @@ impl Answers {
         for wait in self.waits.drain(..) {
             outbox.answers.push((wait.requester, Reply::Done(Value::Integer(0))));
         }
+        for (_, work) in self.parked.drain(..) {
+            outbox.answers.push((work.requester, behind()));
+        }
     }
+}
+
+fn behind() -> Reply {
+    let text = "TRYAGAIN this replica has not yet what the session has seen, nothing was done";
+    Reply::Refused(text.into())
 }
 
 impl Replica {
@@ -104,7 +119,28 @@ impl Replica {
                 let admin = admin.clone();
                 self.admin(work.requester, &admin, now, outbox);
             }
+            Call::After { .. } => self.after(work, now, outbox),
             Call::Demanding { .. } => unreachable!("the shard takes demands apart"),
+        }
+    }
+
+    /// A request of a session that has seen something, perhaps elsewhere: at once, or when that has come.
+    fn after(&mut self, work: Work, now: Now, outbox: &mut Outbox) {
+        let (Call::After { seen, call }, Some(causal)) = (&work.call, &self.causal) else { return };
+        let Ok(vector) = VersionVector::decode(&mut seen.clone()) else {
+            let text = "ERR the session token cannot be read, nothing was done";
+            return outbox.answers.push((work.requester, Reply::Refused(text.into())));
+        };
+        // Nothing overtakes what waits.
+        match self.answers.parked.is_empty() && causal.vector().includes(&vector) {
+            true => {
+                let call = (**call).clone();
+                self.handle(Work { call, ..work }, now, outbox);
+            }
+            false => {
+                self.answers.parked.push((vector, work));
+                self.answers.next_sweep.get_or_insert(now.time + SWEEP_INTERVAL);
+            }
         }
     }
 
@@ -124,6 +160,15 @@ impl Replica {
             Admin::Await { .. } => refuse(
                 "ERR a command does not wait for elements in a multi-primary keyspace: several replicas might give the same one; ask again, or use a keyspace of another strategy",
             ),
+            Admin::Seen => {
+                let Some(causal) = &self.causal else { return };
+                let mut vector = BytesMut::new();
+                causal.vector().encode(&mut vector);
+                let (index, reply) = (causal.last_index(), Value::Bulk(vector.freeze()));
+                let deadline = now.time + SEEN_WAITS;
+                self.answers.wait(index, Waiting { requester, reply, deadline, written: None }, now);
+                return;
+            }
             Admin::Transfer { .. } => refuse("ERR a multi-primary keyspace has no leader to hand over"),
             Admin::Lost { .. } => Reply::Done(Value::Array(Vec::new())),
             Admin::ForgetLost { .. } => Reply::Done(Value::Integer(0)),
@@ -154,7 +199,9 @@ impl Replica {
                 let prints = keys.iter().map(|key| data::fingerprint(key, &view).to_le_bytes());
                 Value::Array(prints.map(|print| Value::Bulk(Bytes::copy_from_slice(&print))).collect())
             }
-            Call::Transaction { .. } | Call::Admin(_) | Call::Demanding { .. } => unreachable!("not a read"),
+            Call::Transaction { .. } | Call::Admin(_) | Call::Demanding { .. } | Call::After { .. } => {
+                unreachable!("not a read")
+            }
         };
         let minimum = self.durable_for(&work.call);
         self.answer_at(minimum, reply, work, None, now, outbox);
@@ -237,8 +284,20 @@ impl Replica {
         }
     }
 
-    /// Answers what is durable, what is held by enough, and what is past its deadline.
+    /// Answers what is durable, what is held by enough, and what is past its deadline; goes on with what waited for something to come.
     pub(super) fn answer_durable(&mut self, now: Now, outbox: &mut Outbox) {
+        if !self.answers.parked.is_empty() {
+            let (parked, vector) =
+                (&mut self.answers.parked, self.causal.as_ref().map(super::Causal::vector));
+            let has_come = |seen: &VersionVector| vector.is_some_and(|vector| vector.includes(seen));
+            let ready: Vec<Work> =
+                parked.extract_if(.., |(seen, _)| has_come(seen)).map(|(_, work)| work).collect();
+            for work in ready {
+                let Call::After { call, .. } = &work.call else { continue };
+                let call = (**call).clone();
+                self.handle(Work { call, ..work }, now, outbox);
+            }
+        }
         let Some(causal) = &self.causal else { return };
         let answers = &mut self.answers;
         let mut done = Vec::new();
@@ -300,6 +359,9 @@ impl Replica {
             let text =
                 "the write is done here, and is not known to be held by as many as CLIENT ACK asks for";
             outbox.answers.push((waiting.requester, Reply::Unknown(text.into())));
+        }
+        for (_, work) in answers.parked.extract_if(.., |(_, work)| work.deadline <= now.time) {
+            outbox.answers.push((work.requester, behind()));
         }
         answers.next_sweep = (!answers.is_empty()).then(|| now.time + SWEEP_INTERVAL);
     }

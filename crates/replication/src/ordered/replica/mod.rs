@@ -247,6 +247,10 @@ impl Replica {
             Call::Command { .. } | Call::Transaction { .. } => self.write(work, now, outbox),
             Call::Admin(_) => self.admin(work, now, outbox),
             Call::Demanding { .. } => unreachable!("the shard takes demands apart"),
+            Call::After { .. } => {
+                let text = "ERR what a session has seen is asked of multi-primary keyspaces alone";
+                outbox.answers.push((work.requester, Reply::Refused(text.into())));
+            }
         }
     }
 

@@ -98,7 +98,7 @@ impl Replica {
             Call::Transaction { commands, watches } => {
                 data::prepare_transaction(commands, watches, &view, stamp)
             }
-            Call::Fingerprint { .. } | Call::Admin(_) | Call::Demanding { .. } => {
+            Call::Fingerprint { .. } | Call::Admin(_) | Call::Demanding { .. } | Call::After { .. } => {
                 unreachable!("not a write")
             }
         }

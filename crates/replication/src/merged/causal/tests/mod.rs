@@ -62,4 +62,8 @@ planted! {
     finds_gaps_ignored: GapsIgnored,
     finds_nothing_relayed: NothingRelayed,
     finds_skew_ignored: SkewIgnored,
+    finds_forgotten_early: ForgottenEarly,
+    finds_state_without_own: StateWithoutOwn,
+    finds_forgotten_meanwhile: ForgottenMeanwhile,
+    finds_lists_mixed: ListsMixed,
 }

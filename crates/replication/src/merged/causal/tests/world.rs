@@ -543,6 +543,14 @@ impl World {
     /// applied, in the order of their times.
     fn check(&self, node: usize) {
         let Some(replica) = &self.nodes[node].replica else { return };
+        // What a living replica is known to hold it holds durably.
+        for (peer, known) in &replica.peers {
+            let other = self.nodes.get(peer.0 as usize - 1).and_then(|node| node.replica.as_ref());
+            if let Some(other) = other {
+                let what = format!("{} is believed to hold {:?}", peer.0, known.holds);
+                assert!(other.durable().includes(&known.holds), "{what}, and holds {:?}", other.durable());
+            }
+        }
         let own = self.nodes[node].disk.iter().filter_map(|(_, bytes)| mutation(bytes));
         let own: BTreeMap<Dot, Merge> = own.map(|merge| (merge.dot, merge)).collect();
         let mut all: Vec<Merge> = Vec::new();
