@@ -22,9 +22,8 @@ use crate::varint::{self, Reader};
 /// See the module.
 #[derive(Clone, Debug, Default)]
 pub struct Fold {
-    /// By key, in order.
-    steps: BTreeMap<Bytes, Vec<Step>>,
-    bytes: usize,
+    keys: BTreeMap<Bytes, OfKey>,
+    len: usize,
 }
 
 /// A change, and what it was made with.
@@ -42,9 +41,6 @@ pub struct Step {
 /// A part was added to in steps of which some are known, and is not there, and nobody is known who took it away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ambiguous;
-
-/// The bytes of a step beside those of its strings, about.
-const STEP_BYTES: usize = 150;
 
 impl Step {
     /// Its name: that of the last mutation in it.
@@ -92,19 +88,6 @@ impl Step {
             steps.push(Step { dot, time, vector, begin, change });
         }
         Ok(steps)
-    }
-
-    fn size(&self) -> usize {
-        let strings = match &self.change {
-            Change::Put { key, name, value, .. } => key.len() + name.len() + value.len(),
-            Change::Remove { key, name, .. } | Change::Add { key, name, .. } => key.len() + name.len(),
-            Change::Clear { key, seen } => key.len() + seen.len() * 40,
-        };
-        strings + STEP_BYTES
-    }
-
-    fn adds_at(&self, facet: Facet, name: &[u8]) -> bool {
-        matches!(&self.change, Change::Add { facet: own, name: other, .. } if (*own, &other[..]) == (facet, name))
     }
 
     /// Another addition of the same run.
@@ -186,6 +169,50 @@ impl Step {
     }
 }
 
+/// The steps of a key, each with its place among them.
+#[derive(Clone, Debug, Default)]
+struct OfKey {
+    elements: BTreeMap<(Facet, Bytes), Vec<(u64, Step)>>,
+    /// Those that are about all elements.
+    clears: Vec<(u64, Step)>,
+    next: u64,
+}
+
+impl OfKey {
+    fn len(&self) -> usize {
+        self.elements.values().map(Vec::len).sum::<usize>() + self.clears.len()
+    }
+
+    /// All of them, in order.
+    fn in_order(&self) -> Vec<&Step> {
+        let mut all: Vec<&(u64, Step)> = self.elements.values().flatten().chain(&self.clears).collect();
+        all.sort_unstable_by_key(|(place, _)| *place);
+        all.into_iter().map(|(_, step)| step).collect()
+    }
+
+    fn next(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+}
+
+/// Takes those of an element out that are of no use beside a later step which had seen them. `covered`: what that one had seen.
+fn take_over(by: &mut Step, covered: &VersionVector, steps: &mut Vec<(u64, Step)>) {
+    let mut place = 0;
+    while place < steps.len() {
+        let earlier = &steps[place].1;
+        // Additions which it had not seen depend on what is before them.
+        let unseen = |(_, other): &(u64, Step)| !covered.covers(other.dot) && earlier.is_beneath(other);
+        let is_of_no_use = covered.covers(earlier.dot) && !steps[place + 1..].iter().any(unseen);
+        match is_of_no_use && by.takes_over(earlier) {
+            true => {
+                steps.remove(place);
+            }
+            false => place += 1,
+        }
+    }
+}
+
 impl Fold {
     /// Of nothing.
     pub fn new() -> Fold {
@@ -194,17 +221,17 @@ impl Fold {
 
     /// Is there nothing in it?
     pub fn is_empty(&self) -> bool {
-        self.steps.is_empty()
+        self.len == 0
     }
 
-    /// The memory that it takes, about.
-    pub fn bytes(&self) -> usize {
-        self.bytes
+    /// How many steps there are.
+    pub fn len(&self) -> usize {
+        self.len
     }
 
     /// All steps, in order.
     pub fn steps(&self) -> impl Iterator<Item = &Step> {
-        self.steps.values().flatten()
+        self.keys.values().flat_map(OfKey::in_order)
     }
 
     /// The next mutation in order.
@@ -218,44 +245,59 @@ impl Fold {
 
     /// The next step of another fold. It must not be known already, or known in part at the most.
     pub fn take_step(&mut self, mut step: Step) {
-        let steps = self.steps.entry(step.change.key().clone()).or_default();
-        self.bytes -= steps.iter().map(Step::size).sum::<usize>();
-        match &step.change {
-            Change::Add { facet, name, addition, .. } => {
-                let is_of_run = |earlier: &&mut Step| {
-                    let is_first = matches!(&earlier.change, Change::Add { addition: other, .. } if other.first == addition.first);
-                    is_first && earlier.dot.origin == step.dot.origin && earlier.adds_at(*facet, name)
-                };
-                match steps.iter_mut().rev().find(is_of_run) {
-                    Some(last) => last.go_on(&step),
-                    None => steps.push(step),
-                }
+        let steps = self.keys.entry(step.change.key().clone()).or_default();
+        let mut covered = step.vector.clone();
+        // A mutation that puts something and then takes it away has seen what it has put.
+        covered.raise(step.dot.origin, step.dot.counter);
+        let (element, addition) = match &step.change {
+            Change::Put { facet, name, .. } | Change::Remove { facet, name, .. } => {
+                (Some((*facet, name.clone())), None)
             }
-            Change::Put { .. } | Change::Remove { .. } | Change::Clear { .. } => {
-                let mut covered = step.vector.clone();
-                // A mutation that puts something and then takes it away has seen what it has put.
-                covered.raise(step.dot.origin, step.dot.counter);
-                let mut place = 0;
-                let adds_behind = |steps: &[Step], place: usize| {
-                    // Additions which this one had not seen depend on what is before them.
-                    let unseen = |other: &&Step| !covered.covers(other.dot) && steps[place].is_beneath(other);
-                    steps[place + 1..].iter().any(|other| unseen(&other))
+            Change::Add { facet, name, addition, .. } => (Some((*facet, name.clone())), Some(addition.first)),
+            Change::Clear { .. } => (None, None),
+        };
+        let place = steps.next();
+        match (element, addition) {
+            (Some(element), Some(first)) => {
+                let of_element = steps.elements.entry(element).or_default();
+                let is_of_run = |(_, earlier): &&mut (u64, Step)| {
+                    matches!(&earlier.change, Change::Add { addition, .. } if addition.first == first)
+                        && earlier.dot.origin == step.dot.origin
                 };
-                while place < steps.len() {
-                    let is_of_no_use = covered.covers(steps[place].dot)
-                        && !adds_behind(steps, place)
-                        && step.takes_over(&steps[place]);
-                    match is_of_no_use {
-                        true => {
-                            steps.remove(place);
-                        }
-                        false => place += 1,
+                match of_element.iter_mut().rev().find(is_of_run) {
+                    Some((_, last)) => last.go_on(&step),
+                    None => {
+                        of_element.push((place, step));
+                        self.len += 1;
                     }
                 }
-                steps.push(step);
+            }
+            (Some(element), None) => {
+                let of_element = steps.elements.entry(element).or_default();
+                self.len -= of_element.len();
+                take_over(&mut step, &covered, of_element);
+                of_element.push((place, step));
+                self.len += of_element.len();
+            }
+            (None, _) => {
+                self.len -= steps.len();
+                for of_element in steps.elements.values_mut() {
+                    take_over(&mut step, &covered, of_element);
+                }
+                steps.elements.retain(|_, of_element| !of_element.is_empty());
+                let is_unseen = |(_, other): &&(u64, Step)| {
+                    matches!(other.change, Change::Add { .. }) && !covered.covers(other.dot)
+                };
+                let unseen = steps.elements.values().flatten().filter(is_unseen).map(|(at, _)| *at).max();
+                steps.clears.retain(|(at, earlier)| {
+                    let is_of_no_use =
+                        covered.covers(earlier.dot) && unseen.is_none_or(|unseen| unseen < *at);
+                    !(is_of_no_use && step.takes_over(earlier))
+                });
+                steps.clears.push((place, step));
+                self.len += steps.len();
             }
         }
-        self.bytes += steps.iter().map(Step::size).sum::<usize>();
     }
 }
 

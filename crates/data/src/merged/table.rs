@@ -40,6 +40,11 @@ impl MergedTable {
         &self.conflicts
     }
 
+    /// Takes over what another table has noted, which this one takes the place of.
+    pub fn take_conflicts(&mut self, other: &mut MergedTable) {
+        self.conflicts = std::mem::take(&mut other.conflicts);
+    }
+
     /// The digest of the state. Replicas that applied the same have the same.
     pub fn digest(&self) -> Digest {
         self.digest_by(Table::digest)

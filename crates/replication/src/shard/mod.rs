@@ -250,6 +250,27 @@ pub struct PartitionStatus {
     pub stable: u64,
     /// How far the members in sync are behind, at the primary.
     pub lag: raft::Lag,
+    /// Of a replica among those that all take writes.
+    pub merged: Option<MergedStatus>,
+}
+
+/// What is to be known of a replica among those that all take writes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MergedStatus {
+    /// The number by which its writes are named.
+    pub origin: u64,
+    /// The others that take part.
+    pub others: u64,
+    /// Mutations here that not all members are known to hold durably.
+    pub not_everywhere: u64,
+    /// Entries and steps that are kept for those.
+    pub kept: u64,
+    /// Mutations that wait for what they depend on.
+    pub held: u64,
+    /// So often something that was missed was taken over, as steps or with a state.
+    pub repairs: u64,
+    /// Values that were written at the same time as others, and lost.
+    pub conflicts: u64,
 }
 
 impl Shard {

@@ -65,6 +65,7 @@ pub(crate) fn status(partition: u32, leader: Option<u64>) -> PartitionStatus {
         group: None,
         stable: 0,
         lag: Default::default(),
+        merged: None,
     }
 }
 

@@ -4,6 +4,7 @@
 use std::fmt::{Display, Write as _};
 
 use replication::PartitionId;
+use replication::shard::{MergedStatus, PartitionStatus};
 
 use super::cluster_texts::hexadecimal_id;
 use super::connection::uptime_ms;
@@ -259,6 +260,35 @@ fn consort(lines: &mut Lines, context: &Context, state: &ClusterState) {
     for report in crate::keyspaces::reports(state) {
         own_groups(lines, &report);
     }
+    for status in state.groups.values() {
+        if let Some(merged) = &status.merged {
+            primaries(lines, state, status, merged);
+        }
+    }
+}
+
+/// A keyspace whose replicas all take writes, as the replica here sees it.
+fn primaries(lines: &mut Lines, state: &ClusterState, status: &PartitionStatus, merged: &MergedStatus) {
+    let number = status.partition.keyspace();
+    let prefix = state.placement.prefixes.iter().find(|(_, of)| **of == number).map(|(prefix, _)| prefix);
+    let row = format!(
+        "prefix={},strategy=multi-primary,serves={},origin={},others={},keys={},bytes={},applied={},not_everywhere={},\
+         kept={},held={},repairs={},conflicts={},mismatches={}",
+        String::from_utf8_lossy(prefix.map_or(&[][..], |prefix| &prefix[..])).escape_debug(),
+        u8::from(status.leader.is_some()),
+        merged.origin,
+        merged.others,
+        status.keys,
+        status.bytes,
+        status.applied,
+        merged.not_everywhere,
+        merged.kept,
+        merged.held,
+        merged.repairs,
+        merged.conflicts,
+        status.digest_mismatches,
+    );
+    lines.add(&format!("keyspace{number}"), row);
 }
 
 fn own_groups(lines: &mut Lines, report: &Report) {

@@ -53,7 +53,7 @@ impl Kept {
 
     /// How many entries and steps there are.
     pub fn len(&self) -> usize {
-        self.recent.len() + self.fold.steps().count()
+        self.recent.len() + self.fold.len()
     }
 
     /// The bytes of the last mutations.

@@ -401,7 +401,8 @@ impl Causal {
         self.learn(&steps, &vector);
         self.clock.observe(latest);
         let own = own.into_iter().chain(late).collect();
-        self.table = table;
+        let mut former = std::mem::replace(&mut self.table, table);
+        self.table.take_conflicts(&mut former);
         self.wants_state = false;
         self.kept = Kept::of(given, own, self.vector.clone(), self.last_index);
         self.durable.merge(&vector);

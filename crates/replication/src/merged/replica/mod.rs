@@ -23,7 +23,7 @@ use crate::contract::{Event, Role, Write};
 use crate::ordered::raft::{Entry, EntryKind, Lag, Membership, PersistToken};
 use crate::primaries::{Primaries, Seat};
 use crate::shard::outbox::Outbox;
-use crate::shard::{Content, Options, PartitionStatus, Recovered};
+use crate::shard::{Content, MergedStatus, Options, PartitionStatus, Recovered};
 use crate::time::{Now, Time};
 use crate::wire;
 use crate::{NodeId, PartitionId};
@@ -266,6 +266,18 @@ impl Replica {
         self.causal.as_ref()
     }
 
+    fn merged_status(&self, causal: &Causal, applied: u64) -> MergedStatus {
+        MergedStatus {
+            origin: self.origin.unwrap_or(0),
+            others: causal.others() as u64,
+            not_everywhere: applied - causal.stable().iter().map(|dot| dot.counter).sum::<u64>(),
+            kept: causal.kept() as u64,
+            held: causal.held() as u64,
+            repairs: causal.repairs(),
+            conflicts: causal.table().conflicts().noted,
+        }
+    }
+
     /// A look at this replica.
     pub fn status(&self) -> PartitionStatus {
         let empty = MergedTable::new();
@@ -300,6 +312,7 @@ impl Replica {
                 .as_ref()
                 .map_or(0, |causal| causal.stable().iter().map(|dot| dot.counter).sum()),
             lag: Lag::default(),
+            merged: self.causal.as_ref().map(|causal| self.merged_status(causal, applied)),
         }
     }
 }

@@ -638,6 +638,7 @@ impl Replica {
             group: self.raft.group().cloned(),
             stable: self.raft.stable(),
             lag: self.raft.lag(),
+            merged: None,
         }
     }
 
