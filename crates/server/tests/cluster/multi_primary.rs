@@ -220,5 +220,6 @@ fn a_session_goes_on_at_another_node() {
     cluster.nodes[0].kill();
     let mut other = cluster.client(1);
     assert_eq!(other.call(&format!("CLIENT SESSION RESUME {token}")), Value::OK);
-    assert_eq!(other.call("GET m:last"), bulk("1"));
+    let said = other.call("GET m:last");
+    assert_eq!(said, bulk("1"), "{:?}", other.call("INFO consort"));
 }

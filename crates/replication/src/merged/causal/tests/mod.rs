@@ -64,6 +64,77 @@ planted! {
     finds_skew_ignored: SkewIgnored,
     finds_forgotten_early: ForgottenEarly,
     finds_state_without_own: StateWithoutOwn,
-    finds_forgotten_meanwhile: ForgottenMeanwhile,
     finds_lists_mixed: ListsMixed,
+}
+
+/// Two replicas that hear each other at once; whatever is logged is durable at once.
+struct Two {
+    replicas: [super::Causal; 2],
+    file: Option<super::StateFile>,
+    at: u64,
+}
+
+impl Two {
+    fn now(&self) -> crate::Now {
+        crate::Now { time: crate::Time(self.at * 1_000_000), wall_ms: 1_000_000 + self.at }
+    }
+
+    fn write(&mut self, at: usize, text: &str) {
+        let now = self.now();
+        let arguments: Vec<bytes::Bytes> =
+            text.split(' ').map(|word| bytes::Bytes::copy_from_slice(word.as_bytes())).collect();
+        let command = data::Command::lookup(&arguments[0]).expect("a command");
+        let replica = &mut self.replicas[at];
+        let stamp = data::Stamp { time_ms: now.wall_ms, ..data::Stamp::default() };
+        let prepared = data::prepare_merged(command, &arguments, replica.table(), replica.next_dot(), &stamp);
+        replica.write(prepared.changes, usize::MAX, now).expect("it may be as long as it is");
+    }
+
+    fn settle(&mut self) {
+        for _ in 0..60 {
+            self.at += 50;
+            for from in 0..2 {
+                let now = self.now();
+                let effects = self.replicas[from].finish(now);
+                self.file = effects.state.or(self.file.take());
+                let last = self.replicas[from].last_index();
+                self.replicas[from].persisted(last);
+                for (to, message) in effects.send {
+                    let from = crate::NodeId(from as u64 + 1);
+                    self.replicas[to.0 as usize - 1].receive(from, message, now);
+                }
+            }
+        }
+    }
+}
+
+/// A write that a new replica makes while the state of another one is on its way to its disk, and that the other one has by then:
+/// found in whole clusters of the simulator.
+fn holds_what_it_made_meanwhile(bug: Option<Bug>) -> bool {
+    let replica = |origin: u64, members: &[(crate::NodeId, u64)]| {
+        let options = super::Options { planted: bug, ..super::Options::new(origin) };
+        super::Causal::new(options, members, super::Recovered::default(), crate::Now::default())
+            .expect("nothing is wrong")
+    };
+    let (one, other) = ((crate::NodeId(1), 1), (crate::NodeId(2), 2));
+    let mut two = Two { replicas: [replica(1, &[one]), replica(2, &[one, other])], file: None, at: 0 };
+    two.write(0, "SET old 1");
+    // Alone it keeps nothing for others.
+    two.settle();
+    two.replicas[0].set_members(&[one, other]);
+    two.settle();
+    assert!(two.file.is_some(), "the state has come");
+    two.write(1, "SET new 1");
+    two.settle();
+    assert!(two.replicas[0].vector().get(2) == 1, "the other one has it");
+    two.replicas[1].state_is_durable();
+    two.settle();
+    let digests = two.replicas.each_ref().map(|replica| replica.table().digest());
+    digests[0] == digests[1] && two.replicas[1].vector() == two.replicas[0].vector()
+}
+
+#[test]
+fn what_is_made_while_a_state_is_on_its_way_is_added_to_it() {
+    assert!(holds_what_it_made_meanwhile(None));
+    assert!(!holds_what_it_made_meanwhile(Some(Bug::ForgottenMeanwhile)), "the planted fault is seen");
 }

@@ -368,7 +368,7 @@ impl World {
         }
         if let Some(file) = state {
             self.nodes[node].taking = None;
-            let due = self.at + self.random.below(60 * MILLISECOND);
+            let due = self.at + self.random.below(400 * MILLISECOND);
             self.nodes[node].state_under_way = Some((due, true, file));
         }
         if let Some((last, _)) = persist.last() {
