@@ -11,7 +11,13 @@ fn create(cluster: &Cluster, options: &str) {
     let command = format!("KEYSPACE CREATE m: STRATEGY multi-primary {options}");
     eventually("the keyspace", || (client.call(command.trim_end()) == Value::OK).then_some(()));
     for node in 0..cluster.nodes.len() {
-        done(&mut cluster.client(node), &format!("SET m:ready{node} 1"));
+        let mut client = cluster.client(node);
+        done(&mut client, &format!("SET m:ready{node} 1"));
+        // By its own replica, not by passing on what is asked.
+        eventually("the replica here to serve", || {
+            let Value::Bulk(info) = client.call("INFO consort") else { panic!("INFO is a text") };
+            String::from_utf8_lossy(&info).contains("serves=1").then_some(())
+        });
     }
 }
 

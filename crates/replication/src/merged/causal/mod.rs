@@ -354,13 +354,14 @@ impl Causal {
         self.peers.len()
     }
 
-    /// Is all here that another member has? If those of whom was heard have nothing, they have to be a majority: nobody has anything, then.
-    pub fn has_caught_up(&self) -> bool {
+    /// Is all here that another member has? If those of whom was heard have nothing, they have to be a majority of so many `seats`, this
+    /// one among them: nobody has anything, then.
+    pub fn has_caught_up(&self, seats: usize) -> bool {
         let nothing = VersionVector::new();
         let heard = self.peers.values().filter(|peer| peer.heard);
         let (empty, filled): (Vec<&Peer>, Vec<&Peer>) = heard.partition(|peer| peer.holds == nothing);
         match filled.is_empty() {
-            true => 2 * (empty.len() + 1) > self.peers.len() + 1,
+            true => 2 * (empty.len() + 1) > seats,
             false => filled.iter().any(|peer| self.vector.includes(&peer.holds)),
         }
     }

@@ -140,8 +140,7 @@ impl Replica {
             _ => return self.ask(Wish::Claim(self.claim), now, outbox),
         }
         let Some(causal) = &self.causal else { return };
-        let others = self.primaries.members().count() > 1;
-        self.is_filled |= !causal.is_blank() || !others || causal.has_caught_up();
+        self.is_filled |= !causal.is_blank() || causal.has_caught_up(self.primaries.seats.len());
         let stays = |node: NodeId| self.primaries.seats.get(&node).is_some_and(|seat| !seat.leaving);
         if seat.leaving && self.answers.is_empty() && causal.is_held_by_others(stays) {
             self.ask(Wish::Leave, now, outbox);
