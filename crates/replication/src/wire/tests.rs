@@ -1,10 +1,12 @@
 //! Every message survives its bytes; old bytes stay readable; other bytes are refused.
 
 use bytes::{Bytes, BytesMut};
+use data::merged::{Facet, HybridTime, VersionVector};
 use proptest::prelude::*;
 
 use super::{Message, SnapshotAck, SnapshotChunk, decode, encode};
 use crate::configuration::{Acknowledgement, Ask, Wish};
+use crate::merged::causal::{self, state};
 use crate::ordered::raft::{self, Entry, EntryKind, Membership, SnapshotMeta};
 use crate::random::Random;
 use crate::{NodeId, PartitionId};
@@ -132,8 +134,42 @@ fn wish() -> impl Strategy<Value = Wish> {
     ]
 }
 
+fn vector() -> impl Strategy<Value = VersionVector> {
+    prop::collection::vec((1..9u64, number()), 0..4).prop_map(|counters| counters.into_iter().collect())
+}
+
+fn cursor() -> impl Strategy<Value = state::Cursor> {
+    (prop::sample::select(Facet::ALL.to_vec()), any::<u64>())
+}
+
+fn causal() -> impl Strategy<Value = causal::Message> {
+    use causal::{Body, Holds, Message as M, Want, What};
+    let what = prop_oneof![
+        (any::<u64>(), any::<u32>()).prop_map(|(list, have)| What::Steps { list, have }),
+        cursor().prop_map(|from| What::State { from }),
+    ];
+    let time = (any::<u64>(), any::<u32>()).prop_map(|(ms, logical)| HybridTime { ms, logical });
+    let body = prop_oneof![
+        (any::<u64>(), any::<(u32, u32)>(), vector(), payload()).prop_map(
+            |(list, (number, of), vector, bytes)| { Body::Steps { list, number, of, vector, bytes } }
+        ),
+        (cursor(), prop::option::of(cursor()), vector(), time, payload()).prop_map(
+            |(from, next, vector, latest, bytes)| Body::Slice { from, next, vector, latest, bytes }
+        ),
+        Just(Body::Gone),
+    ];
+    prop_oneof![
+        prop::collection::vec(payload(), 0..4).prop_map(M::Mutations),
+        (vector(), vector(), vector(), any::<Option<u128>>())
+            .prop_map(|(vector, base, folded, digest)| M::Holds(Holds { vector, base, folded, digest })),
+        (any::<u64>(), vector(), what).prop_map(|(id, vector, what)| M::Want(Want { id, vector, what })),
+        (any::<u64>(), body).prop_map(|(id, body)| M::Piece { id, body }),
+    ]
+}
+
 fn message() -> impl Strategy<Value = Message> {
     prop_oneof![
+        (partition(), causal()).prop_map(|(partition, message)| Message::Causal { partition, message }),
         (partition(), consensus()).prop_map(|(partition, message)| Message::Raft { partition, message }),
         prop::collection::vec((partition(), consensus()), 0..5).prop_map(Message::Many),
         Just(Message::Alive),
