@@ -47,7 +47,7 @@ impl Kept {
     }
 
     /// The last mutations, in order.
-    pub fn recent(&self) -> impl Iterator<Item = &Logged> {
+    pub fn recent(&self) -> impl DoubleEndedIterator<Item = &Logged> {
         self.recent.iter()
     }
 

@@ -77,8 +77,11 @@ impl Causal {
         if from >= up_to {
             return;
         }
-        let entries = self.kept.recent().filter(|entry| entry.dot.origin == me);
-        let entries = entries.filter(|entry| entry.dot.counter > from && entry.dot.counter <= up_to);
+        // From the end, where they are: what others lack may be long.
+        let own = self.kept.recent().rev().filter(|entry| entry.dot.origin == me);
+        let unsent = own.take_while(|entry| entry.dot.counter > from);
+        let mut entries: Vec<_> = unsent.filter(|entry| entry.dot.counter <= up_to).collect();
+        entries.reverse();
         let mut batch: Vec<Bytes> = Vec::new();
         let mut bytes = 0;
         for entry in entries {
@@ -108,12 +111,13 @@ impl Causal {
         if peer.relay_at > now.time || !peer.heard {
             return;
         }
-        let is_late = |at: Time| at + relay_after <= now.time;
-        let entries = self.kept.recent().filter(|entry| {
+        // Whether there is anything or not: they are not looked through with each batch.
+        peer.relay_at = now.time + relay_after / 4;
+        let late = self.kept.recent().take_while(|entry| entry.at + relay_after <= now.time);
+        let entries = late.filter(|entry| {
             entry.dot.origin != me
                 && entry.dot.origin != peer.origin
                 && entry.index <= self.persisted
-                && is_late(entry.at)
                 && !peer.holds.covers(entry.dot)
         });
         let mut batch: Vec<Bytes> = Vec::new();

@@ -28,7 +28,7 @@ fn seeds(usual: std::ops::Range<u64>) -> std::ops::Range<u64> {
 #[test]
 fn replicas_are_causal_and_become_the_same() {
     let mut sum = Counters::default();
-    for seed in seeds(0..200) {
+    for seed in seeds(0..260) {
         match std::panic::catch_unwind(|| run(seed, None)) {
             Ok(counters) => sum.add(&counters),
             Err(_) => panic!("seed {seed} failed; see above"),
