@@ -76,6 +76,15 @@ const MUTANTS: &[Mutant] = &[
     mutant("DuplicateApply", "mix messages", ""),
     mutant("ChecksumIgnored", "corrupt", ""),
     mutant("NewcomerVotes", "wipe,isolate", "default"),
+    mutant("DependenciesIgnored", "isolate,mute,deaf,cut pair,drop connections", "multi"),
+    mutant("ClockTakenRaw", "clock jump,clock drift", "multi"),
+    mutant("AppliedTwice", "isolate,mute,deaf,drop connections", "multi"),
+    mutant("GapsIgnored", "isolate,mute,deaf,drop connections", "multi"),
+    mutant("ForgottenEarly", "isolate,halves,kill", "multi"),
+    mutant("ListsMixed", "isolate,kill,kill all", "multi"),
+    mutant("ToldBeforeDurable", POWER, "multi"),
+    mutant("HoldsBeforeDurable", POWER, "multi"),
+    mutant("AnsweredBeforeDurable", POWER, "multi"),
     mutant("SnapshotDropsSuffix", "isolate,kill,pause", "default"),
 ];
 

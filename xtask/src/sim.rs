@@ -59,6 +59,7 @@ fn focus(text: &str) -> Result<Focus, String> {
         "primary" => Ok(Focus::Primary),
         "relaxed" => Ok(Focus::Relaxed),
         "merged" => Ok(Focus::Merged),
+        "bounded" => Ok(Focus::Bounded),
         _ => Err("accepted: members, pauses, elections, moves, splits, primary, relaxed, merged".into()),
     }
 }
@@ -160,7 +161,7 @@ fn report(total: &Total, arguments: &Arguments, took: Duration) -> ExitCode {
     } else if let Some((seed, _)) = failures.first() {
         explain(&arguments.scenario_of(*seed), arguments);
     }
-    list(&failures);
+    list(&failures, arguments);
     if failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
@@ -235,7 +236,7 @@ fn tell(scenario: &Scenario, lines: usize) {
     }
 }
 
-fn list(failures: &[&(u64, Outcome)]) {
+fn list(failures: &[&(u64, Outcome)], arguments: &Arguments) {
     let mut seen = BTreeSet::new();
     for (seed, outcome) in failures {
         let Some(violation) = &outcome.violation else { continue };
@@ -244,6 +245,8 @@ fn list(failures: &[&(u64, Outcome)]) {
         let first = seen.insert(violation.oracle);
         let text = if first { text.as_str() } else { text.lines().next().unwrap_or_default() };
         println!("\nFAILED seed {seed}: {text}");
-        println!("    again: cargo xtask sim --seeds 1 --first-seed {seed} --story");
+        let focus =
+            arguments.focus.map(|focus| format!("--focus {focus:?} ").to_lowercase()).unwrap_or_default();
+        println!("    again: cargo xtask sim {focus}--seeds 1 --first-seed {seed} --story");
     }
 }

@@ -33,6 +33,26 @@ impl Conflict {
     }
 }
 
+/// What counters may come to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Counters {
+    /// The sum of what was added and taken off.
+    #[default]
+    Sum,
+    /// The same, and never less than zero: who takes something off needs the right to ([`data::merged::bounded`]).
+    Bounded,
+}
+
+impl Counters {
+    /// As it is spelled in `KEYSPACE CREATE ... COUNTERS`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Counters::Sum => "sum",
+            Counters::Bounded => "bounded",
+        }
+    }
+}
+
 /// On how many nodes a keyspace is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Replicas {
@@ -49,6 +69,8 @@ pub struct MultiPrimary {
     pub conflict: Conflict,
     /// On how many nodes it is.
     pub replicas: Replicas,
+    /// What counters may come to.
+    pub counters: Counters,
 }
 
 /// A replica of a `multi-primary` keyspace.
@@ -71,13 +93,15 @@ pub struct Primaries {
     pub seats: BTreeMap<NodeId, Seat>,
     /// So many origins were given out so far: none is ever given twice.
     pub origins: u64,
+    /// Counters never fall below zero.
+    pub bounded: bool,
 }
 
 impl Primaries {
     /// The first ones.
-    pub fn founding(nodes: &[NodeId]) -> Primaries {
+    pub fn founding(nodes: &[NodeId], counters: Counters) -> Primaries {
         let seats = nodes.iter().map(|&node| (node, Seat::default())).collect();
-        Primaries { version: 1, seats, origins: 0 }
+        Primaries { version: 1, seats, origins: 0, bounded: counters == Counters::Bounded }
     }
 
     /// The nodes that take part, with their origins.
@@ -115,7 +139,7 @@ mod tests {
     #[test]
     fn an_origin_is_given_once() {
         let (one, other) = (NodeId(7), NodeId(9));
-        let mut primaries = Primaries::founding(&[one, other]);
+        let mut primaries = Primaries::founding(&[one, other], Counters::Sum);
         primaries.claim(one, 100);
         primaries.claim(other, 200);
         assert_eq!(primaries.members().collect::<Vec<_>>(), [(one, 1), (other, 2)]);
@@ -130,7 +154,7 @@ mod tests {
     #[test]
     fn a_replica_goes_when_another_has_taken_its_place() {
         let (one, other, next) = (NodeId(7), NodeId(9), NodeId(11));
-        let mut primaries = Primaries::founding(&[one]);
+        let mut primaries = Primaries::founding(&[one], Counters::Sum);
         primaries.claim(one, 100);
         primaries.follow(&[other]);
         assert!(!primaries.seats[&one].leaving, "nobody else takes part yet");

@@ -427,6 +427,8 @@ fn make_shard(index: usize, node: &Node, recovered: Vec<Recovered>) -> Shard {
         token_retention_ms: config.tokens.retention.as_millis() as u64,
         token_limit: config.tokens.limit,
         founding: node.founding_catalogue(),
+        #[cfg(feature = "planted-bugs")]
+        planted: crate::planted::merged_bug(),
         ..Options::new(node.identity.node(), node.context.incarnation, random::number())
     };
     // Everything that this node ever had a part in was recovered (`format`); what is left of a replica that was given up

@@ -29,6 +29,8 @@ pub use counters::Counters;
 pub use network::Profile;
 pub use oracle::Violation;
 #[cfg(feature = "planted-bugs")]
+pub use replication::merged::causal::Bug as MergedBug;
+#[cfg(feature = "planted-bugs")]
 pub use replication::ordered::raft::Bug;
 pub use run::{Outcome, run};
 pub use scenario::{Consensus, Fault, Focus, Planned, Scenario, Unreadable};

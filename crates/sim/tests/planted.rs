@@ -1,7 +1,7 @@
 //! Faults built in on purpose that plain seeds show soon: any change to the simulator keeps being able to see them. Those that
 //! take hundreds of seeds are kept as scenarios, see `scenarios.rs`; [`keep_a_scenario`] makes one.
 
-use sim::{Bug, Focus, Scenario, Violation};
+use sim::{Bug, Focus, MergedBug, Scenario, Violation};
 
 /// What is made wrong on purpose.
 #[derive(Clone, Copy, Debug)]
@@ -10,6 +10,8 @@ enum Sabotage {
     SyncsLie,
     /// A fault in the consensus, or near it.
     Consensus(Bug),
+    /// A fault in a replica of a `multi-primary` keyspace.
+    Merged(MergedBug),
 }
 
 fn scenario(seed: u64, focus: Option<Focus>, sabotage: Sabotage) -> Scenario {
@@ -20,6 +22,7 @@ fn scenario(seed: u64, focus: Option<Focus>, sabotage: Sabotage) -> Scenario {
     match sabotage {
         Sabotage::SyncsLie => Scenario { syncs_lie: true, ..drawn },
         Sabotage::Consensus(bug) => Scenario { planted: Some(bug), ..drawn },
+        Sabotage::Merged(bug) => Scenario { planted_merged: Some(bug), ..drawn },
     }
 }
 
@@ -29,7 +32,11 @@ fn violation(seed: u64, focus: Option<Focus>, sabotage: Sabotage) -> Option<Viol
 
 /// Expects an alarm by one of these judges within so many seeds.
 fn assert_alarm(sabotage: Sabotage, seeds: u64, judges: &[&str]) {
-    let alarm = (1..=seeds).find_map(|seed| Some((seed, violation(seed, None, sabotage)?)));
+    assert_alarm_in(None, sabotage, seeds, judges);
+}
+
+fn assert_alarm_in(focus: Option<Focus>, sabotage: Sabotage, seeds: u64, judges: &[&str]) {
+    let alarm = (1..=seeds).find_map(|seed| Some((seed, violation(seed, focus, sabotage)?)));
     let Some((seed, violation)) = alarm else { panic!("{sabotage:?} went unseen") };
     println!("{sabotage:?} was seen in seed {seed}: {violation}");
     assert!(judges.contains(&violation.oracle), "another alarm than expected: {violation}");
@@ -87,6 +94,18 @@ fn followers_that_expire_keys_by_their_own_clocks() {
     assert_alarm(Sabotage::Consensus(Bug::ExpiryByFollower), 10, &["digest"]);
 }
 
+/// Each fault of a replica that takes writes beside others, and how many seeds it takes.
+#[test]
+#[ignore = "a tool: it says how soon each is seen"]
+fn faults_of_replicas_that_all_take_writes() {
+    for bug in MergedBug::ALL {
+        let focus = if bug == MergedBug::RightsIgnored { Focus::Bounded } else { Focus::Merged };
+        let found =
+            (1..=300).find_map(|seed| Some((seed, violation(seed, Some(focus), Sabotage::Merged(bug))?)));
+        println!("{bug:?}: {found:?}");
+    }
+}
+
 /// Looks for a seed in which a fault is seen, takes away what it does not need, and keeps the scenario.
 ///
 /// `BUG=LeaseTooLong FOCUS=Pauses SEEDS=1000 cargo test --release -p sim --test planted -- --ignored --nocapture`
@@ -105,12 +124,13 @@ fn keep_a_scenario() {
         "Primary" => Some(Focus::Primary),
         "Relaxed" => Some(Focus::Relaxed),
         "Merged" => Some(Focus::Merged),
+        "Bounded" => Some(Focus::Bounded),
         other => panic!("no such focus: {other}"),
     };
-    let planted = serde::Deserialize::deserialize(
-        serde::de::value::StrDeserializer::<serde::de::value::Error>::new(&bug),
-    );
-    let sabotage = Sabotage::Consensus(planted.expect("the name of a Bug"));
+    let consensus = Bug::ALL.into_iter().find(|known| format!("{known:?}") == bug);
+    let merged = MergedBug::ALL.into_iter().find(|known| format!("{known:?}") == bug);
+    let sabotage = consensus.map(Sabotage::Consensus).or(merged.map(Sabotage::Merged));
+    let sabotage = sabotage.expect("the name of a fault");
     let seeds: u64 = variable("SEEDS").parse().unwrap_or(1000);
     let first: u64 = variable("FIRST").parse().unwrap_or(1);
     let found = (first..first + seeds).find_map(|seed| Some((seed, violation(seed, focus, sabotage)?)));

@@ -18,6 +18,16 @@ pub(super) const ROWS: &[Command] = &[
             "Gives all values that were written at the same time, and their context.",
         )
         .arguments(&[KEY, FIELD]),
+    Command::read("rights", 2, conflict::rights)
+        .flags("readonly fast", "keyspace")
+        .key()
+        .docs(
+            "generic",
+            "0.1.0",
+            "O(N) with N replicas",
+            "Says which replica may take how much from a counter that must not fall below zero.",
+        )
+        .arguments(&[KEY]),
     Command::write("resolve", -4, conflict::resolve)
         .flags("write denyoom fast", "keyspace")
         .key()

@@ -1,4 +1,4 @@
-//! `SIBLINGS`, `RESOLVE`, `CONFLICTS`: values that were written at the same time.
+//! `SIBLINGS`, `RESOLVE`, `CONFLICTS`: values that were written at the same time. `RIGHTS`: who may take from a counter.
 
 use bytes::Bytes;
 use resp::Value;
@@ -7,7 +7,7 @@ use super::{integer, is_word};
 use crate::collection::{Element as CollectionElement, Kind, score};
 use crate::context::Context;
 use crate::errors;
-use crate::merged::{Conflict, Dot, Element, Facet, HybridTime, MergedTable};
+use crate::merged::{Conflict, Dot, Element, Facet, HybridTime, MergedTable, bounded};
 use crate::view::Found;
 
 const NONE: Value = Value::Error(std::borrow::Cow::Borrowed(
@@ -63,6 +63,17 @@ pub(crate) fn siblings(context: &mut Context<'_>, arguments: &[Bytes]) -> Result
         (Value::bulk("context"), Value::bulk(context_of(&element))),
         (Value::bulk("values"), Value::Array(values.collect())),
     ]))
+}
+
+/// `RIGHTS key`: by origin how much of the counter its replica may take off.
+pub(crate) fn rights(context: &mut Context<'_>, arguments: &[Bytes]) -> Result<Value, Value> {
+    let table = context.merged().ok_or(Value::Error(std::borrow::Cow::Borrowed(
+        "ERR nobody needs rights to the counters of this keyspace: only those of multi-primary keyspaces with COUNTERS bounded do",
+    )))?;
+    let all = bounded::rights(&arguments[1], table).into_iter();
+    let all =
+        all.map(|(origin, rights)| (Value::Integer(origin as i64), Value::bulk(bounded::print(rights))));
+    Ok(Value::Map(all.collect()))
 }
 
 /// `RESOLVE key context value [field]`: the value takes the place of all that were seen with the context.

@@ -119,9 +119,14 @@ impl Element {
         self.parts.iter().any(|part| part.origin == origin)
     }
 
+    /// What each origin has added, as far as nobody has taken it away.
+    pub fn parts(&self) -> impl Iterator<Item = (u64, i128)> {
+        self.parts.iter().map(|part| (part.origin, part.total.saturating_sub(part.floor)))
+    }
+
     /// The sum of all that was added.
     pub fn sum(&self) -> i128 {
-        self.parts.iter().fold(0, |sum: i128, part| sum.saturating_add(part.total.saturating_sub(part.floor)))
+        self.parts().fold(0, |sum: i128, (_, amount)| sum.saturating_add(amount))
     }
 
     /// All that is there of the parts: what somebody who puts or removes now has seen.
@@ -301,6 +306,8 @@ pub(super) enum Fault {
     FloorForgotten,
     /// An addition counts twice.
     AddedTwice,
+    /// Who gives rights away goes on with them.
+    GivenAndKept,
 }
 
 #[cfg(test)]

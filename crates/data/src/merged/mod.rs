@@ -21,6 +21,7 @@
 //! Where to read next: `element` (the join), `change` (a mutation as bytes), `apply`; the laws are in `tests`.
 
 mod apply;
+pub mod bounded;
 pub mod change;
 mod conflicts;
 pub mod element;
@@ -57,12 +58,14 @@ pub enum Facet {
     SortedSet = 4,
     /// When the key ends, as eight bytes, the lowest first. It has no name. Of several the latest counts; `u64::MAX`: never.
     Expiry = 5,
+    /// What an origin, the name of the element, was given of the rights to take from a counter ([`bounded`]).
+    Rights = 6,
 }
 
 impl Facet {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Facet; 6] =
-        [Facet::String, Facet::Hash, Facet::Set, Facet::List, Facet::SortedSet, Facet::Expiry];
+    pub const ALL: [Facet; 7] =
+        [Facet::String, Facet::Hash, Facet::Set, Facet::List, Facet::SortedSet, Facet::Expiry, Facet::Rights];
     /// Those that a key shows as its type.
     pub(crate) const SHOWN: [Facet; 5] =
         [Facet::String, Facet::Hash, Facet::Set, Facet::List, Facet::SortedSet];
@@ -76,6 +79,7 @@ impl Facet {
             Facet::String | Facet::Expiry => name.is_empty(),
             Facet::List => position::is_position(name),
             Facet::Hash | Facet::Set | Facet::SortedSet => true,
+            Facet::Rights => name.len() == size_of::<u64>(),
         };
         if fits { Ok(()) } else { Err(Malformed("an element of a name that its kind cannot have")) }
     }
@@ -90,6 +94,7 @@ impl Facet {
             Facet::Set => value.is_empty(),
             Facet::SortedSet => score::is_score(value),
             Facet::Expiry => value.len() == size_of::<u64>(),
+            Facet::Rights => false,
         };
         if fits { Ok(()) } else { Err(Malformed("an element with a value that its kind cannot have")) }
     }

@@ -133,18 +133,22 @@ impl MergedTable {
 
     /// All elements of a key.
     pub fn elements(&self, key: &[u8]) -> Vec<(Facet, Bytes, Element)> {
-        let mut all = Vec::new();
-        for facet in Facet::ALL {
-            match self.of(facet).get(key).map(|entry| entry.value) {
-                Some(ValueRef::String(bytes)) => all.push((facet, Bytes::new(), read(bytes))),
-                Some(ValueRef::Collection(collection)) => all.extend(collection.elements().map(|element| {
-                    let name = Bytes::copy_from_slice(element.name);
-                    (facet, name, read(facet.bytes_in(element.value)))
-                })),
-                None => {}
+        let of_facet =
+            |facet| self.elements_of(key, facet).into_iter().map(move |(name, of)| (facet, name, of));
+        Facet::ALL.into_iter().flat_map(of_facet).collect()
+    }
+
+    /// All elements of one facet of a key, with their names.
+    pub fn elements_of(&self, key: &[u8], facet: Facet) -> Vec<(Bytes, Element)> {
+        match self.of(facet).get(key).map(|entry| entry.value) {
+            Some(ValueRef::String(bytes)) => vec![(Bytes::new(), read(bytes))],
+            Some(ValueRef::Collection(collection)) => {
+                let read = |value| read(facet.bytes_in(value));
+                let elements = collection.elements();
+                elements.map(|one| (Bytes::copy_from_slice(one.name), read(one.value))).collect()
             }
+            None => Vec::new(),
         }
-        all
     }
 
     /// Puts an element in the place of the one before.
@@ -234,7 +238,7 @@ impl Facet {
         match self {
             Facet::String | Facet::Expiry => None,
             // A set's members have bytes here.
-            Facet::Hash | Facet::Set => Some(Kind::Hash),
+            Facet::Hash | Facet::Set | Facet::Rights => Some(Kind::Hash),
             Facet::List => Some(Kind::List),
             Facet::SortedSet => Some(Kind::SortedSet),
         }

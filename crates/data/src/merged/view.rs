@@ -45,7 +45,7 @@ pub(crate) fn facet_of(table: &MergedTable, key: &[u8]) -> Option<Facet> {
     for (facet, _, element) in table.elements(key) {
         // What was only added to has no time: it is shown if there is nothing else.
         let time = element.winner().map(|version| (version.time, version.dot)).unwrap_or_default();
-        if facet != Facet::Expiry && latest.is_none_or(|latest| latest < (time, facet)) {
+        if Facet::SHOWN.contains(&facet) && latest.is_none_or(|latest| latest < (time, facet)) {
             latest = Some((time, facet));
         }
     }
@@ -75,7 +75,7 @@ impl Facet {
             Facet::Set => Some(Kind::Set),
             Facet::List => Some(Kind::List),
             Facet::SortedSet => Some(Kind::SortedSet),
-            Facet::String | Facet::Expiry => None,
+            Facet::String | Facet::Expiry | Facet::Rights => None,
         }
     }
 
@@ -110,6 +110,6 @@ pub(crate) fn value_of(facet: Facet, element: &Element) -> Option<Vec<u8>> {
                 None => Some(value.to_vec()),
             },
         },
-        Facet::Set | Facet::List | Facet::Expiry => winner.map(<[u8]>::to_vec),
+        Facet::Set | Facet::List | Facet::Expiry | Facet::Rights => winner.map(<[u8]>::to_vec),
     }
 }

@@ -281,6 +281,12 @@ impl Change {
                     return alter_groups(catalogue, touched, number, &options);
                 }
                 if let (Policy::MultiPrimary { number, options }, former) = (&mut policy, &keyspace.policy) {
+                    if matches!(former, Policy::MultiPrimary { options: had, .. } if had.counters != options.counters)
+                    {
+                        return refuse(
+                            "COUNTERS cannot be changed: what counters may be taken from is decided with each of their writes; make another keyspace, copy, and drop this one",
+                        );
+                    }
                     *number = former.number();
                     check_replicas(catalogue.members.len(), options)?;
                 }
@@ -588,7 +594,7 @@ fn make_primaries(
     let number = next_number(catalogue, touched)?;
     let partition = PartitionId::of_keyspace(number, 0);
     let nodes = super::plan::primaries(catalogue, options.replicas, &[]);
-    catalogue.primaries.insert(partition, Primaries::founding(&nodes));
+    catalogue.primaries.insert(partition, Primaries::founding(&nodes, options.counters));
     touched.insert(Record::Primaries(partition));
     Ok(number)
 }

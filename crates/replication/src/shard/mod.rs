@@ -79,6 +79,9 @@ pub struct Options {
     pub gather: Duration,
     /// Tell every applied entry (for the simulator's oracles).
     pub announce_applied: bool,
+    /// A fault built in on purpose in replicas of `multi-primary` keyspaces.
+    #[cfg(any(test, feature = "planted-bugs"))]
+    pub planted: Option<crate::merged::causal::Bug>,
     /// The catalogue that the cluster begins with, if this node is one of its founders.
     pub founding: Option<Arc<Catalogue>>,
 }
@@ -99,6 +102,8 @@ impl Options {
             token_limit: 100_000,
             gather: Duration::from_millis(2),
             announce_applied: false,
+            #[cfg(any(test, feature = "planted-bugs"))]
+            planted: None,
             founding: None,
         }
     }

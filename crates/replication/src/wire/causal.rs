@@ -15,6 +15,7 @@ mod kind {
     pub const STEPS: u8 = 4;
     pub const SLICE: u8 = 5;
     pub const GONE: u8 = 6;
+    pub const RIGHTS: u8 = 7;
 }
 
 fn put_vector(out: &mut BytesMut, vector: &VersionVector) {
@@ -78,6 +79,11 @@ pub(super) fn put_message(out: &mut BytesMut, message: &Message) {
             }
             out.put_u64_le(*id);
         }
+        Message::Rights { key, amount } => {
+            out.put_u8(kind::RIGHTS);
+            put_bytes(out, key);
+            out.put_u128_le(*amount as u128);
+        }
     }
 }
 
@@ -136,6 +142,7 @@ pub(super) fn message(reader: &mut Reader) -> Result<Message, Malformed> {
             };
             Message::Piece { body, id: reader.word()? }
         }
+        kind::RIGHTS => Message::Rights { key: reader.bytes()?, amount: reader.long_word()? as i128 },
         kind::GONE => Message::Piece { body: Body::Gone, id: reader.word()? },
         _ => return Err(Malformed("a kind of message that is not known")),
     })

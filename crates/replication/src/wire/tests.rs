@@ -164,6 +164,7 @@ fn causal() -> impl Strategy<Value = causal::Message> {
             .prop_map(|(vector, base, folded, digest)| M::Holds(Holds { vector, base, folded, digest })),
         (any::<u64>(), vector(), what).prop_map(|(id, vector, what)| M::Want(Want { id, vector, what })),
         (any::<u64>(), body).prop_map(|(id, body)| M::Piece { id, body }),
+        (payload(), any::<i128>()).prop_map(|(key, amount)| M::Rights { key, amount }),
     ]
 }
 

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use replication::PartitionId;
 use replication::catalogue::{Catalogue, Change, Keyspace, Policy, StrategyKind, Target};
 use replication::configuration::{Acknowledgement, PrimaryReplica};
-use replication::primaries::{Conflict, MultiPrimary, Replicas};
+use replication::primaries::{Conflict, Counters, MultiPrimary, Replicas};
 use resp::Value;
 
 use super::node::{from_catalogue, no_catalogue};
@@ -211,7 +211,7 @@ fn primary_replica(mut rest: &[Bytes], known: Option<PrimaryReplica>) -> Result<
 }
 
 fn multi_primary(mut rest: &[Bytes], known: Option<MultiPrimary>) -> Result<MultiPrimary, Value> {
-    let new = MultiPrimary { conflict: Conflict::Lww, replicas: Replicas::Count(0) };
+    let new = MultiPrimary { conflict: Conflict::Lww, replicas: Replicas::Count(0), counters: Counters::Sum };
     let mut options = known.unwrap_or(new);
     while let Some(word) = rest.first() {
         check_option(Some(word), StrategyKind::MultiPrimary)?;
@@ -222,10 +222,8 @@ fn multi_primary(mut rest: &[Bytes], known: Option<MultiPrimary>) -> Result<Mult
             ("conflict", "lww") => options.conflict = Conflict::Lww,
             ("conflict", "siblings") => options.conflict = Conflict::Siblings,
             ("conflict", _) => return Err(error("ERR CONFLICT is one of lww, siblings")),
-            ("counters", "sum") => {}
-            ("counters", "bounded") => {
-                return Err(error("ERR COUNTERS bounded is not built yet; COUNTERS sum is"));
-            }
+            ("counters", "sum") => options.counters = Counters::Sum,
+            ("counters", "bounded") => options.counters = Counters::Bounded,
             ("counters", _) => return Err(error("ERR COUNTERS is one of sum, bounded")),
             ("replicas", "all-zones") => options.replicas = Replicas::AllZones,
             _ => match value.parse::<u32>() {
@@ -446,7 +444,7 @@ fn entry(prefix: &Bytes, keyspace: &Keyspace, catalogue: &Catalogue) -> Value {
         fields.extend([
             ("replicas", bulk(replicas)),
             ("conflict", bulk(options.conflict.name())),
-            ("counters", bulk("sum")),
+            ("counters", bulk(options.counters.name())),
             ("take_part", integer(take_part as u64)),
             (
                 "promise",

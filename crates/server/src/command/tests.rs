@@ -6,7 +6,7 @@ use bytes::Bytes;
 use replication::catalogue::{Change, MemberState, Policy};
 use replication::configuration::{Acknowledgement, PrimaryReplica};
 use replication::contract::Admin;
-use replication::primaries::{Conflict, MultiPrimary, Replicas};
+use replication::primaries::{Conflict, Counters, MultiPrimary, Replicas};
 use replication::{NodeId, PartitionId};
 use resp::{Protocol, Value};
 
@@ -428,6 +428,13 @@ fn members_are_named_and_changed() {
     assert_eq!(field(&bench.say("CONSORT CATALOGUE"), "epoch"), &Value::Integer(1));
 }
 
+/// The change by which a keyspace that takes writes on all of its replicas is made.
+fn multi_with(conflict: Conflict, replicas: Replicas, counters: Counters) -> Action {
+    let options = MultiPrimary { conflict, replicas, counters };
+    let policy = Policy::MultiPrimary { number: 0, options };
+    Action::Change(Change::CreateKeyspace { prefix: bytes::Bytes::from_static(b"m:"), policy })
+}
+
 #[test]
 fn keyspaces_are_made_with_what_makes_sense() {
     let mut bench = Bench::new(&[]);
@@ -453,10 +460,7 @@ fn keyspaces_are_made_with_what_makes_sense() {
             .error("KEYSPACE CREATE cart: STRATEGY raft FAST")
             .starts_with("ERR no option 'FAST'; there are ACK, ")
     );
-    let multi = |conflict, replicas| {
-        let policy = Policy::MultiPrimary { number: 0, options: MultiPrimary { conflict, replicas } };
-        Action::Change(Change::CreateKeyspace { prefix: bytes::Bytes::from_static(b"m:"), policy })
-    };
+    let multi = |conflict, replicas| multi_with(conflict, replicas, Counters::Sum);
     let create_multi = "KEYSPACE CREATE m: STRATEGY multi-primary";
     assert_eq!(bench.act(create_multi), multi(Conflict::Lww, Replicas::Count(0)));
     assert_eq!(
@@ -465,9 +469,10 @@ fn keyspaces_are_made_with_what_makes_sense() {
     );
     assert_eq!(bench.act(&format!("{create_multi} REPLICAS 2")), multi(Conflict::Lww, Replicas::Count(2)));
     assert_eq!(
-        bench.error(&format!("{create_multi} COUNTERS bounded")),
-        "ERR COUNTERS bounded is not built yet; COUNTERS sum is"
+        bench.act(&format!("{create_multi} COUNTERS bounded")),
+        multi_with(Conflict::Lww, Replicas::Count(0), Counters::Bounded)
     );
+    assert_eq!(bench.error(&format!("{create_multi} COUNTERS x")), "ERR COUNTERS is one of sum, bounded");
     assert_eq!(bench.error(&format!("{create_multi} CONFLICT x")), "ERR CONFLICT is one of lww, siblings");
     assert_eq!(bench.error(&format!("{create_multi} REPLICAS")), "ERR REPLICAS has no value");
     assert!(

@@ -229,3 +229,80 @@ fn a_session_goes_on_at_another_node() {
     let said = other.call("GET m:last");
     assert_eq!(said, bulk("1"), "{:?}", other.call("INFO consort"));
 }
+
+/// What was taken from the counter: one at a time until it is said that there is nothing left.
+fn take_all(cluster: &Cluster, node: usize, key: &str) -> i64 {
+    let mut client = cluster.client(node);
+    let mut taken = 0;
+    loop {
+        match client.call(&format!("DECR {key}")) {
+            Value::Integer(left) => {
+                assert!(left >= 0, "it is {left}");
+                taken += 1;
+            }
+            Value::Error(text) if text.starts_with("OUTOFBOUNDS") => return taken,
+            Value::Error(text) => assert!(text.starts_with("NORIGHTS"), "{text}"),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn bounded_counters_are_never_below_zero_and_nothing_of_them_is_out_of_reach() {
+    let mut cluster = Cluster::start(3, "");
+    let mut client = cluster.client(0);
+    eventually("the keyspace", || {
+        (client.call("KEYSPACE CREATE b: STRATEGY multi-primary COUNTERS bounded") == Value::OK).then_some(())
+    });
+    for node in 0..3 {
+        done(&mut cluster.client(node), &format!("INCR b:ready{node}"));
+        eventually("the replica here to serve", || {
+            let Value::Bulk(info) = cluster.client(node).call("INFO consort") else {
+                panic!("INFO is a text")
+            };
+            String::from_utf8_lossy(&info).contains("serves=1").then_some(())
+        });
+    }
+    // All is added at one node, and taken at all of them at the same time.
+    assert_eq!(client.call("INCRBY b:stock 300"), Value::Integer(300));
+    everywhere(&cluster, &[0, 1, 2], "GET b:stock", &bulk("300"));
+    let taken: i64 = std::thread::scope(|scope| {
+        let cluster = &cluster;
+        let all: Vec<_> =
+            (0..3).map(|node| scope.spawn(move || take_all(cluster, node, "b:stock"))).collect();
+        all.into_iter().map(|one| one.join().expect("a client")).sum()
+    });
+    assert_eq!(taken, 300);
+    everywhere(&cluster, &[0, 1, 2], "GET b:stock", &bulk("0"));
+    for (command, says) in [
+        ("SET b:stock 5", "INCRBY"),
+        ("APPEND b:stock 5", "INCRBY"),
+        ("EXPIRE b:stock 5", "does not expire"),
+        ("KEYSPACE ALTER b: STRATEGY multi-primary COUNTERS sum", "cannot be changed"),
+        ("DECRBY b:none 1", "OUTOFBOUNDS"),
+    ] {
+        match client.call(command) {
+            Value::Error(text) => assert!(text.contains(says), "{command}: {text}"),
+            reply => panic!("{command}: {reply:?}"),
+        }
+    }
+    // Who deletes it takes all of it off, and needs what others have.
+    done(&mut client, "INCRBY b:gone 7");
+    everywhere(&cluster, &[1], "GET b:gone", &bulk("7"));
+    let mut other = cluster.client(1);
+    done(&mut other, "DEL b:gone");
+    everywhere(&cluster, &[0, 1, 2], "EXISTS b:gone", &Value::Integer(0));
+    // What only a replica may take that is dead is refused, and what is here goes on.
+    done(&mut client, "INCRBY b:away 10");
+    everywhere(&cluster, &[1, 2], "GET b:away", &bulk("10"));
+    cluster.nodes[0].kill();
+    done(&mut other, "INCRBY b:away 3");
+    match other.call("DECRBY b:away 5") {
+        Value::Error(text) => assert!(text.starts_with("NORIGHTS"), "{text}"),
+        reply => panic!("{reply:?}"),
+    }
+    assert_eq!(other.call("DECRBY b:away 2"), Value::Integer(11));
+    cluster.nodes[0].start(Start::Normal);
+    assert_eq!(done(&mut other, "DECRBY b:away 11"), Value::Integer(0));
+    become_the_same(&cluster, &[0, 1, 2]);
+}

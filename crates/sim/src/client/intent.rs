@@ -31,6 +31,8 @@ pub enum Intent {
     MGet { keys: Vec<String> },
     /// `INCR`; with a token, so that it may be sent again.
     Increment { key: String, token: Option<String> },
+    /// `INCRBY`, or `DECRBY` of what must not fall below zero.
+    Change { key: String, amount: i64 },
     /// `GET` of a counter.
     ReadCounter { key: String },
     /// `APPEND`; with a token, so that it may be sent again.
@@ -191,6 +193,10 @@ impl Intent {
                 };
                 vec![with_token(token.as_ref(), increment)]
             }
+            Intent::Change { key, amount } => {
+                let name = if *amount < 0 { "DECRBY" } else { "INCRBY" };
+                vec![command(&[name, key, &amount.unsigned_abs().to_string()])]
+            }
             Intent::Append { key, element, token } => {
                 let name = if Held::of(key) == Held::Plain { "APPEND" } else { "RPUSH" };
                 vec![with_token(token.as_ref(), command(&[name, key, element]))]
@@ -241,6 +247,8 @@ impl Intent {
             Intent::MGet { .. } => "operation.mget",
             Intent::Increment { .. } => "operation.increment",
             Intent::Append { .. } => "operation.append",
+            Intent::Change { amount, .. } if *amount < 0 => "operation.take",
+            Intent::Change { .. } => "operation.give",
             Intent::ReadCounter { .. } | Intent::ReadList { .. } => "operation.read",
             Intent::PairWrite { .. } => "operation.pair_write",
             Intent::PairRead { .. } => "operation.pair_read",
@@ -367,6 +375,11 @@ impl Intent {
                     false => counter.unknown.push(interval.invoked),
                 }
             }
+            Intent::Change { .. } if sure => {
+                // It is not below zero.
+                integer(reply)?;
+            }
+            Intent::Change { .. } => {}
             Intent::Append { key, element, .. } => {
                 let outcome = match outcome {
                     Outcome::Done if Held::of(key) == Held::Plain => list::Outcome::Done(integer(reply)?),

@@ -207,6 +207,15 @@ impl Client {
             Outcome::Refused => "client.refused",
             Outcome::Unknown => "client.unknown",
         });
+        match running.replies.last() {
+            Some(Value::Error(text)) if text.starts_with("OUTOFBOUNDS") => {
+                shared.counters.add("bounded.out_of_bounds");
+            }
+            Some(Value::Error(text)) if text.starts_with("NORIGHTS") => {
+                shared.counters.add("bounded.no_rights")
+            }
+            _ => {}
+        }
         if running.answered.is_some() {
             return Ok(self.on_repeated(running, outcome, shared));
         }

@@ -25,6 +25,9 @@ pub struct Workload {
     pub weights: [u32; 8],
     /// Writes that carry a token, per mille.
     pub token_per_mille: u32,
+    /// Nothing but counters that must not fall below zero.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub bounded: bool,
 }
 
 impl Workload {
@@ -40,11 +43,15 @@ impl Workload {
             think: *random.pick(&[5_000_000, 20_000_000, 60_000_000]),
             weights,
             token_per_mille: *random.pick(&[200, 500, 900]),
+            bounded: false,
         }
     }
 
     /// The next thing that `client` wants. `unique` is a number that is given once.
     pub fn next(&self, client: usize, at: TrueTime, unique: u64, random: &mut Random) -> Intent {
+        if self.bounded {
+            return self.bounded(random);
+        }
         let epoch = at / self.epoch;
         let name = |kind: &str, random: &mut Random| format!("{kind}{}.{epoch}", random.below(self.keys));
         let token = random.chance(self.token_per_mille).then(|| format!("t{client}.{unique}"));
@@ -86,6 +93,16 @@ impl Workload {
             }
             6 => Intent::CompareAndSet { key: name("w", random), value: unique, step: Step::Watch },
             _ => Intent::Pipeline { key: format!("v{client}.{unique}"), value: unique },
+        }
+    }
+
+    fn bounded(&self, random: &mut Random) -> Intent {
+        let key = format!("b0{}", random.below(self.keys));
+        match random.weighted(&[30, 50, 4, 16]) {
+            0 => Intent::Change { key, amount: random.between(1, 20) as i64 },
+            1 => Intent::Change { key, amount: -(random.between(1, 14) as i64) },
+            2 => Intent::Delete { key },
+            _ => Intent::ReadCounter { key },
         }
     }
 

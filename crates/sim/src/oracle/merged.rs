@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use data::merged::{Dot, Merge, MergedTable, VersionVector};
+use data::merged::{Dot, Facet, Merge, MergedTable, VersionVector};
 use replication::merged::causal::Causal;
 use replication::{NodeId, PartitionId};
 
@@ -20,8 +20,8 @@ pub struct Merged {
     logged: BTreeMap<(PartitionId, Dot), Bytes>,
     /// As it was told.
     told: BTreeMap<(PartitionId, Dot), Bytes>,
-    /// What clients were told to be done.
-    acknowledged: Vec<(PartitionId, Dot)>,
+    /// What clients were told to be done, as it was logged: another mutation of the same name is not that.
+    acknowledged: Vec<(PartitionId, Dot, Option<Bytes>)>,
 }
 
 impl Merged {
@@ -54,7 +54,7 @@ impl Merged {
 
     /// A client is told that a write is done.
     pub fn on_acknowledged(&mut self, partition: PartitionId, dot: Dot) {
-        self.acknowledged.push((partition, dot));
+        self.acknowledged.push((partition, dot, self.logged.get(&(partition, dot)).cloned()));
     }
 
     /// So many writes were acknowledged.
@@ -66,7 +66,13 @@ impl Merged {
     ///
     /// # Errors
     /// It holds something else than it ought to.
-    pub fn look(&self, node: NodeId, partition: PartitionId, replica: &Causal) -> Result<(), Violation> {
+    pub fn look(
+        &self,
+        node: NodeId,
+        partition: PartitionId,
+        bounded: bool,
+        replica: &Causal,
+    ) -> Result<(), Violation> {
         let wrong = |text: String| {
             Err(Violation::new("merged", format!("node {} of {:x}: {text}", node.0, partition.0)))
         };
@@ -105,6 +111,19 @@ impl Merged {
             let about = different.map(|key| (key, sorted(replica.table(), key), sorted(&table, key)));
             return wrong(format!("it has another state than its mutations come to: {about:?}"));
         }
+        // No state that is closed under causes has less than no rights to a counter, and so none has a counter below zero.
+        for (_, key, _) in replica.table().keys_from(0).filter(|_| bounded) {
+            let rights = data::merged::bounded::rights(key, replica.table());
+            if rights.iter().any(|(_, rights)| *rights < 0) {
+                let key = String::from_utf8_lossy(key);
+                let text = format!("node {}: the rights to {key} are {rights:?}", node.0);
+                return Err(Violation::new("bounds", text));
+            }
+            let sum: i128 = rights.iter().map(|(_, rights)| rights).sum();
+            if sum != replica.table().element(key, Facet::String, b"").sum() {
+                return wrong(format!("the rights to {} are not what it is", String::from_utf8_lossy(key)));
+            }
+        }
         match found == replica.table().recompute_digest() {
             true => Ok(()),
             false => wrong("the running digest is wrong".into()),
@@ -121,13 +140,16 @@ impl Merged {
         replica: &Causal,
         gone: impl Fn(u64) -> bool,
     ) -> Result<(), Violation> {
+        let is_there = |dot: Dot, payload: &Option<Bytes>| {
+            replica.vector().covers(dot) && self.logged.get(&(partition, dot)) == payload.as_ref()
+        };
         let missing = self
             .acknowledged
             .iter()
-            .find(|(of, dot)| *of == partition && !replica.vector().covers(*dot) && !gone(dot.origin));
+            .find(|(of, dot, payload)| *of == partition && !is_there(*dot, payload) && !gone(dot.origin));
         match missing {
             None => Ok(()),
-            Some((_, dot)) => {
+            Some((_, dot, _)) => {
                 Err(Violation::new("acknowledged writes", format!("{dot:?} was acknowledged, and is gone")))
             }
         }

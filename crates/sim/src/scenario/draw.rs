@@ -88,6 +88,8 @@ impl Scenario {
             alarm: None,
             #[cfg(feature = "planted-bugs")]
             planted: None,
+            #[cfg(feature = "planted-bugs")]
+            planted_merged: None,
             syncs_lie: false,
             chance: chance(random),
             nodes,
@@ -97,6 +99,7 @@ impl Scenario {
             acknowledgement: None,
             relaxed: false,
             merged: false,
+            bounded: false,
             clients: random.between(4, 9) as usize,
             workload: Workload::draw(random),
             network: Profile::draw(random),
@@ -128,6 +131,8 @@ pub enum Focus {
     Relaxed,
     /// The keys are in a `multi-primary` keyspace.
     Merged,
+    /// The same, with counters that must not fall below zero.
+    Bounded,
     /// Partitions are split, and at that very moment nodes die or are cut off; logs are cut all the time.
     Splits,
 }
@@ -198,8 +203,10 @@ impl Scenario {
                     }
                 }
             }
-            Focus::Merged => {
+            Focus::Merged | Focus::Bounded => {
                 scenario.merged = true;
+                scenario.bounded = focus == Focus::Bounded;
+                scenario.workload.bounded = scenario.bounded;
                 scenario.partitions = 1;
                 scenario.snapshot_log_bytes = *random.pick(&[1 << 10, 8 << 10, 256 << 10]);
                 if random.chance(500) {

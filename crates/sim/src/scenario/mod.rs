@@ -138,6 +138,10 @@ pub struct Scenario {
     #[cfg(feature = "planted-bugs")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub planted: Option<replication::ordered::raft::Bug>,
+    /// A fault built in on purpose in replicas of a `multi-primary` keyspace.
+    #[cfg(feature = "planted-bugs")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub planted_merged: Option<replication::merged::causal::Bug>,
     /// All syncs of all disks do nothing, which no promise survives.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub syncs_lie: bool,
@@ -163,6 +167,9 @@ pub struct Scenario {
     /// All keys are in a `multi-primary` keyspace.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub merged: bool,
+    /// That keyspace is `COUNTERS bounded`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub bounded: bool,
     /// When logs are cut: after so many bytes.
     pub snapshot_log_bytes: u64,
     /// The size of a segment of the log.

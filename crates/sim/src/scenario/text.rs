@@ -144,6 +144,7 @@ mod tests {
             Focus::Primary,
             Focus::Relaxed,
             Focus::Merged,
+            Focus::Bounded,
         ] {
             let drawn = Scenario::of_seed_focused(7, focus);
             assert_eq!(Scenario::from_text(&drawn.to_text()), Ok(drawn));

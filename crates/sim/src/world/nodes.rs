@@ -32,6 +32,10 @@ impl World {
         }
         let mut options = replication::shard::Options::new(self.nodes[node].id, 0, 0);
         options.raft = self.scenario.raft();
+        #[cfg(feature = "planted-bugs")]
+        {
+            options.planted = self.scenario.planted_merged;
+        }
         options.snapshot_log_bytes = self.scenario.snapshot_log_bytes;
         options.announce_applied = true;
         let journal = storage::journal::Options {
@@ -224,6 +228,12 @@ impl World {
                         for payload in all {
                             self.merged.on_told(*partition, payload)?;
                         }
+                    }
+                    if matches!(
+                        message,
+                        wire::Message::Causal { message: causal::Message::Rights { .. }, .. }
+                    ) {
+                        self.counters.add("bounded.rights_asked");
                     }
                     self.send(node, to, &message);
                 }

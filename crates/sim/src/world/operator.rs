@@ -11,7 +11,7 @@ use replication::catalogue::{
 use replication::configuration::{Acknowledgement, PrimaryReplica};
 use replication::contract::Input;
 use replication::ordered::raft::HardState;
-use replication::primaries::{Conflict, MultiPrimary, Replicas};
+use replication::primaries::{Conflict, Counters, MultiPrimary, Replicas};
 use replication::{NodeId, PartitionId};
 
 use super::{Move, World};
@@ -63,10 +63,10 @@ fn with_groups(mut founding: Catalogue, acknowledgement: Acknowledgement, relaxe
 }
 
 /// The same, with replicas that all take writes of all keys.
-fn with_primaries(mut founding: Catalogue) -> Catalogue {
+fn with_primaries(mut founding: Catalogue, counters: Counters) -> Catalogue {
     let everything = bytes::Bytes::new();
     founding.keyspaces.remove(&everything);
-    let options = MultiPrimary { conflict: Conflict::Lww, replicas: Replicas::Count(0) };
+    let options = MultiPrimary { conflict: Conflict::Lww, replicas: Replicas::Count(0), counters };
     let policy = Policy::MultiPrimary { number: 0, options };
     let (after, _) = Change::CreateKeyspace { prefix: everything, policy }
         .apply(&founding)
@@ -90,7 +90,8 @@ impl Operator {
             founding = with_groups(founding, acknowledgement, scenario.relaxed);
         }
         if scenario.merged {
-            founding = with_primaries(founding);
+            let counters = if scenario.bounded { Counters::Bounded } else { Counters::Sum };
+            founding = with_primaries(founding, counters);
         }
         let founding = Arc::new(founding);
         Operator { founding, known: BTreeMap::new(), wanted: Vec::new() }

@@ -122,7 +122,7 @@ impl World {
             for node in &self.nodes {
                 let replica = node.process.as_ref().and_then(|process| process.shard.causal(partition));
                 if let Some(replica) = replica {
-                    self.merged.look(node.id, partition, replica)?;
+                    self.merged.look(node.id, partition, self.scenario.bounded, replica)?;
                     self.counters.add("check.merged_states");
                 }
             }

@@ -82,9 +82,15 @@ impl World {
             for partition in 0..partitions {
                 let key = self.key_in(PartitionId(partition), &format!("probe{node}"));
                 self.next_unique += 1;
-                let write = Intent::Set { key: key.clone(), value: self.next_unique, ttl_ms: None };
+                let (write, read) = match self.scenario.bounded {
+                    true => (Intent::Change { key: key.clone(), amount: 1 }, None),
+                    false => {
+                        let write = Intent::Set { key: key.clone(), value: self.next_unique, ttl_ms: None };
+                        (write, Some(Intent::Get { key }))
+                    }
+                };
                 self.tasks.push_back((Some(node), write));
-                self.tasks.push_back((Some(node), Intent::Get { key }));
+                self.tasks.extend(read.map(|read| (Some(node), read)));
             }
         }
     }
@@ -105,6 +111,7 @@ impl World {
         for key in registers {
             let intent = match key.starts_with('p') && !key.starts_with("probe") {
                 true => Intent::PairRead { tag: key, transaction: false },
+                false if self.scenario.bounded => Intent::ReadCounter { key },
                 false => Intent::Get { key },
             };
             self.tasks.push_back((node(&mut self.random), intent));

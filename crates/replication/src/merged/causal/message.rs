@@ -16,6 +16,8 @@ pub enum Message {
     Want(Want),
     /// Something that was wanted.
     Piece { id: u64, body: Body },
+    /// The sender lacks rights to a counter that is not to fall below zero.
+    Rights { key: Bytes, amount: i128 },
 }
 
 /// What a replica has.

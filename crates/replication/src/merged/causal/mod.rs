@@ -20,10 +20,13 @@
 //!
 //! Where to read next: `write`, `receive`, `ship`, `repair`.
 
+#[cfg(any(test, feature = "planted-bugs"))]
+mod bug;
 mod kept;
 mod message;
 mod receive;
 mod repair;
+mod rights;
 mod ship;
 mod snapshot;
 pub mod state;
@@ -35,6 +38,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use data::merged::{Dot, HybridTime, Merge, MergedTable, VersionVector};
 
+#[cfg(any(test, feature = "planted-bugs"))]
+pub use self::bug::Bug;
 use self::kept::{Kept, Logged};
 pub use self::message::{Body, Holds, Message, Want, What};
 use self::repair::{Incoming, Outgoing};
@@ -94,36 +99,6 @@ impl Options {
             planted: None,
         }
     }
-}
-
-/// Faults built in on purpose, one at a time, to show that the tests find them.
-#[cfg(any(test, feature = "planted-bugs"))]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Bug {
-    /// A mutation is applied though what it depends on is not.
-    DependenciesIgnored,
-    /// A write is told to others before it is durable here.
-    ToldBeforeDurable,
-    /// A write has the time of the wall clock, whatever was seen.
-    ClockTakenRaw,
-    /// A mutation that comes twice is applied twice.
-    AppliedTwice,
-    /// What is applied is told to be durable.
-    HoldsBeforeDurable,
-    /// Mutations of one origin are applied in the order in which they come.
-    GapsIgnored,
-    /// What others made is not passed on.
-    NothingRelayed,
-    /// However far ahead a time is, it is taken.
-    SkewIgnored,
-    /// What is durable here is forgotten, whoever else has it.
-    ForgottenEarly,
-    /// What was made here is not added to a state from elsewhere.
-    StateWithoutOwn,
-    /// What is made while a state is on its way may be forgotten.
-    ForgottenMeanwhile,
-    /// Pieces of two lists of steps are put together.
-    ListsMixed,
 }
 
 /// Something to be noticed.

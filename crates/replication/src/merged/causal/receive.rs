@@ -28,6 +28,7 @@ impl Causal {
             Message::Holds(holds) => self.on_holds(from, holds, now),
             Message::Want(want) => self.on_want(from, want, now),
             Message::Piece { id, body } => self.on_piece(from, id, body, now),
+            Message::Rights { key, amount } => self.on_rights(from, &key, amount, now),
         }
     }
 

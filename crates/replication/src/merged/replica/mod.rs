@@ -8,6 +8,7 @@
 //!
 //! Invariant: as in `ordered::replica`, a request leaves in exactly one way.
 
+mod rights;
 mod serve;
 mod snapshot;
 
@@ -15,6 +16,7 @@ use std::time::Duration;
 
 use data::merged::MergedTable;
 
+use self::rights::Short;
 use self::serve::Answers;
 use self::snapshot::Snapshots;
 use super::causal::{self, Causal, Message};
@@ -30,6 +32,8 @@ use crate::{NodeId, PartitionId};
 
 /// How often the catalogue is asked again.
 const ASK_INTERVAL: Duration = Duration::from_millis(500);
+/// To so many counters rights are handed over with one write.
+const HANDED_OVER_AT_ONCE: usize = 512;
 /// The token of a state record.
 const STATE_TOKEN: PersistToken = PersistToken(u64::MAX);
 /// The version of state records; no other strategy's begin with it.
@@ -56,6 +60,7 @@ pub(crate) struct Replica {
     /// It holds what another one had, or had something itself.
     is_filled: bool,
     answers: Answers,
+    short: Short,
     snapshots: Snapshots,
     writes: Vec<Write>,
     /// Commands see no time before this.
@@ -89,6 +94,7 @@ impl Replica {
             causal: None,
             is_filled: false,
             answers: Answers::default(),
+            short: Short::default(),
             writes: Vec::new(),
             clock_ms: 0,
             seed,
@@ -142,7 +148,17 @@ impl Replica {
         let Some(causal) = &self.causal else { return };
         self.is_filled |= !causal.is_blank() || causal.has_caught_up(self.primaries.seats.len());
         let stays = |node: NodeId| self.primaries.seats.get(&node).is_some_and(|seat| !seat.leaving);
-        if seat.leaving && self.answers.is_empty() && causal.is_held_by_others(stays) {
+        let is_idle = self.answers.is_empty() && self.short.is_empty();
+        if seat.leaving && is_idle && causal.is_held_by_others(stays) {
+            let heir = self.primaries.members().find(|(node, _)| stays(*node));
+            let is_due = self.asked_at.is_none_or(|at| at + ASK_INTERVAL <= now.time);
+            if let (true, Some((_, heir)), true, Some(causal)) =
+                (self.primaries.bounded, heir, is_due, &mut self.causal)
+                && causal.hand_over(heir, HANDED_OVER_AT_ONCE, now) > 0
+            {
+                // When they hold that, too.
+                return;
+            }
             self.ask(Wish::Leave, now, outbox);
         }
     }
@@ -168,6 +184,10 @@ impl Replica {
         let end = found.log_start + found.entries.len() as u64;
         let log = found.entries.into_iter().map(|entry| (entry.index, entry.payload)).collect();
         let mut options = causal::Options { life: self.options.incarnation, ..causal::Options::new(origin) };
+        #[cfg(any(test, feature = "planted-bugs"))]
+        {
+            options.planted = self.options.planted;
+        }
         // What is small there is small here, so that a simulator sees all of it.
         options.recent_bytes = options.recent_bytes.min(self.options.snapshot_log_bytes as usize / 16);
         options.slice_bytes = options.slice_bytes.min(self.options.snapshot_log_bytes as usize / 4);
@@ -182,6 +202,10 @@ impl Replica {
 
     /// A message of another replica.
     pub fn receive(&mut self, from: NodeId, message: Message, now: Now) {
+        // They are handed over with a write.
+        if matches!(message, Message::Rights { .. }) && (self.disk_full || !self.primaries.bounded) {
+            return;
+        }
         if let Some(causal) = &mut self.causal {
             causal.receive(from, message, now);
         }
@@ -203,7 +227,7 @@ impl Replica {
 
     /// When [`Replica::finish`] is to be called.
     pub fn wake_at(&self, now: Now) -> Time {
-        let mut at = self.answers.wake_at();
+        let mut at = self.answers.wake_at().min(self.short.wake_at());
         if let Some(asked_at) = self.asked_at {
             at = at.min(asked_at + ASK_INTERVAL);
         }
@@ -222,6 +246,7 @@ impl Replica {
     /// Ends a batch.
     pub fn finish(&mut self, now: Now, outbox: &mut Outbox) {
         self.take_seat(now, outbox);
+        self.retry_short(now, outbox);
         self.expire_due(now);
         let partition = self.partition;
         if let Some(causal) = &mut self.causal {
@@ -253,6 +278,7 @@ impl Replica {
     /// The replica is given up: who waits is answered.
     pub fn give_up(&mut self, outbox: &mut Outbox) {
         self.answers.give_up(outbox);
+        self.short.give_up(outbox);
     }
 
     /// The state.

@@ -11,11 +11,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use data::merged::bounded::{self, Unbounded};
 use data::merged::{Change, Dot, VersionVector, clearing};
 use data::{Answer, Stamp, View};
 use resp::Value;
 
 use super::Replica;
+use super::rights::Lacking;
 use crate::configuration::Acknowledgement;
 use crate::contract::{Admin, Call, Event, Reply};
 use crate::shard::outbox::{Outbox, Requester, Work};
@@ -27,6 +29,8 @@ const SEEN_WAITS: Duration = Duration::from_secs(10);
 const SWEEP_INTERVAL: Duration = Duration::from_millis(100);
 /// So much later than whoever has to takes another replica away what has ended; each next one as much later.
 const EXPIRE_FOR_OTHERS_MS: u64 = 5_000;
+/// With more changes than this counters are not waited for to which others have rights.
+const MOST_AT_ONCE: usize = 64;
 /// Keys that are taken away in one mutation.
 const EXPIRED_AT_ONCE: usize = 512;
 
@@ -102,6 +106,12 @@ impl Answers {
 fn behind() -> Reply {
     let text = "TRYAGAIN this replica has not yet what the session has seen, nothing was done";
     Reply::Refused(text.into())
+}
+
+/// Nothing was written.
+fn refuse(work: Work, text: impl Into<String>, outbox: &mut Outbox) -> Option<Lacking> {
+    outbox.answers.push((work.requester, Reply::Refused(text.into())));
+    None
 }
 
 impl Replica {
@@ -233,6 +243,10 @@ impl Replica {
         now: Now,
         outbox: &mut Outbox,
     ) {
+        #[cfg(any(test, feature = "planted-bugs"))]
+        let planted = self.options.planted == Some(crate::merged::causal::Bug::AnsweredBeforeDurable);
+        #[cfg(any(test, feature = "planted-bugs"))]
+        let index = if planted { 0 } else { index };
         let persisted = self.causal.as_ref().map_or(0, super::Causal::persisted_index);
         if index <= persisted && written.is_none() {
             return outbox.answers.push((work.requester, Reply::Done(reply)));
@@ -243,19 +257,26 @@ impl Replica {
     }
 
     fn write(&mut self, work: Work, now: Now, outbox: &mut Outbox) {
+        if let Some(lacking) = self.try_write(work, now, outbox) {
+            self.wait_for_rights(lacking, now, outbox);
+        }
+    }
+
+    /// Does a write, or refuses it; gives it back if it takes more from a counter than this replica may.
+    pub(super) fn try_write(&mut self, work: Work, now: Now, outbox: &mut Outbox) -> Option<Lacking> {
         if self.disk_full {
             let text = "DISKFULL the disk of this replica is full, nothing was written";
-            return outbox.answers.push((work.requester, Reply::Refused(text.into())));
+            return refuse(work, text, outbox);
         }
         let (time_ms, seed) = (self.now_ms(now), self.next_seed());
-        let Some(causal) = &mut self.causal else { return };
+        let causal = self.causal.as_mut()?;
         let others = causal.others();
         if let Some(demand) = work.demand.filter(|demand| demand.copies(others) > others) {
             let needed = demand.copies(others);
             let text = format!(
                 "NOREPLICAS there are {others} other replicas, and {needed} are asked for; nothing was written"
             );
-            return outbox.answers.push((work.requester, Reply::Refused(text)));
+            return refuse(work, text, outbox);
         }
         let dot = causal.next_dot();
         let stamp = Stamp { time_ms, logical: 0, origin: dot.origin, sequence: dot.counter, seed };
@@ -270,7 +291,29 @@ impl Replica {
         };
         if prepared.changes.is_empty() {
             let minimum = self.durable_for(&work.call);
-            return self.answer_at(minimum, prepared.reply, work, None, now, outbox);
+            self.answer_at(minimum, prepared.reply, work, None, now, outbox);
+            return None;
+        }
+        if self.primaries.bounded {
+            let checked = bounded::check(&prepared.changes, causal.table(), dot.origin);
+            #[cfg(any(test, feature = "planted-bugs"))]
+            let planted = self.options.planted == Some(crate::merged::causal::Bug::RightsIgnored);
+            #[cfg(any(test, feature = "planted-bugs"))]
+            let checked = if planted { Ok(()) } else { checked };
+            match checked {
+                Ok(()) => {}
+                Err(Unbounded::Never(text)) => return refuse(work, text, outbox),
+                Err(Unbounded::Short { missing: bounded::ALL, .. })
+                    if prepared.changes.len() > MOST_AT_ONCE =>
+                {
+                    let text = format!(
+                        "ERR more than {MOST_AT_ONCE} keys would go, with counters among them to which others have rights: DEL a few at a \
+                         time, or KEYSPACE DROP; nothing was written"
+                    );
+                    return refuse(work, text, outbox);
+                }
+                Err(Unbounded::Short { key, missing }) => return Some(Lacking { work, key, missing }),
+            }
         }
         match causal.write(prepared.changes, self.options.max_payload_bytes, now) {
             Ok(index) => self.answer_at(index, prepared.reply, work, Some(dot), now, outbox),
@@ -279,9 +322,10 @@ impl Replica {
                 let text = format!(
                     "ERR the write takes {bytes} bytes in the log, and {most} is the most, nothing was done"
                 );
-                outbox.answers.push((work.requester, Reply::Refused(text)));
+                refuse(work, text, outbox);
             }
         }
+        None
     }
 
     /// Answers what is durable, what is held by enough, and what is past its deadline; goes on with what waited for something to come.

@@ -1,0 +1,56 @@
+//! Faults built in on purpose, one at a time, to show that the tests, the simulator and `consort verify` find them. Not in a normal build.
+
+use serde::{Deserialize, Serialize};
+
+/// A fault to plant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Bug {
+    /// A mutation is applied though what it depends on is not.
+    DependenciesIgnored,
+    /// A write is told to others before it is durable here.
+    ToldBeforeDurable,
+    /// A write has the time of the wall clock, whatever was seen.
+    ClockTakenRaw,
+    /// A mutation that comes twice is applied twice.
+    AppliedTwice,
+    /// What is applied is told to be durable.
+    HoldsBeforeDurable,
+    /// Mutations of one origin are applied in the order in which they come.
+    GapsIgnored,
+    /// What others made is not passed on.
+    NothingRelayed,
+    /// However far ahead a time is, it is taken.
+    SkewIgnored,
+    /// What is durable here is forgotten, whoever else has it.
+    ForgottenEarly,
+    /// What was made here is not added to a state from elsewhere.
+    StateWithoutOwn,
+    /// What is made while a state is on its way may be forgotten.
+    ForgottenMeanwhile,
+    /// Pieces of two lists of steps are put together.
+    ListsMixed,
+    /// A write is acknowledged, and what was read answered, before it is durable.
+    AnsweredBeforeDurable,
+    /// What is taken from a counter that has a bound is not looked at.
+    RightsIgnored,
+}
+
+impl Bug {
+    /// All of them.
+    pub const ALL: [Bug; 14] = [
+        Bug::DependenciesIgnored,
+        Bug::ToldBeforeDurable,
+        Bug::ClockTakenRaw,
+        Bug::AppliedTwice,
+        Bug::HoldsBeforeDurable,
+        Bug::GapsIgnored,
+        Bug::NothingRelayed,
+        Bug::SkewIgnored,
+        Bug::ForgottenEarly,
+        Bug::StateWithoutOwn,
+        Bug::ForgottenMeanwhile,
+        Bug::ListsMixed,
+        Bug::AnsweredBeforeDurable,
+        Bug::RightsIgnored,
+    ];
+}
