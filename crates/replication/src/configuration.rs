@@ -244,4 +244,8 @@ pub enum Wish {
     Claim(u64),
     /// Such a replica that is to go has nothing that others have not.
     Leave,
+    /// Such a replica keeps more for that one, which is silent, than there is ([`crate::primaries::Seat::away`]).
+    Eject(NodeId),
+    /// Such a replica that was away lacks nothing that others do not keep.
+    Return,
 }

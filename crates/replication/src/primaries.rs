@@ -5,6 +5,10 @@
 //! ([`Seat::claim`]), and uses it once it has noted durably that it is its own. A disk that was lost takes its origin with it, and one that
 //! comes back later does not share it with anybody. Small numbers also keep names short.
 //!
+//! Others keep what a replica has not got, however long it is cut off; until that is more than it takes to give it all ([`Seat::away`]). Then it is not
+//! waited for, and takes a state when it is back, with what it has written meanwhile on top. More than half of the seats are always waited
+//! for: so what two replicas let go, that they knew as away, both was held by some third one (which holds it still).
+//!
 //! A replica that is to go ([`Seat::leaving`]) takes no more writes, and stays until others hold all that it has.
 
 use std::collections::BTreeMap;
@@ -82,6 +86,8 @@ pub struct Seat {
     pub claim: u64,
     /// It is to go.
     pub leaving: bool,
+    /// Others do not wait for it: it was silent for so long that what they kept for it is as much as all there is.
+    pub away: bool,
 }
 
 /// The replicas of a `multi-primary` keyspace.
@@ -109,11 +115,29 @@ impl Primaries {
         self.seats.iter().filter(|(_, seat)| seat.origin != 0).map(|(&node, seat)| (node, seat.origin))
     }
 
+    /// Nobody waits for the replica there from now on; unless too few would be left.
+    pub(crate) fn eject(&mut self, node: NodeId) {
+        let others =
+            self.seats.iter().filter(|(other, seat)| **other != node && !seat.away && seat.origin != 0);
+        if 2 * others.count() > self.seats.len()
+            && let Some(seat) = self.seats.get_mut(&node)
+        {
+            seat.away = true;
+        }
+    }
+
+    /// The replica there can be waited for again.
+    pub(crate) fn take_back(&mut self, node: NodeId) {
+        if let Some(seat) = self.seats.get_mut(&node) {
+            seat.away = false;
+        }
+    }
+
     /// A replica that has nothing has drawn this number.
     pub(crate) fn claim(&mut self, node: NodeId, claim: u64) {
         if let Some(seat) = self.seats.get_mut(&node).filter(|seat| seat.claim != claim) {
             self.origins += 1;
-            (seat.origin, seat.claim) = (self.origins, claim);
+            (seat.origin, seat.claim, seat.away) = (self.origins, claim, false);
         }
     }
 
@@ -149,6 +173,22 @@ mod tests {
         assert_eq!(primaries.seats[&one].origin, 3, "its disk was lost");
         primaries.claim(NodeId(8), 300);
         assert_eq!(primaries.seats.len(), 2, "who has no seat gets no origin");
+    }
+
+    #[test]
+    fn more_than_half_are_waited_for() {
+        let nodes = [NodeId(1), NodeId(2), NodeId(3), NodeId(4), NodeId(5)];
+        let mut primaries = Primaries::founding(&nodes, Counters::Sum);
+        primaries.eject(nodes[0]);
+        assert!(!primaries.seats[&nodes[0]].away, "nobody else takes part yet");
+        nodes.iter().for_each(|node| primaries.claim(*node, node.0));
+        nodes.iter().for_each(|node| primaries.eject(*node));
+        let away = |primaries: &Primaries| primaries.seats.values().filter(|seat| seat.away).count();
+        assert_eq!(away(&primaries), 2);
+        primaries.take_back(nodes[0]);
+        assert_eq!(away(&primaries), 1);
+        primaries.claim(nodes[1], 77);
+        assert_eq!(away(&primaries), 0, "one that begins anew is none that comes back");
     }
 
     #[test]

@@ -201,6 +201,8 @@ pub fn encode(message: &Message, out: &mut BytesMut) {
                 Wish::Settled(node) => (6, std::slice::from_ref(node)),
                 Wish::Claim(claim) => (8, &[NodeId(*claim)]),
                 Wish::Leave => (9, &[]),
+                Wish::Eject(node) => (10, std::slice::from_ref(node)),
+                Wish::Return => (11, &[]),
             };
             out.put_u8(kind);
             consensus::put_nodes(out, nodes);
@@ -290,6 +292,8 @@ pub fn decode(bytes: Bytes) -> Result<Message, Malformed> {
                 (6, [node]) => Wish::Settled(*node),
                 (8, [NodeId(claim)]) => Wish::Claim(*claim),
                 (9, []) => Wish::Leave,
+                (10, [node]) => Wish::Eject(*node),
+                (11, []) => Wish::Return,
                 _ => return Err(Malformed("a wish that is not known")),
             },
         }),

@@ -24,6 +24,7 @@ use crate::varint::{self, Reader};
 pub struct Fold {
     keys: BTreeMap<Bytes, OfKey>,
     len: usize,
+    bytes: usize,
 }
 
 /// A change, and what it was made with.
@@ -147,6 +148,45 @@ impl Step {
         }
     }
 
+    /// The bytes that it takes, about. An addition that goes on takes no more than its first.
+    fn weight(&self) -> usize {
+        // A vector is left out: additions gather origins in theirs.
+        const FIXED: usize = 160;
+        let of_change = match &self.change {
+            Change::Put { key, name, value, seen, .. } => {
+                key.len() + name.len() + value.len() + 32 * seen.len()
+            }
+            Change::Remove { key, name, seen, .. } => key.len() + name.len() + 32 * seen.len(),
+            Change::Add { key, name, .. } => key.len() + name.len(),
+            Change::Clear { key, seen } => {
+                let places = seen.iter().map(|(_, name, seen)| 32 + name.len() + 32 * seen.len());
+                key.len() + places.sum::<usize>()
+            }
+        };
+        FIXED + of_change
+    }
+
+    /// What is left of it where it is known: what it had seen of the parts of those origins. `None`: nothing.
+    pub fn seen_alone(&self, is_wanted: impl Fn(u64) -> bool) -> Option<Step> {
+        let of = |seen: &[Seen]| -> Vec<Seen> {
+            seen.iter().filter(|seen| is_wanted(seen.origin)).copied().collect()
+        };
+        let change = match &self.change {
+            Change::Put { key, facet, name, seen, .. } | Change::Remove { key, facet, name, seen } => {
+                let seen = of(seen);
+                let (key, facet, name) = (key.clone(), *facet, name.clone());
+                (!seen.is_empty()).then_some(Change::Remove { key, facet, name, seen })?
+            }
+            Change::Clear { key, seen } => {
+                let seen = seen.iter().map(|(facet, name, seen)| (*facet, name.clone(), of(seen)));
+                let seen: Vec<_> = seen.filter(|(.., seen)| !seen.is_empty()).collect();
+                (!seen.is_empty()).then_some(Change::Clear { key: key.clone(), seen })?
+            }
+            Change::Add { .. } => return None,
+        };
+        Some(Step { change, ..self.clone() })
+    }
+
     /// Had it seen parts of anything?
     pub fn has_seen(&self) -> bool {
         match &self.change {
@@ -181,6 +221,10 @@ struct OfKey {
 impl OfKey {
     fn len(&self) -> usize {
         self.elements.values().map(Vec::len).sum::<usize>() + self.clears.len()
+    }
+
+    fn weight(&self) -> usize {
+        self.elements.values().flatten().chain(&self.clears).map(|(_, step)| step.weight()).sum()
     }
 
     /// All of them, in order.
@@ -229,6 +273,11 @@ impl Fold {
         self.len
     }
 
+    /// The bytes that they take, about.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// All steps, in order.
     pub fn steps(&self) -> impl Iterator<Item = &Step> {
         self.keys.values().flat_map(OfKey::in_order)
@@ -257,6 +306,7 @@ impl Fold {
             Change::Clear { .. } => (None, None),
         };
         let place = steps.next();
+        let weigh = |steps: &[(u64, Step)]| steps.iter().map(|(_, step)| step.weight()).sum::<usize>();
         match (element, addition) {
             (Some(element), Some(first)) => {
                 let of_element = steps.elements.entry(element).or_default();
@@ -267,6 +317,7 @@ impl Fold {
                 match of_element.iter_mut().rev().find(is_of_run) {
                     Some((_, last)) => last.go_on(&step),
                     None => {
+                        self.bytes += step.weight();
                         of_element.push((place, step));
                         self.len += 1;
                     }
@@ -275,12 +326,15 @@ impl Fold {
             (Some(element), None) => {
                 let of_element = steps.elements.entry(element).or_default();
                 self.len -= of_element.len();
+                self.bytes -= weigh(of_element);
                 take_over(&mut step, &covered, of_element);
                 of_element.push((place, step));
                 self.len += of_element.len();
+                self.bytes += weigh(of_element);
             }
             (None, _) => {
                 self.len -= steps.len();
+                self.bytes -= steps.weight();
                 for of_element in steps.elements.values_mut() {
                     take_over(&mut step, &covered, of_element);
                 }
@@ -296,6 +350,7 @@ impl Fold {
                 });
                 steps.clears.push((place, step));
                 self.len += steps.len();
+                self.bytes += steps.weight();
             }
         }
     }

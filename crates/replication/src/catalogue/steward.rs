@@ -63,6 +63,9 @@ fn next_configurations(situation: &Situation<'_>) -> Option<Change> {
     (!decided.is_empty()).then(|| Change::Configure(decided.into_iter().collect()))
 }
 
+/// A replica that takes writes beside others is not waited for if it was not heard of for so long.
+const SILENT_REPLICA: Duration = Duration::from_secs(2);
+
 /// What replicas of keyspaces that take writes on all of them ask for, and where these are to be.
 fn next_seats(situation: &Situation<'_>) -> Option<Change> {
     let Situation { catalogue, silent_for, asks, .. } = situation;
@@ -77,6 +80,10 @@ fn next_seats(situation: &Situation<'_>) -> Option<Change> {
         for ask in asks.iter().filter(of_record) {
             match ask.wish {
                 Wish::Claim(claim) => next.claim(ask.from, claim),
+                Wish::Eject(node) if node != ask.from && silent_for(node) >= SILENT_REPLICA => {
+                    next.eject(node)
+                }
+                Wish::Return => next.take_back(ask.from),
                 Wish::Leave if record.seats.get(&ask.from).is_some_and(|seat| seat.leaving) => {
                     next.seats.remove(&ask.from);
                 }

@@ -131,6 +131,9 @@ fn wish() -> impl Strategy<Value = Wish> {
         Just(Wish::Renew),
         (0u32..3).prop_map(|rank| Wish::Confirm(Acknowledgement::of_rank(rank))),
         node().prop_map(Wish::Settled),
+        node().prop_map(Wish::Eject),
+        Just(Wish::Leave),
+        Just(Wish::Return),
     ]
 }
 

@@ -11,7 +11,7 @@ use replication::catalogue::{
 use replication::configuration::{Acknowledgement, PrimaryReplica};
 use replication::contract::Input;
 use replication::ordered::raft::HardState;
-use replication::primaries::{Conflict, Counters, MultiPrimary, Replicas};
+use replication::primaries::{Conflict, Counters, MultiPrimary, Replicas, Seat};
 use replication::{NodeId, PartitionId};
 
 use super::{Move, World};
@@ -165,7 +165,8 @@ impl Operator {
             let present: Vec<NodeId> = primaries.seats.keys().copied().collect();
             let mut planned = plan::primaries(catalogue, Replicas::Count(0), &present);
             planned.sort_unstable();
-            if primaries.seats.values().any(|seat| seat.leaving || seat.origin == 0) || present != planned {
+            let in_between = |seat: &Seat| seat.leaving || seat.away || seat.origin == 0;
+            if primaries.seats.values().any(in_between) || present != planned {
                 return Some(format!("group {:x} is to be on {planned:?}: {primaries:?}", partition.0));
             }
         }

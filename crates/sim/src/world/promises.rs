@@ -118,7 +118,10 @@ impl World {
     /// One of them holds something else than it ought to.
     pub(super) fn look_at_merged(&mut self) -> Result<(), Violation> {
         let primaries: Vec<PartitionId> = self.operator.newest().primaries.keys().copied().collect();
+        let newest = self.operator.newest().clone();
         for partition in primaries {
+            let seats = newest.primaries[&partition].seats.values();
+            self.counters.add_many("merged.away", seats.filter(|seat| seat.away).count() as u64);
             for node in &self.nodes {
                 let replica = node.process.as_ref().and_then(|process| process.shard.causal(partition));
                 if let Some(replica) = replica {

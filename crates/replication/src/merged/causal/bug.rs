@@ -33,11 +33,13 @@ pub enum Bug {
     AnsweredBeforeDurable,
     /// What is taken from a counter that has a bound is not looked at.
     RightsIgnored,
+    /// What was seen of parts is forgotten while a replica is away.
+    SeenForgotten,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 14] = [
+    pub const ALL: [Bug; 15] = [
         Bug::DependenciesIgnored,
         Bug::ToldBeforeDurable,
         Bug::ClockTakenRaw,
@@ -52,5 +54,6 @@ impl Bug {
         Bug::ListsMixed,
         Bug::AnsweredBeforeDurable,
         Bug::RightsIgnored,
+        Bug::SeenForgotten,
     ];
 }

@@ -9,7 +9,7 @@
 //! - Replicas tell one another their vectors of what is *durable*. Each sends its own mutations that another one has not, in order, again from
 //!   where that one stands if there is no progress; and those of others if it has had them for a while and the other one still has not
 //!   (their origin may be dead, or cut off from there).
-//! - What all members hold durably is *stable*: nobody will ask for it again. Of what is not, the last mutations are kept one by one and those
+//! - What all members hold durably that are not *away* is *stable*: nobody will ask for it again. Of what is not, the last mutations are kept one by one and those
 //!   before as a fold ([`kept`]), which a member that was away takes all together ([`repair`]). One that is too far behind for that,
 //!   or has nothing, takes a state whole ([`state`]), and adds to it what it has made itself.
 //! - A mutation whose time is ahead of this node's clock by more than a bound is not applied, and its origin named, until the clock gets there.
@@ -147,6 +147,9 @@ pub struct Recovered {
     pub log: Vec<(u64, Bytes)>,
 }
 
+/// A replica that was heard within this time is not cut off.
+const BACK_FOR: Duration = Duration::from_secs(5);
+
 /// What is known of another member.
 #[derive(Debug, Default)]
 struct Peer {
@@ -155,6 +158,8 @@ struct Peer {
     folded: VersionVector,
     /// When it was heard last.
     heard_at: Time,
+    /// The catalogue says that it is not waited for.
+    away: bool,
     /// When something that it has is missing here, since when.
     lacking_since: Option<Time>,
     /// The number by which its writes are named.
@@ -185,6 +190,10 @@ pub struct Causal {
     durable: VersionVector,
     /// What is not stable.
     kept: Kept,
+    /// All that was here when nobody was away any more.
+    nobody_away_since: Option<VersionVector>,
+    /// After what was missed could not be taken it is not asked for before then.
+    repair_again_at: Time,
     /// The number of the last entry, and of the last durable one.
     last_index: u64,
     persisted: u64,
@@ -245,6 +254,8 @@ impl Causal {
             vector: VersionVector::new(),
             durable: VersionVector::new(),
             kept: Kept::default(),
+            nobody_away_since: None,
+            repair_again_at: Time::default(),
             last_index: 0,
             persisted: 0,
             under_way: VecDeque::new(),
@@ -287,6 +298,11 @@ impl Causal {
         }
     }
 
+    /// These members are not waited for from now on: they take a state if what they lack is kept no more.
+    pub fn set_away(&mut self, is_away: impl Fn(NodeId) -> bool) {
+        self.peers.iter_mut().for_each(|(node, peer)| peer.away = is_away(*node));
+    }
+
     /// What is written from now on is named by another number.
     pub fn set_origin(&mut self, origin: u64) {
         self.options.origin = origin;
@@ -307,14 +323,14 @@ impl Causal {
         &self.durable
     }
 
-    /// What all members hold durably, as far as known here.
+    /// What all members hold durably that are not away, as far as known here.
     pub fn stable(&self) -> VersionVector {
         let mut stable = self.durable.clone();
         #[cfg(any(test, feature = "planted-bugs"))]
         if self.has_bug(Bug::ForgottenEarly) {
             return stable;
         }
-        self.peers.values().for_each(|peer| stable.meet(&peer.holds));
+        self.peers.values().filter(|peer| !peer.away).for_each(|peer| stable.meet(&peer.holds));
         stable
     }
 
@@ -352,6 +368,31 @@ impl Causal {
         counted.peek().is_some()
             && self.durable == self.vector
             && counted.all(|(_, peer)| peer.heard && peer.holds.includes(&self.durable))
+    }
+
+    /// Can this replica take from all others that are not away what it lacks, mutation after mutation? Then it need not be away either.
+    pub fn is_level(&self, now: Now) -> bool {
+        let heard = |peer: &&Peer| peer.heard && peer.heard_at + BACK_FOR > now.time;
+        let mut present = self.peers.values().filter(|peer| !peer.away).filter(heard).peekable();
+        present.peek().is_some()
+            && self.incoming.is_none()
+            && present.all(|peer| self.durable.includes(&peer.base))
+    }
+
+    /// A member that was not heard for so long, and for which more than `most` bytes are kept.
+    pub fn is_kept_for(&self, silent: Duration, most: u64, now: Now) -> Option<NodeId> {
+        if (self.kept.bytes() as u64) <= most {
+            return None;
+        }
+        let lacks = |peer: &Peer| !peer.holds.includes(&self.kept.folded);
+        let silent = |peer: &Peer| !peer.away && peer.heard_at + silent <= now.time;
+        let peer = self.peers.iter().find(|(_, peer)| silent(peer) && lacks(peer));
+        peer.map(|(node, _)| *node)
+    }
+
+    /// The bytes of what is kept since some member may ask for it, about.
+    pub fn kept_bytes(&self) -> u64 {
+        self.kept.bytes() as u64
     }
 
     /// Is everything durable that the state of this key comes from?
@@ -426,7 +467,7 @@ impl Causal {
         self.retry_at = now.time + self.options.resend_after;
         self.repair(now);
         self.ship(now);
-        self.forget_stable();
+        self.forget_stable(now);
         std::mem::take(&mut self.effects)
     }
 
@@ -451,22 +492,54 @@ impl Causal {
     }
 
     /// What everybody holds need not be kept, and what is old is folded.
-    fn forget_stable(&mut self) {
+    fn forget_stable(&mut self, now: Now) {
         #[cfg(any(test, feature = "planted-bugs"))]
         let forgets = self.has_bug(Bug::ForgottenMeanwhile);
         #[cfg(not(any(test, feature = "planted-bugs")))]
         let forgets = false;
-        if self.takes_state() && !forgets {
-            // What is made here until it is here has to be added to it.
+        if self.incoming.is_some() && !forgets {
+            // What is made here until a state is here has to be added to it; and steps that were read elsewhere may be older than the moment
+            // at which all came to hold what tells how much of them is new (seed 889 of the tests).
             return;
         }
-        self.kept.forget(&self.stable(), self.persisted);
+        let mut stable = self.stable();
+        // Who is back is not left behind again, and who takes a state asks for what came after its beginning.
+        for peer in self.peers.values() {
+            let is_back = peer.heard_at + BACK_FOR > now.time && peer.holds.includes(&self.kept.base);
+            if peer.away && peer.heard && is_back {
+                stable.meet(&peer.holds);
+            }
+        }
+        self.outgoing.values().filter_map(Outgoing::since).for_each(|since| stable.meet(since));
+        let counted = self.peers.values().filter(|peer| !peer.away).map(|peer| peer.origin);
+        let counted: Vec<u64> = counted.chain([self.options.origin]).collect();
+        let is_awaited = |origin: u64| !counted.contains(&origin);
+        let somebody_away = self.peers.values().any(|peer| peer.away);
+        #[cfg(any(test, feature = "planted-bugs"))]
+        let somebody_away = somebody_away && !self.has_bug(Bug::SeenForgotten);
+        self.kept.forget(&stable, self.persisted, somebody_away.then_some(&is_awaited));
+        self.forget_former(somebody_away);
         // Who takes a state asks for what came after it one by one.
         while self.kept.recent_bytes() > self.options.recent_bytes
             && self.outgoing.is_empty()
             && self.kept.oldest().is_some_and(|entry| entry.index <= self.persisted)
         {
             self.kept.fold_oldest();
+        }
+    }
+
+    /// Once nobody is away, and all have told what they have since, and that is here, no additions will come to what was taken away before.
+    fn forget_former(&mut self, somebody_away: bool) {
+        if somebody_away || !self.kept.has_former() {
+            self.nobody_away_since = None;
+            return;
+        }
+        let since = self.nobody_away_since.get_or_insert_with(|| self.vector.clone());
+        let has_told =
+            |peer: &Peer| peer.heard && peer.holds.includes(since) && self.vector.includes(&peer.holds);
+        if self.peers.values().all(has_told) {
+            self.kept.drop_former();
+            self.nobody_away_since = None;
         }
     }
 

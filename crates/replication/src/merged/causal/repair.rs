@@ -17,7 +17,7 @@ use data::merged::{HybridTime, MergedTable, Step, VersionVector, resolve};
 use super::Bug;
 use super::kept::Kept;
 use super::message::{Body, Want, What};
-use super::state::{Cursor, Meta, START, Slices, slice_chunk, steps_chunk};
+use super::state::{Cursor, Meta, START, Slices, Which, slice_chunk, steps_chunk};
 use super::{Causal, Event, Known, Message, StateFile};
 use crate::NodeId;
 use crate::time::{Now, Time};
@@ -41,7 +41,16 @@ pub(super) struct Outgoing {
     steps: Option<List>,
     /// A slice that may be given once this entry is durable.
     slice: Option<(u64, Body)>,
+    /// What was applied when the state was begun with.
+    since: Option<VersionVector>,
     asked_at: Time,
+}
+
+impl Outgoing {
+    /// If it is a state: who takes it will ask for what came after this.
+    pub fn since(&self) -> Option<&VersionVector> {
+        self.since.as_ref()
+    }
 }
 
 /// Steps in pieces.
@@ -87,6 +96,8 @@ struct IncomingState {
     chunks: Vec<Bytes>,
     /// The steps behind the slices.
     steps: Vec<Step>,
+    /// What tells what was taken away before: of steps that are in the slices, and of what the giver had forgotten.
+    former: Vec<Step>,
     /// What is known with them.
     given: VersionVector,
     /// What was made here.
@@ -96,18 +107,13 @@ struct IncomingState {
 }
 
 impl Causal {
-    /// Is a state on its way here?
-    pub(super) fn takes_state(&self) -> bool {
-        self.incoming.as_ref().is_some_and(|incoming| incoming.state.is_some())
-    }
-
     /// When something of this is due.
     pub(super) fn repair_at(&self) -> Time {
         let asks = self.incoming.as_ref().filter(|incoming| incoming.stage != Stage::Written);
         let asks_at = asks.map_or(Time::NEVER, |incoming| incoming.asked_at + ASK_AGAIN);
         let lacks = self.peers.values().filter_map(|peer| peer.lacking_since).min();
         let lacks_at = match self.incoming {
-            None => lacks.map_or(Time::NEVER, |since| since + PATIENCE),
+            None => lacks.map_or(Time::NEVER, |since| (since + PATIENCE).max(self.repair_again_at)),
             Some(_) => Time::NEVER,
         };
         let forgets = self.outgoing.values().map(|outgoing| outgoing.asked_at + FORGET_TAKER).min();
@@ -137,6 +143,7 @@ impl Causal {
             }
             Some(incoming) if incoming.asked_at + ASK_AGAIN <= now.time => self.ask(now),
             Some(_) => {}
+            None if self.repair_again_at > now.time => {}
             None => self.begin_repair(now),
         }
     }
@@ -146,7 +153,7 @@ impl Causal {
         let lacking = self.peers.iter().filter(|(_, peer)| peer.lacking_since.is_some_and(is_late));
         // The one that was heard last, rather one that has what is missing in steps.
         let has_steps = |base: &VersionVector| !self.wants_state && self.vector.includes(base);
-        let best = lacking.max_by_key(|(_, peer)| (has_steps(&peer.base), peer.heard_at));
+        let best = lacking.max_by_key(|(_, peer)| (has_steps(&peer.base), !peer.away, peer.heard_at));
         let Some((&from, peer)) = best else { return };
         let has_steps = has_steps(&peer.base);
         self.next_want += 1;
@@ -187,7 +194,7 @@ impl Causal {
         if !self.peers.contains_key(&from) {
             return;
         }
-        let fresh = || Outgoing { id: want.id, steps: None, slice: None, asked_at: now.time };
+        let fresh = || Outgoing { id: want.id, steps: None, slice: None, since: None, asked_at: now.time };
         let outgoing = self.outgoing.entry(from).or_insert_with(fresh);
         if outgoing.id > want.id {
             return;
@@ -200,6 +207,9 @@ impl Causal {
             What::State { from: cursor } => {
                 let mut slice = BytesMut::new();
                 let next = self.table.slice(cursor, self.options.slice_bytes, &mut slice);
+                if outgoing.since.is_none() {
+                    outgoing.since = Some(self.vector.clone());
+                }
                 let bytes = slice_chunk(cursor.0, &slice);
                 let (vector, latest) = (self.vector.clone(), self.clock.latest());
                 let body = Body::Slice { from: cursor, next, vector, latest, bytes };
@@ -303,7 +313,7 @@ impl Causal {
             return self.effects.events.push(Event::Skewed { origin, ahead_ms });
         }
         let Some(mut state) = incoming.state.take() else {
-            return self.take_steps(from, steps, &vector);
+            return self.take_steps(from, steps, &vector, now);
         };
         if state.latest.ms > limit_ms {
             let origin = self.peers.get(&from).map_or(0, |peer| peer.origin);
@@ -317,15 +327,16 @@ impl Causal {
         let slices = &state.slices;
         let nothing = VersionVector::new();
         let known = |facet, key: &[u8]| slices.of(facet, key).unwrap_or(&nothing);
+        let former: Vec<Step> = steps.iter().filter(|step| step.has_seen()).cloned().collect();
         let Ok(steps) = resolve(&steps, &state.table, known, &[]) else { return };
         state.table.apply_steps(&steps, known);
         // And what was made here.
         let own = self.kept.all_steps(u64::MAX);
         #[cfg(any(test, feature = "planted-bugs"))]
         let own = if self.has_bug(Bug::StateWithoutOwn) { Vec::new() } else { own };
-        let Ok(own) = resolve(&own, &state.table, |_, _| &vector, &steps) else { return };
+        let Ok(own) = resolve(&own, &state.table, |_, _| &vector, &former) else { return };
         state.table.apply_steps(&own, |_, _| &vector);
-        (state.steps, state.given) = (steps, vector.clone());
+        (state.steps, state.former, state.given) = (steps, former, vector.clone());
         (state.own, state.vector) = (own, vector);
         state.vector.merge(&self.vector);
         self.effects.state = Some(self.file_of(&state));
@@ -335,7 +346,7 @@ impl Causal {
     }
 
     /// Applies steps, as an entry of the log.
-    fn take_steps(&mut self, from: NodeId, steps: Vec<Step>, vector: &VersionVector) {
+    fn take_steps(&mut self, from: NodeId, steps: Vec<Step>, vector: &VersionVector, now: Now) {
         if self.vector.includes(vector) {
             return;
         }
@@ -344,7 +355,9 @@ impl Causal {
         vector.encode(&mut bytes);
         let known = self.vector.clone();
         let Ok(new) = resolve(&steps, &self.table, |_, _| &known, &self.kept.all_steps(u64::MAX)) else {
-            self.wants_state = true;
+            // Others who were not away know what it lacks to read this; or only a state is left.
+            self.wants_state = self.peers.values().all(|peer| !peer.away);
+            self.repair_again_at = now.time + ASK_AGAIN;
             return;
         };
         new.iter().for_each(|step| step.write(&mut bytes));
@@ -370,9 +383,10 @@ impl Causal {
         latest.observe(state.latest);
         state.steps.iter().chain(&state.own).for_each(|step| latest.observe(step.time()));
         let mut chunks = state.chunks.clone();
-        for (steps, own) in [(&state.steps, false), (&state.own, true)] {
+        let all = [(&state.steps, Which::Kept), (&state.own, Which::Own), (&state.former, Which::Former)];
+        for (steps, which) in all {
             let pieces = pieces_of(steps, &VersionVector::new(), self.options.slice_bytes);
-            chunks.extend(pieces.iter().map(|piece| steps_chunk(piece, own)));
+            chunks.extend(pieces.iter().map(|piece| steps_chunk(piece, which)));
         }
         let meta = Meta {
             base: state.given.clone(),
@@ -394,17 +408,19 @@ impl Causal {
         let Some(mut state) = incoming.state else { return };
         // What was made here meanwhile.
         let late = self.kept.all_steps(u64::MAX);
-        let others: Vec<Step> = state.steps.iter().chain(&state.own).cloned().collect();
+        let others: Vec<Step> = state.former.iter().chain(&state.own).cloned().collect();
         let Ok(late) = resolve(&late, &state.table, |_, _| &state.vector, &others) else { return };
         state.table.apply_steps(&late, |_, _| &state.vector);
-        let IncomingState { table, steps, given, own, vector, latest, .. } = state;
+        let IncomingState { table, steps, given, own, vector, latest, mut former, .. } = state;
+        // What this replica knew of what was taken away is as good as what the giver knew.
+        former.extend(self.kept.all_steps(u64::MAX).into_iter().filter(Step::has_seen));
         self.learn(&steps, &vector);
         self.clock.observe(latest);
         let own = own.into_iter().chain(late).collect();
-        let mut former = std::mem::replace(&mut self.table, table);
-        self.table.take_conflicts(&mut former);
+        let mut table_before = std::mem::replace(&mut self.table, table);
+        self.table.take_conflicts(&mut table_before);
         self.wants_state = false;
-        self.kept = Kept::of(given, own, self.vector.clone(), self.last_index);
+        self.kept = Kept::of(given, own, self.vector.clone(), self.last_index, former);
         self.durable.merge(&vector);
         self.repairs += 1;
         self.effects.events.push(Event::Repaired { from: incoming.from, with_state: true });

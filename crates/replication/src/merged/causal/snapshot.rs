@@ -5,7 +5,7 @@ use data::merged::{Merge, Step, VersionVector};
 
 use super::kept::{Kept, Logged};
 use super::repair::{STEPS_ENTRY, pieces_of};
-use super::state::{Cursor, Meta, START, Slices, State, slice_chunk, steps_chunk};
+use super::state::{Cursor, Meta, START, Slices, State, Which, slice_chunk, steps_chunk};
 use super::{Causal, Known, Recovered};
 use crate::merged::clock::HybridClock;
 use crate::time::Now;
@@ -14,8 +14,8 @@ use crate::time::Now;
 #[derive(Debug)]
 pub struct Taking {
     meta: Meta,
-    /// What is kept for others, as it was at the beginning.
-    steps: Vec<Bytes>,
+    /// What is kept for others, and of what is forgotten, as it was at the beginning.
+    steps: Vec<(Bytes, Which)>,
     next: Option<Cursor>,
     /// The last entry when the last slice was read.
     last_index: u64,
@@ -31,14 +31,15 @@ impl Taking {
 impl Causal {
     /// Begins a snapshot.
     pub fn begin_snapshot(&self) -> Taking {
-        let steps = self.kept.all_steps(u64::MAX);
-        let steps = match steps.is_empty() {
-            true => Vec::new(),
-            // They are taken from the end.
-            false => {
-                pieces_of(&steps, &VersionVector::new(), self.options.slice_bytes).into_iter().rev().collect()
-            }
-        };
+        let kept = (self.kept.steps(u64::MAX), Which::Kept);
+        let former = (self.kept.former().cloned().collect(), Which::Former);
+        let mut steps = Vec::new();
+        for (of_kind, which) in [kept, former].into_iter().filter(|(of_kind, _)| !of_kind.is_empty()) {
+            let pieces = pieces_of(&of_kind, &VersionVector::new(), self.options.slice_bytes);
+            steps.extend(pieces.into_iter().map(|piece| (piece, which)));
+        }
+        // They are taken from the end.
+        steps.reverse();
         Taking {
             meta: Meta {
                 base: self.kept.base.clone(),
@@ -57,8 +58,8 @@ impl Causal {
 
     /// The next chunk; `None` when there are no more.
     pub fn snapshot_chunk(&self, taking: &mut Taking) -> Option<Bytes> {
-        if let Some(steps) = taking.steps.pop() {
-            return Some(steps_chunk(&steps, false));
+        if let Some((steps, which)) = taking.steps.pop() {
+            return Some(steps_chunk(&steps, which));
         }
         let cursor = taking.next?;
         let mut slice = BytesMut::new();
@@ -100,7 +101,7 @@ impl Causal {
 
     fn recover_state(&mut self, state: State, meta: Meta) -> Result<Slices, &'static str> {
         let Meta { base, from, given, to, index, latest, slices } = meta;
-        let State { mut table, steps, own } = state;
+        let State { mut table, steps, own, former } = state;
         let known = |facet, key: &[u8]| slices.of(facet, key).unwrap_or(&from);
         // They were resolved when they came. Those of a snapshot of our own are in it already.
         table.apply_steps(&steps, known);
@@ -110,7 +111,7 @@ impl Causal {
         self.vector = to;
         self.clock = HybridClock::after(latest);
         self.last_index = index;
-        self.kept = Kept::of(base, kept, self.vector.clone(), index);
+        self.kept = Kept::of(base, kept, self.vector.clone(), index, former);
         let mut slices = slices;
         // The steps are in all of them now; those of a snapshot of our own were before.
         slices.merge(&self.vector.clone());

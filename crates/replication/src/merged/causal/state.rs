@@ -7,6 +7,7 @@
 //! ```text
 //! chunk  0xE0 + facet, slice         or  0xE8, steps (what is kept for others; of a state from elsewhere also what came after its slices)
 //!        or  0xE9, steps (of a state from elsewhere: what was made here and is not in it)
+//!        or  0xEA, steps (what is kept of those that are forgotten)
 //! meta   version (1), base, from, given, to, index (8), milliseconds (8), logical (4), then for each slice: facet, position (8), vector
 //! ```
 
@@ -19,6 +20,18 @@ const VERSION: u8 = 1;
 const SLICE: u8 = 0xe0;
 const STEPS: u8 = 0xe8;
 const OWN_STEPS: u8 = 0xe9;
+const FORMER_STEPS: u8 = 0xea;
+
+/// Which steps are in a chunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Which {
+    /// Those kept for others, or those that came after the slices.
+    Kept,
+    /// Those made here that are not in the state.
+    Own,
+    /// What is left of those that are forgotten.
+    Former,
+}
 
 /// Where a slice begins.
 pub type Cursor = (Facet, Position);
@@ -35,6 +48,8 @@ pub struct State {
     pub steps: Vec<Step>,
     /// What was made here and is not in it.
     pub own: Vec<Step>,
+    /// What is kept of steps that are forgotten.
+    pub former: Vec<Step>,
 }
 
 /// Is it a chunk of such a state, and not of a table?
@@ -51,9 +66,13 @@ pub(super) fn slice_chunk(facet: Facet, slice: &[u8]) -> Bytes {
 }
 
 /// The chunk of steps.
-pub(super) fn steps_chunk(steps: &[u8], own: bool) -> Bytes {
+pub(super) fn steps_chunk(steps: &[u8], which: Which) -> Bytes {
     let mut out = BytesMut::with_capacity(steps.len() + 1);
-    out.put_u8(if own { OWN_STEPS } else { STEPS });
+    out.put_u8(match which {
+        Which::Kept => STEPS,
+        Which::Own => OWN_STEPS,
+        Which::Former => FORMER_STEPS,
+    });
     out.put_slice(steps);
     out.freeze()
 }
@@ -67,8 +86,12 @@ impl State {
         let (&kind, rest) = chunk.split_first().ok_or(Malformed("an empty chunk"))?;
         if kind >= STEPS {
             let steps = Step::read_all(&Bytes::copy_from_slice(rest))?;
-            let all = if kind == STEPS { &mut self.steps } else { &mut self.own };
-            all.extend(steps);
+            match kind {
+                STEPS => self.steps.extend(steps),
+                OWN_STEPS => self.own.extend(steps),
+                FORMER_STEPS => self.former.extend(steps),
+                _ => return Err(Malformed("a chunk of an unknown kind")),
+            }
             return Ok(());
         }
         let facet = kind.checked_sub(SLICE).ok_or(Malformed("a chunk of an unknown kind"))?;

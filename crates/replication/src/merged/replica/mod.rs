@@ -32,6 +32,8 @@ use crate::{NodeId, PartitionId};
 
 /// How often the catalogue is asked again.
 const ASK_INTERVAL: Duration = Duration::from_millis(500);
+/// A replica that was not heard for so long is not waited for if much is kept for it.
+const SILENT: Duration = Duration::from_secs(2);
 /// To so many counters rights are handed over with one write.
 const HANDED_OVER_AT_ONCE: usize = 512;
 /// The token of a state record.
@@ -113,6 +115,7 @@ impl Replica {
         let members: Vec<(NodeId, u64)> = self.primaries.members().collect();
         if let Some(causal) = &mut self.causal {
             causal.set_members(&members);
+            causal.set_away(|node| primaries.seats.get(&node).is_some_and(|seat| seat.away));
         }
     }
 
@@ -145,9 +148,11 @@ impl Replica {
             }
             _ => return self.ask(Wish::Claim(self.claim), now, outbox),
         }
+        self.ask_about_absence(seat, now, outbox);
         let Some(causal) = &self.causal else { return };
         self.is_filled |= !causal.is_blank() || causal.has_caught_up(self.primaries.seats.len());
-        let stays = |node: NodeId| self.primaries.seats.get(&node).is_some_and(|seat| !seat.leaving);
+        let stays =
+            |node: NodeId| self.primaries.seats.get(&node).is_some_and(|seat| !seat.leaving && !seat.away);
         let is_idle = self.answers.is_empty() && self.short.is_empty();
         if seat.leaving && is_idle && causal.is_held_by_others(stays) {
             let heir = self.primaries.members().find(|(node, _)| stays(*node));
@@ -160,6 +165,18 @@ impl Replica {
                 return;
             }
             self.ask(Wish::Leave, now, outbox);
+        }
+    }
+
+    /// Another replica is not to be waited for any more, or this one can be again.
+    fn ask_about_absence(&mut self, seat: Seat, now: Now, outbox: &mut Outbox) {
+        let Some(causal) = &self.causal else { return };
+        if seat.away && causal.is_level(now) {
+            return self.ask(Wish::Return, now, outbox);
+        }
+        let most = self.options.snapshot_log_bytes.max(causal.table().bytes());
+        if let Some(node) = causal.is_kept_for(SILENT, most, now).filter(|_| !seat.away) {
+            self.ask(Wish::Eject(node), now, outbox);
         }
     }
 
@@ -191,8 +208,9 @@ impl Replica {
         // What is small there is small here, so that a simulator sees all of it.
         options.recent_bytes = options.recent_bytes.min(self.options.snapshot_log_bytes as usize / 16);
         options.slice_bytes = options.slice_bytes.min(self.options.snapshot_log_bytes as usize / 4);
-        let causal = Causal::new(options, &members, causal::Recovered { state, log }, now)
+        let mut causal = Causal::new(options, &members, causal::Recovered { state, log }, now)
             .unwrap_or_else(|reason| panic!("group {:08x}: {reason}", self.partition.0));
+        causal.set_away(|node| self.primaries.seats.get(&node).is_some_and(|seat| seat.away));
         if causal.last_index() > end {
             // The state is from after all that the log holds.
             self.writes.push(Write::Reset { partition: self.partition, index: causal.last_index() });

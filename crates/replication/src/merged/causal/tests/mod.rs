@@ -65,6 +65,7 @@ planted! {
     finds_forgotten_early: ForgottenEarly,
     finds_state_without_own: StateWithoutOwn,
     finds_lists_mixed: ListsMixed,
+    finds_seen_forgotten: SeenForgotten,
 }
 
 /// Two replicas that hear each other at once; whatever is logged is durable at once.

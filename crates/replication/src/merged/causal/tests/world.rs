@@ -33,6 +33,8 @@ pub struct Counters {
     pub snapshots: u64,
     pub repaired_with_steps: u64,
     pub repaired_with_states: u64,
+    pub ejected: u64,
+    pub returned: u64,
     pub simulated_ms: u64,
 }
 
@@ -53,6 +55,8 @@ impl Counters {
         self.snapshots += other.snapshots;
         self.repaired_with_steps += other.repaired_with_steps;
         self.repaired_with_states += other.repaired_with_states;
+        self.ejected += other.ejected;
+        self.returned += other.returned;
         self.simulated_ms += other.simulated_ms;
     }
 
@@ -73,6 +77,8 @@ impl Counters {
             self.snapshots,
             self.repaired_with_steps,
             self.repaired_with_states,
+            self.ejected,
+            self.returned,
         ];
         assert!(each.iter().all(|count| *count > 20), "something did not happen: {self:?}");
     }
@@ -112,6 +118,10 @@ pub struct World {
     /// All mutations that were ever durable or told, by name.
     seen: BTreeMap<Dot, Bytes>,
     acknowledged: Vec<Dot>,
+    /// Who is not waited for, as the catalogue says.
+    away: Vec<usize>,
+    /// Who hears nobody, and from when on is not heard either, until when.
+    isolated: Vec<(usize, u64, u64)>,
     broken: bool,
     /// So much is kept one by one.
     recent_bytes: usize,
@@ -133,6 +143,8 @@ impl World {
             cut: Vec::new(),
             seen: BTreeMap::new(),
             acknowledged: Vec::new(),
+            away: Vec::new(),
+            isolated: Vec::new(),
             broken: true,
             recent_bytes,
             counters: Counters::default(),
@@ -217,8 +229,10 @@ impl World {
                 11 if self.random.below(8) == 0 => self.lose_for_good(),
                 12 => self.join(),
                 13 => self.tell_members(),
-                14..17 => self.begin_snapshot(),
-                17..130 => self.write(),
+                14 if self.random.below(3) == 0 => self.eject(),
+                15 => self.take_back(),
+                16..19 => self.begin_snapshot(),
+                19..130 => self.write(),
                 _ => {}
             }
         }
@@ -243,8 +257,11 @@ impl World {
                     node.replica.as_mut().filter(|_| self.at % (500 * MILLISECOND) < MILLISECOND)
                 {
                     replica.set_members(&members);
+                    let away = self.away.clone();
+                    replica.set_away(|node| away.contains(&(node.0 as usize - 1)));
                 }
             }
+            self.take_back();
             self.at += MILLISECOND;
             self.step();
             if self.is_settled() {
@@ -271,6 +288,7 @@ impl World {
         let mut vectors = self.living().map(Causal::durable);
         let Some(first) = vectors.next() else { return true };
         vectors.all(|vector| vector == first)
+            && self.away.is_empty()
             && self.living().all(|replica| replica.vector() == first && replica.held() == 0)
             && self.nodes.iter().all(|node| node.waiting.is_empty())
     }
@@ -280,8 +298,12 @@ impl World {
     }
 
     fn describe(&self) -> String {
-        let one = |replica: &Causal| format!("{:?} ({} held)", replica.durable(), replica.held());
-        self.living().map(one).collect::<Vec<_>>().join("\n")
+        let one = |replica: &Causal| {
+            let (durable, vector, held) = (replica.durable(), replica.vector(), replica.held());
+            format!("{durable:?} of {vector:?}, base {:?} ({held} held)", replica.kept.base)
+        };
+        let all = self.living().map(one).collect::<Vec<_>>().join("\n");
+        format!("{all}\naway: {:?}", self.away)
     }
 
     fn any(&mut self) -> usize {
@@ -290,11 +312,16 @@ impl World {
 
     /// What is due happens.
     fn step(&mut self) {
+        let (at, broken) = (self.at, self.broken);
+        self.isolated.retain(|(.., until)| broken && *until > at);
         while let Some(entry) = self.network.first_entry()
             && entry.key().0 <= self.at
         {
             let (from, to, message) = entry.remove();
-            if self.cut.contains(&(from, to)) {
+            let at = self.at;
+            let is_isolated =
+                self.isolated.iter().any(|(node, mute, _)| *node == to || (*node == from && *mute <= at));
+            if is_isolated || self.cut.contains(&(from, to)) {
                 self.counters.cut_messages += 1;
                 continue;
             }
@@ -460,8 +487,47 @@ impl World {
         let living = self.nodes.iter().enumerate().filter(|(_, node)| !node.gone);
         let members: Vec<(NodeId, u64)> =
             living.map(|(node, _)| (NodeId(node as u64 + 1), node as u64 + 1)).collect();
+        let away = self.away.clone();
         if let Some(replica) = &mut self.nodes[node].replica {
             replica.set_members(&members);
+            replica.set_away(|node| away.contains(&(node.0 as usize - 1)));
+        }
+    }
+
+    /// The catalogue decides that some replica is not waited for; as ever, more than half are.
+    fn eject(&mut self) {
+        let node = self.any();
+        let seats = self.nodes.iter().filter(|node| !node.gone).count();
+        let counted =
+            |other: &usize| *other != node && !self.nodes[*other].gone && !self.away.contains(other);
+        let others = (0..self.nodes.len()).filter(counted).count();
+        if 2 * others > seats && !self.nodes[node].gone && !self.away.contains(&node) {
+            self.away.push(node);
+            self.counters.ejected += 1;
+            // It is away while others go on; for a while, or all the time.
+            let mute = self.at + self.random.below(400) * MILLISECOND;
+            let until = mute + self.random.below(3000) * MILLISECOND;
+            self.isolated.push((node, mute, until));
+            for _ in 0..self.random.below(8) {
+                self.tell_members();
+            }
+        }
+    }
+
+    /// Those that lack nothing that is not kept are waited for again.
+    fn take_back(&mut self) {
+        let away = self.away.clone();
+        for node in away {
+            // It cannot ask for it.
+            if self.isolated.iter().any(|(isolated, ..)| *isolated == node) {
+                continue;
+            }
+            let now = self.now(node);
+            let is_level = self.nodes[node].replica.as_ref().map(|replica| replica.is_level(now));
+            if is_level.unwrap_or(self.nodes[node].gone) {
+                self.away.retain(|other| *other != node);
+                self.counters.returned += 1;
+            }
         }
     }
 
