@@ -266,10 +266,14 @@ pub struct MergedStatus {
     pub origin: u64,
     /// The others that take part.
     pub others: u64,
-    /// Mutations here that not all members are known to hold durably.
+    /// Those of them that are not waited for.
+    pub away: u64,
+    /// Mutations here that not all members which are waited for are known to hold durably.
     pub not_everywhere: u64,
     /// Entries and steps that are kept for those.
     pub kept: u64,
+    /// The bytes of them, about.
+    pub kept_bytes: u64,
     /// Mutations that wait for what they depend on.
     pub held: u64,
     /// So often something that was missed was taken over, as steps or with a state.

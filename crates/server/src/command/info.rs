@@ -272,17 +272,19 @@ fn primaries(lines: &mut Lines, state: &ClusterState, status: &PartitionStatus, 
     let number = status.partition.keyspace();
     let prefix = state.placement.prefixes.iter().find(|(_, of)| **of == number).map(|(prefix, _)| prefix);
     let row = format!(
-        "prefix={},strategy=multi-primary,serves={},origin={},others={},keys={},bytes={},applied={},not_everywhere={},\
-         kept={},held={},repairs={},conflicts={},mismatches={}",
+        "prefix={},strategy=multi-primary,serves={},origin={},others={},away={},keys={},bytes={},applied={},not_everywhere={},\
+         kept={},kept_bytes={},held={},repairs={},conflicts={},mismatches={}",
         String::from_utf8_lossy(prefix.map_or(&[][..], |prefix| &prefix[..])).escape_debug(),
         u8::from(status.leader.is_some()),
         merged.origin,
         merged.others,
+        merged.away,
         status.keys,
         status.bytes,
         status.applied,
         merged.not_everywhere,
         merged.kept,
+        merged.kept_bytes,
         merged.held,
         merged.repairs,
         merged.conflicts,

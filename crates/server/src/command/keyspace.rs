@@ -436,6 +436,7 @@ fn entry(prefix: &Bytes, keyspace: &Keyspace, catalogue: &Catalogue) -> Value {
     if let Policy::MultiPrimary { number, options } = &keyspace.policy {
         let primaries = catalogue.primaries.get(&PartitionId::of_keyspace(*number, 0));
         let take_part = primaries.map_or(0, |primaries| primaries.members().count());
+        let away = primaries.map_or(0, |primaries| primaries.seats.values().filter(|seat| seat.away).count());
         let replicas = match options.replicas {
             Replicas::Count(0) => copies.to_string(),
             Replicas::Count(count) => count.to_string(),
@@ -446,6 +447,7 @@ fn entry(prefix: &Bytes, keyspace: &Keyspace, catalogue: &Catalogue) -> Value {
             ("conflict", bulk(options.conflict.name())),
             ("counters", bulk(options.counters.name())),
             ("take_part", integer(take_part as u64)),
+            ("away", integer(away as u64)),
             (
                 "promise",
                 bulk(

@@ -306,3 +306,50 @@ fn bounded_counters_are_never_below_zero_and_nothing_of_them_is_out_of_reach() {
     assert_eq!(done(&mut other, "DECRBY b:away 11"), Value::Integer(0));
     become_the_same(&cluster, &[0, 1, 2]);
 }
+
+/// A number in the line of `INFO` about the keyspace.
+fn figure(client: &mut Client, name: &str) -> i64 {
+    let Value::Bulk(info) = client.call("INFO consort") else { panic!("INFO is a text") };
+    let info = String::from_utf8_lossy(&info).into_owned();
+    let line = info.lines().find(|line| line.contains("strategy=multi-primary")).unwrap_or_default();
+    let value = line.split(',').find_map(|field| field.strip_prefix(name)?.strip_prefix('='));
+    value.and_then(|value| value.parse().ok()).unwrap_or(-1)
+}
+
+#[test]
+fn who_stays_away_is_not_waited_for_and_comes_back_with_what_it_wrote() {
+    let mut cluster = Cluster::start(3, "storage.snapshot_log_bytes = \"64KiB\"");
+    create(&cluster, "");
+    let mut away = cluster.client(2);
+    done(&mut away, "SADD m:set of-the-one-away both");
+    done(&mut away, "INCRBY m:sum 5");
+    become_the_same(&cluster, &[0, 1, 2]);
+    cluster.nodes[2].kill();
+    // Keys come and go; what the dead one lacks of them is more than what there is.
+    let mut client = cluster.client(0);
+    eventually("the dead one not to be waited for", || {
+        for number in 0..500 {
+            done(&mut client, &format!("SET m:k{number} {}", "x".repeat(200)));
+        }
+        done(&mut client, "DEL m:sum");
+        done(&mut client, "SREM m:set both");
+        for number in 0..500 {
+            done(&mut client, &format!("DEL m:k{number}"));
+        }
+        (figure(&mut client, "away") == 1).then_some(())
+    });
+    for node in 0..2 {
+        let mut client = cluster.client(node);
+        eventually("nothing to be kept for it", || {
+            done(&mut client, "INCR m:others");
+            (figure(&mut client, "kept_bytes") < 64 << 10).then_some(())
+        });
+    }
+    cluster.nodes[2].start(Start::Normal);
+    eventually("it to be waited for again", || (figure(&mut client, "away") == 0).then_some(()));
+    become_the_same(&cluster, &[0, 1, 2]);
+    everywhere(&cluster, &[0, 1, 2], "SMEMBERS m:set", &Value::Array(vec![bulk("of-the-one-away")]));
+    everywhere(&cluster, &[0, 1, 2], "EXISTS m:sum m:k7", &Value::Integer(0));
+    done(&mut cluster.client(2), "INCRBY m:sum 2");
+    everywhere(&cluster, &[0, 1, 2], "GET m:sum", &bulk("2"));
+}

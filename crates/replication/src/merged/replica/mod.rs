@@ -313,8 +313,10 @@ impl Replica {
         MergedStatus {
             origin: self.origin.unwrap_or(0),
             others: causal.others() as u64,
+            away: self.primaries.seats.values().filter(|seat| seat.away).count() as u64,
             not_everywhere: applied - causal.stable().iter().map(|dot| dot.counter).sum::<u64>(),
             kept: causal.kept() as u64,
+            kept_bytes: causal.kept_bytes(),
             held: causal.held() as u64,
             repairs: causal.repairs(),
             conflicts: causal.table().conflicts().noted,
