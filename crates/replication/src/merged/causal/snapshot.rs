@@ -106,7 +106,9 @@ impl Causal {
         // They were resolved when they came. Those of a snapshot of our own are in it already.
         table.apply_steps(&steps, known);
         table.apply_steps(&own, |_, _| &given);
-        let kept = if given == from { steps } else { own };
+        // Of a state from elsewhere all but what was made here is in its base.
+        let steps = steps.into_iter().filter(|step| !base.covers(step.dot()));
+        let kept = steps.chain(own).collect();
         self.table = table;
         self.vector = to;
         self.clock = HybridClock::after(latest);

@@ -134,6 +134,51 @@ fn holds_what_it_made_meanwhile(bug: Option<Bug>) -> bool {
     digests[0] == digests[1] && two.replicas[1].vector() == two.replicas[0].vector()
 }
 
+/// A state that came from elsewhere, with what was made here on top, and a start from it: found in whole clusters of the simulator
+/// (`--focus merged --first-seed 391`).
+#[test]
+fn what_was_made_here_is_kept_for_others_after_a_start_from_a_state() {
+    let replica = |origin: u64, members: &[(crate::NodeId, u64)], recovered| {
+        super::Causal::new(super::Options::new(origin), members, recovered, crate::Now::default())
+            .expect("nothing is wrong")
+    };
+    let nothing = super::Recovered::default;
+    let (one, other) = ((crate::NodeId(1), 1), (crate::NodeId(2), 2));
+    let mut two =
+        Two { replicas: [replica(1, &[one], nothing()), replica(2, &[other], nothing())], file: None, at: 0 };
+    two.write(0, "SET old 1");
+    two.settle();
+    two.replicas.iter_mut().for_each(|replica| replica.set_members(&[one, other]));
+    two.write(1, "SET mine 1");
+    // No mutations get through.
+    for _ in 0..60 {
+        two.at += 50;
+        let now = two.now();
+        for from in 0..2 {
+            let effects = two.replicas[from].finish(now);
+            two.file = effects.state.or(two.file.take());
+            let last = two.replicas[from].last_index();
+            two.replicas[from].persisted(last);
+            for (to, message) in effects.send {
+                let is_wanted = !matches!(message, super::Message::Mutations(_));
+                if is_wanted {
+                    let from = crate::NodeId(from as u64 + 1);
+                    two.replicas[to.0 as usize - 1].receive(from, message, now);
+                }
+            }
+        }
+    }
+    let super::StateFile { chunks, meta, .. } = two.file.take().expect("a state has come");
+    let mut state = super::state::State::default();
+    chunks.iter().for_each(|chunk| state.load(chunk).expect("it is one"));
+    let again = super::Recovered { state: Some((state, meta)), log: Vec::new() };
+    two.replicas[1] = replica(2, &[one, other], again);
+    assert!(two.replicas[1].kept() > 0, "what the other one has not is kept");
+    two.settle();
+    assert_eq!(two.replicas[0].vector().get(2), 1, "and comes to it");
+    assert_eq!(two.replicas[0].table().digest(), two.replicas[1].table().digest());
+}
+
 #[test]
 fn what_is_made_while_a_state_is_on_its_way_is_added_to_it() {
     assert!(holds_what_it_made_meanwhile(None));
