@@ -55,6 +55,22 @@ impl MergedTable {
         self.digest_by(Table::recompute_digest)
     }
 
+    /// The digest of the keys from one position up to another; `None`: to the end.
+    pub fn digest_of(&self, from: Position, to: Option<Position>) -> Digest {
+        self.digest_by(|table| {
+            let entries = table.entries_from(from).take_while(|(at, _)| to.is_none_or(|to| *at < to));
+            entries.fold(0, |sum: Digest, (_, entry)| sum.wrapping_add(entry.digest()))
+        })
+    }
+
+    /// Where a range of about so many keys ends that begins there; `None`: at the end of all.
+    pub fn range_from(&self, from: Position, keys: usize) -> Option<Position> {
+        let mut positions = self.keys_from(from).map(|(at, ..)| at).skip(keys);
+        let next = positions.next()?;
+        // Keys of one position go together.
+        (next > from).then_some(next).or_else(|| positions.find(|at| *at > from))
+    }
+
     fn digest_by(&self, of: impl Fn(&Table) -> Digest) -> Digest {
         // An odd factor tells equal entries of two facets apart.
         let with_factor = |(place, table): (usize, &Table)| of(table).wrapping_mul(2 * place as Digest + 1);

@@ -5,7 +5,7 @@ use data::merged::{Facet, HybridTime, VersionVector};
 
 use super::Malformed;
 use super::fields::{Reader, put_bytes, put_number, put_option, put_position};
-use crate::merged::causal::{Body, Holds, Message, Want, What, state};
+use crate::merged::causal::{Body, Holds, Message, Range, Want, What, state};
 
 mod kind {
     pub const MUTATIONS: u8 = 0;
@@ -16,6 +16,9 @@ mod kind {
     pub const SLICE: u8 = 5;
     pub const GONE: u8 = 6;
     pub const RIGHTS: u8 = 7;
+    pub const RANGE: u8 = 8;
+    pub const RANGE_IS: u8 = 9;
+    pub const REBUILD: u8 = 10;
 }
 
 fn put_vector(out: &mut BytesMut, vector: &VersionVector) {
@@ -78,6 +81,23 @@ pub(super) fn put_message(out: &mut BytesMut, message: &Message) {
                 Body::Gone => out.put_u8(kind::GONE),
             }
             out.put_u64_le(*id);
+        }
+        Message::Range(Range { round, from, to, vector, digest }) => {
+            out.put_u8(kind::RANGE);
+            out.put_u64_le(*round);
+            put_position(out, *from);
+            put_option(out, *to, put_position);
+            put_vector(out, vector);
+            out.put_u128_le(*digest);
+        }
+        Message::RangeIs { round, digest } => {
+            out.put_u8(kind::RANGE_IS);
+            out.put_u64_le(*round);
+            out.put_u128_le(*digest);
+        }
+        Message::Rebuild { round } => {
+            out.put_u8(kind::REBUILD);
+            out.put_u64_le(*round);
         }
         Message::Rights { key, amount } => {
             out.put_u8(kind::RIGHTS);
@@ -142,6 +162,15 @@ pub(super) fn message(reader: &mut Reader) -> Result<Message, Malformed> {
             };
             Message::Piece { body, id: reader.word()? }
         }
+        kind::RANGE => Message::Range(Range {
+            round: reader.word()?,
+            from: reader.word()?,
+            to: reader.option(Reader::word)?,
+            vector: vector(reader)?,
+            digest: reader.long_word()?,
+        }),
+        kind::RANGE_IS => Message::RangeIs { round: reader.word()?, digest: reader.long_word()? },
+        kind::REBUILD => Message::Rebuild { round: reader.word()? },
         kind::RIGHTS => Message::Rights { key: reader.bytes()?, amount: reader.long_word()? as i128 },
         kind::GONE => Message::Piece { body: Body::Gone, id: reader.word()? },
         _ => return Err(Malformed("a kind of message that is not known")),

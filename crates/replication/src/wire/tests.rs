@@ -146,7 +146,7 @@ fn cursor() -> impl Strategy<Value = state::Cursor> {
 }
 
 fn causal() -> impl Strategy<Value = causal::Message> {
-    use causal::{Body, Holds, Message as M, Want, What};
+    use causal::{Body, Holds, Message as M, Range, Want, What};
     let what = prop_oneof![
         (any::<u64>(), any::<u32>()).prop_map(|(list, have)| What::Steps { list, have }),
         cursor().prop_map(|from| What::State { from }),
@@ -167,6 +167,11 @@ fn causal() -> impl Strategy<Value = causal::Message> {
             .prop_map(|(vector, base, folded, digest)| M::Holds(Holds { vector, base, folded, digest })),
         (any::<u64>(), vector(), what).prop_map(|(id, vector, what)| M::Want(Want { id, vector, what })),
         (any::<u64>(), body).prop_map(|(id, body)| M::Piece { id, body }),
+        (any::<u64>(), cursor(), any::<Option<u64>>(), vector(), any::<u128>()).prop_map(
+            |(round, (_, from), to, vector, digest)| M::Range(Range { round, from, to, vector, digest })
+        ),
+        (any::<u64>(), any::<u128>()).prop_map(|(round, digest)| M::RangeIs { round, digest }),
+        any::<u64>().prop_map(|round| M::Rebuild { round }),
         (payload(), any::<i128>()).prop_map(|(key, amount)| M::Rights { key, amount }),
     ]
 }

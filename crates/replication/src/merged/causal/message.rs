@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use data::merged::{HybridTime, VersionVector};
 
+use super::Range;
 use super::state::Cursor;
 
 /// See the module.
@@ -16,6 +17,12 @@ pub enum Message {
     Want(Want),
     /// Something that was wanted.
     Piece { id: u64, body: Body },
+    /// What a range of keys comes to, and what with.
+    Range(Range),
+    /// What the range of a round comes to at the sender.
+    RangeIs { round: u64, digest: u128 },
+    /// The receiver holds something else in the range of that round than it ought to.
+    Rebuild { round: u64 },
     /// The sender lacks rights to a counter that is not to fall below zero.
     Rights { key: Bytes, amount: i128 },
 }

@@ -20,6 +20,7 @@
 //!
 //! Where to read next: `write`, `receive`, `ship`, `repair`.
 
+mod audit;
 #[cfg(any(test, feature = "planted-bugs"))]
 mod bug;
 mod kept;
@@ -38,6 +39,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use data::merged::{Dot, HybridTime, Merge, MergedTable, VersionVector};
 
+use self::audit::Audits;
+pub use self::audit::Range;
 #[cfg(any(test, feature = "planted-bugs"))]
 pub use self::bug::Bug;
 use self::kept::{Kept, Logged};
@@ -108,7 +111,7 @@ pub enum Event {
     Skewed { origin: u64, ahead_ms: u64 },
     /// A message could not be read.
     Malformed { from: NodeId },
-    /// Two replicas that have applied the same hold different states: an alarm.
+    /// Two replicas that have applied the same hold different states, of all keys or of a range ([`audit`]): an alarm.
     Differs { from: NodeId, ours: u128, theirs: u128 },
     /// What was missed is here now, as steps, or with a state.
     Repaired { from: NodeId, with_state: bool },
@@ -216,6 +219,7 @@ pub struct Causal {
     /// What is kept by others cannot be taken: a state is wanted.
     wants_state: bool,
     next_want: u64,
+    audits: Audits,
     effects: Effects,
     duplicates: u64,
     repairs: u64,
@@ -270,6 +274,7 @@ impl Causal {
             wants_state: false,
             // Of another life than what was asked for before.
             next_want: now.wall_ms << 20,
+            audits: Audits::default(),
             effects: Effects::default(),
             duplicates: 0,
             repairs: 0,
@@ -466,6 +471,7 @@ impl Causal {
         self.retry_held(now);
         self.retry_at = now.time + self.options.resend_after;
         self.repair(now);
+        self.audit(now);
         self.ship(now);
         self.forget_stable(now);
         std::mem::take(&mut self.effects)

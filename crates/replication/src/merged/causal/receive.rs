@@ -28,6 +28,9 @@ impl Causal {
             Message::Holds(holds) => self.on_holds(from, holds, now),
             Message::Want(want) => self.on_want(from, want, now),
             Message::Piece { id, body } => self.on_piece(from, id, body, now),
+            Message::Range(range) => self.on_range(from, range, now),
+            Message::RangeIs { round, digest } => self.on_range_is(from, round, digest),
+            Message::Rebuild { round } => self.on_rebuild(from, round),
             Message::Rights { key, amount } => self.on_rights(from, &key, amount, now),
         }
     }

@@ -154,8 +154,12 @@ impl Causal {
         // The one that was heard last, rather one that has what is missing in steps.
         let has_steps = |base: &VersionVector| !self.wants_state && self.vector.includes(base);
         let best = lacking.max_by_key(|(_, peer)| (has_steps(&peer.base), !peer.away, peer.heard_at));
-        let Some((&from, peer)) = best else { return };
-        let has_steps = has_steps(&peer.base);
+        let is_member = |node: &NodeId| self.peers.contains_key(node);
+        let (from, has_steps) = match (self.audits.rebuild_from().filter(is_member), best) {
+            (Some(from), _) => (from, false),
+            (None, Some((&from, peer))) => (from, has_steps(&peer.base)),
+            (None, None) => return,
+        };
         self.next_want += 1;
         self.incoming = Some(Incoming {
             from,
@@ -420,6 +424,7 @@ impl Causal {
         let mut table_before = std::mem::replace(&mut self.table, table);
         self.table.take_conflicts(&mut table_before);
         self.wants_state = false;
+        self.audits.is_rebuilt();
         self.kept = Kept::of(given, own, self.vector.clone(), self.last_index, former);
         self.durable.merge(&vector);
         self.repairs += 1;

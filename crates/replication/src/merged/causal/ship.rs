@@ -21,7 +21,8 @@ impl Causal {
                 at = at.min(since + self.options.resend_after);
             }
         }
-        at.min(self.repair_at())
+        let audit_at = if self.peers.is_empty() { Time::NEVER } else { self.audits.wake_at() };
+        at.min(self.repair_at()).min(audit_at)
     }
 
     /// Sends what others have not.

@@ -184,3 +184,82 @@ fn what_is_made_while_a_state_is_on_its_way_is_added_to_it() {
     assert!(holds_what_it_made_meanwhile(None));
     assert!(!holds_what_it_made_meanwhile(Some(Bug::ForgottenMeanwhile)), "the planted fault is seen");
 }
+
+/// Three replicas that take writes all the time, while the memory of one of them goes bad.
+#[test]
+fn a_replica_that_holds_something_else_is_found_and_heals_while_all_take_writes() {
+    let members = [1, 2, 3].map(|number| (crate::NodeId(number), number));
+    let mut replicas = [1, 2, 3].map(|origin| {
+        super::Causal::new(
+            super::Options::new(origin),
+            &members,
+            super::Recovered::default(),
+            crate::Now::default(),
+        )
+        .expect("nothing is wrong")
+    });
+    let mut random = crate::random::Random::new(5);
+    let mut events = Vec::new();
+    for turn in 0..800u64 {
+        let at = turn * 50;
+        let now = crate::Now { time: crate::Time(at * 1_000_000), wall_ms: 1_000_000 + at };
+        for here in 0..3 {
+            let replica = &mut replicas[here];
+            if turn < 700 {
+                let text = format!("INCR k{}", random.below(3000));
+                let arguments: Vec<bytes::Bytes> =
+                    text.split(' ').map(|word| bytes::Bytes::copy_from_slice(word.as_bytes())).collect();
+                let command = data::Command::lookup(&arguments[0]).expect("a command");
+                let (dot, stamp) =
+                    (replica.next_dot(), data::Stamp { time_ms: now.wall_ms, ..data::Stamp::default() });
+                let prepared = data::prepare_merged(command, &arguments, replica.table(), dot, &stamp);
+                replica.write(prepared.changes, usize::MAX, now).expect("it may be as long as it is");
+            }
+            if turn == 300 && here == 1 {
+                let wrong = data::merged::Merge {
+                    dot: data::merged::Dot { origin: 3, counter: 1 },
+                    time: data::merged::HybridTime::default(),
+                    vector: data::merged::VersionVector::new(),
+                    changes: data::prepare_merged(
+                        data::Command::lookup(b"SET").expect("a command"),
+                        &["SET", "k77", "bad"].map(bytes::Bytes::from),
+                        &data::merged::MergedTable::new(),
+                        data::merged::Dot { origin: 3, counter: 1 },
+                        &data::Stamp::default(),
+                    )
+                    .changes,
+                };
+                replica.table.apply(&wrong);
+            }
+            let effects = replica.finish(now);
+            let last = replica.last_index();
+            replica.persisted(last);
+            if effects.state.is_some() {
+                replica.state_is_durable();
+            }
+            if turn < 300 {
+                assert_eq!(effects.events, [], "nothing is wrong yet");
+            }
+            events.extend(effects.events.into_iter().map(|event| (here, event)));
+            for (to, message) in effects.send {
+                replicas[to.0 as usize - 1].receive(crate::NodeId(here as u64 + 1), message, now);
+            }
+        }
+    }
+    let differs = |of: usize| {
+        events
+            .iter()
+            .filter(|(here, event)| *here == of && matches!(event, super::Event::Differs { .. }))
+            .count()
+    };
+    assert!(differs(0) > 0 && differs(2) > 0, "both others have seen it: {events:?}");
+    let rebuilt: Vec<usize> = events
+        .iter()
+        .filter(|(_, event)| matches!(event, super::Event::Repaired { with_state: true, .. }))
+        .map(|(here, _)| *here)
+        .collect();
+    assert!(rebuilt.contains(&1) && !rebuilt.contains(&0) && !rebuilt.contains(&2), "{rebuilt:?}");
+    let digests = replicas.each_ref().map(|replica| replica.table().digest());
+    assert!(digests[0] == digests[1] && digests[1] == digests[2], "all are the same again");
+    assert_eq!(replicas[1].table().element(b"k77", data::merged::Facet::String, b"").winner(), None);
+}
