@@ -131,25 +131,21 @@ impl Step {
         true
     }
 
-    /// What it had seen of parts there.
-    fn seen_at(&self, key: &[u8], facet: Facet, name: &[u8]) -> &[Seen] {
+    /// What it had seen of parts, by place.
+    fn all_seen(&self) -> Vec<(Facet, &Bytes, &[Seen])> {
         match &self.change {
-            Change::Put { key: k, facet: f, name: n, seen, .. }
-            | Change::Remove { key: k, facet: f, name: n, seen }
-                if (&k[..], *f, &n[..]) == (key, facet, name) =>
-            {
-                seen
+            Change::Put { facet, name, seen, .. } | Change::Remove { facet, name, seen, .. } => {
+                vec![(*facet, name, seen)]
             }
-            Change::Clear { key: k, seen } if k == key => {
-                let of_place = seen.iter().find(|(f, n, _)| (*f, &n[..]) == (facet, name));
-                of_place.map_or(&[], |(.., seen)| seen)
+            Change::Clear { seen, .. } => {
+                seen.iter().map(|(facet, name, seen)| (*facet, name, &seen[..])).collect()
             }
-            _ => &[],
+            Change::Add { .. } => Vec::new(),
         }
     }
 
     /// The bytes that it takes, about. An addition that goes on takes no more than its first.
-    fn weight(&self) -> usize {
+    pub fn weight(&self) -> usize {
         // A vector is left out: additions gather origins in theirs.
         const FIXED: usize = 160;
         let of_change = match &self.change {
@@ -377,6 +373,20 @@ fn absorb_at(all: &mut Vec<(Facet, Bytes, Vec<Seen>)>, facet: Facet, name: &Byte
     }
 }
 
+/// Key, facet and name.
+type Place = (Bytes, Facet, Bytes);
+
+/// What steps had seen of parts.
+fn seen_by_place<'a>(steps: impl Iterator<Item = &'a Step>) -> BTreeMap<Place, Vec<Seen>> {
+    let mut all: BTreeMap<Place, Vec<Seen>> = BTreeMap::new();
+    for step in steps {
+        for (facet, name, seen) in step.all_seen().into_iter().filter(|(.., seen)| !seen.is_empty()) {
+            all.entry((step.change.key().clone(), facet, name.clone())).or_default().extend(seen);
+        }
+    }
+    all
+}
+
 /// What of steps is not known, for a replica with this state. `known`: what of a facet of a key is applied; the caller sees to it that all
 /// from before the fold is. `others`: steps that the replica keeps itself. Who took away what it has no part of is among them, or among
 /// the steps: all hold whatever is in neither, and then the additions before it are not in the fold.
@@ -387,9 +397,11 @@ pub fn resolve<'a>(
     steps: &[Step],
     table: &MergedTable,
     known: impl Fn(Facet, &[u8]) -> &'a VersionVector,
-    others: &[Step],
+    others: &dyn Fn() -> Vec<Step>,
 ) -> Result<Vec<Step>, Ambiguous> {
     let mut new = Vec::new();
+    // It is seldom needed.
+    let mut all_seen: Option<BTreeMap<Place, Vec<Seen>>> = None;
     for step in steps {
         let Change::Add { key, facet, name, addition } = &step.change else {
             // What it does not know of any facet.
@@ -410,8 +422,9 @@ pub fn resolve<'a>(
             new.push(step.clone());
             continue;
         }
-        let all = steps.iter().chain(others).flat_map(|other| other.seen_at(key, *facet, name));
-        let of_origin = all.filter(|seen| seen.origin == step.dot.origin && seen.last <= known);
+        let all_seen = all_seen.get_or_insert_with(|| seen_by_place(steps.iter().chain(&others())));
+        let at_place = all_seen.get(&(key.clone(), *facet, name.clone())).into_iter().flatten();
+        let of_origin = at_place.filter(|seen| seen.origin == step.dot.origin && seen.last <= known);
         let taken = of_origin.max_by_key(|seen| seen.last).ok_or(Ambiguous)?;
         if taken.last < step.begin && taken.last != addition.before {
             return Err(Ambiguous);

@@ -175,7 +175,7 @@ impl World {
         let known = taker.vector.clone();
         // It keeps all that it has ever applied.
         let others: Vec<fold::Step> = taker.log.iter().flat_map(|(steps, _)| steps).cloned().collect();
-        let new = fold::resolve(&steps, &taker.table, |_, _| &known, &others)
+        let new = fold::resolve(&steps, &taker.table, |_, _| &known, &|| others.clone())
             .expect("it is known who took it away");
         taker.table.apply_steps(&new, |_, _| &known);
         taker.vector.merge(&vector);

@@ -43,7 +43,6 @@ pub struct Range {
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Audits {
-    round: u64,
     next: Position,
     due: Time,
     /// What is gone over, and whether it was told.
@@ -86,9 +85,10 @@ impl Causal {
             self.audits.due = now.time + EVERY;
             let (from, to) = (self.audits.next, self.table.range_from(self.audits.next, KEYS));
             self.audits.next = to.unwrap_or(0);
-            self.audits.round += 1;
+            // Of another life than the rounds before a restart, whose answers may still come.
+            self.next_want += 1;
             let (vector, digest) = (self.vector.clone(), self.table.digest_of(from, to));
-            let range = Range { round: self.audits.round, from, to, vector, digest };
+            let range = Range { round: self.next_want, from, to, vector, digest };
             self.audits.own = Some((range, false));
             (self.audits.answers, self.audits.told) = (BTreeMap::new(), Vec::new());
         }

@@ -11,6 +11,7 @@
 //! parts of origins that do not count alone: no more than there were of those when it went away.
 
 use std::collections::VecDeque;
+use std::vec::IntoIter;
 
 use bytes::Bytes;
 use data::merged::{Dot, Fold, Merge, Step, VersionVector};
@@ -27,15 +28,25 @@ pub(super) struct Logged {
     pub at: Time,
 }
 
+/// What stands behind the fold and is to be folded some time: much of it comes at once when a partition heals, and is mostly forgotten soon.
+#[derive(Debug)]
+enum Unfolded {
+    Mutation(Logged),
+    Steps(IntoIter<Step>),
+}
+
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Kept {
     /// Whoever has all of this can take what is kept.
     pub base: VersionVector,
     pub fold: Fold,
-    /// All that is in the fold, and in `base`.
+    /// In order, behind the fold.
+    unfolded: VecDeque<Unfolded>,
+    unfolded_bytes: usize,
+    /// All that is in the fold, behind it to be folded, and in `base`.
     pub folded: VersionVector,
-    /// The last entry that is in the fold.
+    /// The last entry of those.
     pub fold_index: u64,
     recent: VecDeque<Logged>,
     recent_bytes: usize,
@@ -54,7 +65,7 @@ impl Kept {
     ) -> Kept {
         let mut kept = Kept { base, folded, fold_index: index, ..Kept::default() };
         kept.folded.merge(&kept.base);
-        steps.into_iter().for_each(|step| kept.fold.take_step(step));
+        kept.push_unfolded(steps);
         kept.take_former(former.iter(), &|_| true);
         kept
     }
@@ -66,12 +77,17 @@ impl Kept {
 
     /// How many entries and steps there are.
     pub fn len(&self) -> usize {
-        self.recent.len() + self.fold.len() + self.former.len()
+        let unfolded = |item: &Unfolded| match item {
+            Unfolded::Mutation(_) => 1,
+            Unfolded::Steps(steps) => steps.len(),
+        };
+        let unfolded: usize = self.unfolded.iter().map(unfolded).sum();
+        self.recent.len() + unfolded + self.fold.len() + self.former.len()
     }
 
     /// The bytes of what is kept, about.
     pub fn bytes(&self) -> usize {
-        self.recent_bytes + self.fold.bytes() + self.former.bytes()
+        self.recent_bytes + self.unfolded_bytes + self.fold.bytes() + self.former.bytes()
     }
 
     /// What is kept of what is forgotten.
@@ -102,13 +118,21 @@ impl Kept {
     /// What everybody holds need not be kept. The fold goes as a whole and before what came after it: `base` is all up to an entry of the log, so
     /// that who took something away is not forgotten before what was added to it. `awaited`: the origins of which more may come from who is away.
     pub fn forget(&mut self, stable: &VersionVector, persisted: u64, awaited: Option<&dyn Fn(u64) -> bool>) {
-        if !self.fold.is_empty() {
+        if !self.fold.is_empty() || !self.unfolded.is_empty() {
             if !stable.includes(&self.folded) {
                 return;
             }
             let fold = std::mem::take(&mut self.fold);
+            let unfolded = std::mem::take(&mut self.unfolded);
+            self.unfolded_bytes = 0;
             if let Some(is_awaited) = awaited {
                 self.take_former(fold.steps(), is_awaited);
+                for item in unfolded {
+                    match item {
+                        Unfolded::Mutation(entry) => self.take_former(alone(&entry).steps(), is_awaited),
+                        Unfolded::Steps(steps) => self.take_former(steps.as_slice().iter(), is_awaited),
+                    }
+                }
             }
             self.base.merge(&self.folded);
         }
@@ -129,14 +153,50 @@ impl Kept {
         }
     }
 
-    /// Folds the oldest of the last mutations.
+    /// Folds the oldest of the last mutations. Nothing may be unfolded before them.
     pub fn fold_oldest(&mut self) {
         let Some(entry) = self.recent.pop_front() else { return };
         self.recent_bytes -= entry.bytes.len();
-        let merge = Merge::decode(&entry.bytes).expect("it was encoded or decoded here");
-        self.fold.take(&merge);
-        self.folded.raise(merge.dot.origin, merge.dot.counter);
+        self.fold.take(&decode(&entry));
+        self.folded.raise(entry.dot.origin, entry.dot.counter);
         self.fold_index = entry.index;
+    }
+
+    /// Is something to be folded before the last mutations?
+    pub fn has_unfolded(&self) -> bool {
+        !self.unfolded.is_empty()
+    }
+
+    /// Folds some of what is behind the fold.
+    pub fn fold_some(&mut self, mut most: usize) {
+        while let Some(item) = self.unfolded.front_mut().filter(|_| most > 0) {
+            most -= 1;
+            let done = match item {
+                Unfolded::Mutation(entry) => {
+                    self.unfolded_bytes -= entry.bytes.len();
+                    self.fold.take(&decode(entry));
+                    true
+                }
+                Unfolded::Steps(steps) => match steps.next() {
+                    Some(step) => {
+                        self.unfolded_bytes -= step.weight();
+                        self.fold.take_step(step);
+                        steps.as_slice().is_empty()
+                    }
+                    None => true,
+                },
+            };
+            if done {
+                self.unfolded.pop_front();
+            }
+        }
+    }
+
+    fn push_unfolded(&mut self, steps: Vec<Step>) {
+        if !steps.is_empty() {
+            self.unfolded_bytes += steps.iter().map(Step::weight).sum::<usize>();
+            self.unfolded.push_back(Unfolded::Steps(steps.into_iter()));
+        }
     }
 
     /// The oldest of the last mutations.
@@ -144,34 +204,60 @@ impl Kept {
         self.recent.front()
     }
 
-    /// Folds everything, and then these steps, which came as one entry.
+    /// Everything is to be folded, and then these steps, which came as one entry.
     pub fn take_steps(&mut self, steps: Vec<Step>, vector: &VersionVector, index: u64) {
-        while !self.recent.is_empty() {
-            self.fold_oldest();
+        for entry in self.recent.drain(..) {
+            self.folded.raise(entry.dot.origin, entry.dot.counter);
+            self.unfolded_bytes += entry.bytes.len();
+            self.unfolded.push_back(Unfolded::Mutation(entry));
         }
-        steps.into_iter().for_each(|step| self.fold.take_step(step));
+        self.recent_bytes = 0;
+        self.push_unfolded(steps);
         self.folded.merge(vector);
         self.fold_index = index;
     }
 
     /// All that is kept for others, and what tells more about what they have already, as steps, in order.
     pub fn all_steps(&self, up_to: u64) -> Vec<Step> {
-        self.former.steps().cloned().chain(self.steps(up_to)).collect()
+        let mut steps = Vec::new();
+        self.for_all(up_to, &mut |step| steps.push(step.clone()));
+        steps
+    }
+
+    /// The same, one after the other.
+    pub fn for_all(&self, up_to: u64, take: &mut dyn FnMut(&Step)) {
+        self.former.steps().for_each(&mut *take);
+        self.for_each(up_to, take);
     }
 
     /// All that is kept for others, as steps, in order.
-    pub fn steps(&self, up_to: u64) -> Vec<Step> {
-        let mut steps: Vec<Step> = self.fold.steps().cloned().collect();
-        for entry in self.recent.iter().take_while(|entry| entry.index <= up_to) {
-            steps.extend(alone(entry).steps().cloned());
+    pub fn for_each(&self, up_to: u64, take: &mut dyn FnMut(&Step)) {
+        self.fold.steps().for_each(&mut *take);
+        for item in &self.unfolded {
+            match item {
+                Unfolded::Mutation(entry) => alone(entry).steps().for_each(&mut *take),
+                Unfolded::Steps(steps) => steps.as_slice().iter().for_each(&mut *take),
+            }
         }
-        steps
+        self.for_recent(0, up_to, take);
+    }
+
+    /// Those of the last mutations from behind an entry up to another one, as steps, in order.
+    pub fn for_recent(&self, after: u64, up_to: u64, take: &mut dyn FnMut(&Step)) {
+        let entries = self.recent.iter().skip_while(|entry| entry.index <= after);
+        for entry in entries.take_while(|entry| entry.index <= up_to) {
+            alone(entry).steps().for_each(&mut *take);
+        }
     }
 }
 
 /// The steps of a mutation.
 fn alone(entry: &Logged) -> Fold {
     let mut alone = Fold::new();
-    alone.take(&Merge::decode(&entry.bytes).expect("it was encoded or decoded here"));
+    alone.take(&decode(entry));
     alone
+}
+
+fn decode(entry: &Logged) -> Merge {
+    Merge::decode(&entry.bytes).expect("it was encoded or decoded here")
 }

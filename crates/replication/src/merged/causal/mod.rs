@@ -153,6 +153,9 @@ pub struct Recovered {
 /// A replica that was heard within this time is not cut off.
 const BACK_FOR: Duration = Duration::from_secs(5);
 
+/// Steps that are folded in one batch.
+const FOLDED_AT_ONCE: usize = 1_000;
+
 /// What is known of another member.
 #[derive(Debug, Default)]
 struct Peer {
@@ -204,6 +207,8 @@ pub struct Causal {
     under_way: VecDeque<UnderWay>,
     /// For each key the last entry about it that is not durable.
     unstable: BTreeMap<Bytes, u64>,
+    /// Until this one is durable, all keys are as if it were about them.
+    unstable_all: u64,
     /// Mutations that wait for what they depend on, by origin and number.
     held: BTreeMap<u64, BTreeMap<u64, Merge>>,
     held_count: usize,
@@ -264,6 +269,7 @@ impl Causal {
             persisted: 0,
             under_way: VecDeque::new(),
             unstable: BTreeMap::new(),
+            unstable_all: 0,
             held: BTreeMap::new(),
             held_count: 0,
             retry_at: now.time,
@@ -285,6 +291,7 @@ impl Causal {
         causal.effects = Effects::default();
         causal.persisted = causal.last_index;
         causal.unstable.clear();
+        causal.unstable_all = 0;
         causal.under_way.clear();
         causal.durable = causal.vector.clone();
         causal.set_members(members);
@@ -402,12 +409,13 @@ impl Causal {
 
     /// Is everything durable that the state of this key comes from?
     pub fn is_durable(&self, key: &[u8]) -> bool {
-        !self.unstable.contains_key(key)
+        self.unstable_at(key) == 0
     }
 
     /// The entry that has to be durable for an answer about this key; 0 if there is none.
     pub fn unstable_at(&self, key: &[u8]) -> u64 {
-        self.unstable.get(key).copied().unwrap_or(0)
+        let of_key = self.unstable.get(key).copied().unwrap_or(0);
+        if self.unstable_all > self.persisted { of_key.max(self.unstable_all) } else { of_key }
     }
 
     /// The last entry.
@@ -530,6 +538,11 @@ impl Causal {
             && self.outgoing.is_empty()
             && self.kept.oldest().is_some_and(|entry| entry.index <= self.persisted)
         {
+            if self.kept.has_unfolded() {
+                // Much may be; it goes on with the next batch.
+                self.kept.fold_some(FOLDED_AT_ONCE);
+                break;
+            }
             self.kept.fold_oldest();
         }
     }

@@ -8,6 +8,7 @@
 //! A giver gives nothing out that is not durable with it: it might die and use its names again. It keeps a list of pieces for each taker, and
 //! folds nothing as long as somebody takes something, so that steps after a state are single mutations.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -28,6 +29,8 @@ const ASK_AGAIN: Duration = Duration::from_millis(300);
 const GIVE_UP: Duration = Duration::from_secs(3);
 /// A taker that has not asked for this long is forgotten.
 const FORGET_TAKER: Duration = Duration::from_secs(20);
+/// So many pieces of steps are on their way at a time.
+const PIECES_AHEAD: usize = 8;
 /// Something that is missing may be on its way for this long.
 const PATIENCE: Duration = Duration::from_millis(100);
 /// An entry of steps begins with this byte; mutations begin with theirs, which is another.
@@ -59,6 +62,11 @@ struct List {
     /// Another one whenever they are cut anew: pieces of two lists do not fit together.
     number: u64,
     pieces: Vec<Bytes>,
+    /// So many of them are on their way, or there.
+    sent: usize,
+    /// How many were there when it was asked last, and when that changed.
+    have: usize,
+    have_since: Time,
     /// What is known with all of them.
     vector: VersionVector,
 }
@@ -74,6 +82,8 @@ pub(super) struct Incoming {
     state: Option<IncomingState>,
     /// Pieces of steps, of the list of that number.
     steps: Vec<Bytes>,
+    /// Those that came before others which come before them.
+    ahead: BTreeMap<u32, Bytes>,
     list: u64,
     stage: Stage,
 }
@@ -102,8 +112,9 @@ struct IncomingState {
     given: VersionVector,
     /// What was made here.
     own: Vec<Step>,
-    /// What is known with all of it.
+    /// What is known with all of it, and the last entry here that is in it.
     vector: VersionVector,
+    index: u64,
 }
 
 impl Causal {
@@ -168,6 +179,7 @@ impl Causal {
             heard_at: now.time,
             state: (!has_steps).then(IncomingState::default),
             steps: Vec::new(),
+            ahead: BTreeMap::new(),
             list: 0,
             stage: if has_steps { Stage::Steps } else { Stage::Slices(START) },
         });
@@ -231,21 +243,37 @@ impl Causal {
                         // It is asked for again.
                         return;
                     }
-                    let steps = self.kept.all_steps(self.persisted);
-                    let pieces = pieces_of(&steps, &want.vector, self.options.slice_bytes);
+                    let mut pieces = Pieces::new(&want.vector, self.options.slice_bytes);
+                    self.kept.for_all(self.persisted, &mut |step| pieces.push(step));
+                    let pieces = pieces.finish();
                     self.next_want += 1;
                     let number = self.options.life.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ self.next_want;
-                    outgoing.steps = Some(List { number, pieces, vector: self.durable.clone() });
+                    let vector = self.durable.clone();
+                    let (sent, have, have_since) = (0, 0, now.time);
+                    outgoing.steps = Some(List { number, pieces, sent, have, have_since, vector });
                 }
-                let Some(List { number, pieces, vector }) = &outgoing.steps else { return };
+                let Some(list_here) = &mut outgoing.steps else { return };
+                let number = &list_here.number;
                 #[cfg(any(test, feature = "planted-bugs"))]
                 let list = if self.options.planted == Some(Bug::ListsMixed) { *number } else { list };
-                let have = if list == *number { have } else { 0 };
-                if let Some(bytes) = pieces.get(have as usize) {
-                    let (list, number, of) = (*number, have, pieces.len() as u32);
-                    let body = Body::Steps { list, number, of, vector: vector.clone(), bytes: bytes.clone() };
+                let have = if list == *number { have as usize } else { 0 };
+                let is_stuck = have == list_here.have && list_here.have_since + ASK_AGAIN / 2 <= now.time;
+                if have != list_here.have || is_stuck {
+                    (list_here.have, list_here.have_since) = (have, now.time);
+                }
+                if is_stuck || list_here.sent < have {
+                    // What was on its way is lost.
+                    list_here.sent = have;
+                }
+                let up_to = (have + PIECES_AHEAD).min(list_here.pieces.len());
+                let of = list_here.pieces.len() as u32;
+                for place in list_here.sent..up_to {
+                    let (list, number, vector) = (list_here.number, place as u32, list_here.vector.clone());
+                    let body =
+                        Body::Steps { list, number, of, vector, bytes: list_here.pieces[place].clone() };
                     self.effects.send.push((from, Message::Piece { id: want.id, body }));
                 }
+                list_here.sent = list_here.sent.max(up_to);
             }
         }
     }
@@ -286,11 +314,19 @@ impl Causal {
                 }
                 if list != incoming.list {
                     (incoming.list, incoming.steps) = (list, Vec::new());
+                    incoming.ahead.clear();
                 }
-                if number as usize != incoming.steps.len() {
+                let have = incoming.steps.len();
+                if !(have..have + PIECES_AHEAD).contains(&(number as usize)) {
                     return;
                 }
-                incoming.steps.push(bytes);
+                incoming.ahead.insert(number, bytes);
+                while let Some(next) = incoming.ahead.remove(&(incoming.steps.len() as u32)) {
+                    incoming.steps.push(next);
+                }
+                if incoming.steps.len() == have {
+                    return;
+                }
                 match incoming.steps.len() >= of as usize {
                     true => self.take_incoming(from, vector, now),
                     false => self.ask(now),
@@ -332,17 +368,18 @@ impl Causal {
         let nothing = VersionVector::new();
         let known = |facet, key: &[u8]| slices.of(facet, key).unwrap_or(&nothing);
         let former: Vec<Step> = steps.iter().filter(|step| step.has_seen()).cloned().collect();
-        let Ok(steps) = resolve(&steps, &state.table, known, &[]) else { return };
+        let Ok(steps) = resolve(&steps, &state.table, known, &Vec::new) else { return };
         state.table.apply_steps(&steps, known);
         // And what was made here.
         let own = self.kept.all_steps(u64::MAX);
         #[cfg(any(test, feature = "planted-bugs"))]
         let own = if self.has_bug(Bug::StateWithoutOwn) { Vec::new() } else { own };
-        let Ok(own) = resolve(&own, &state.table, |_, _| &vector, &former) else { return };
+        let Ok(own) = resolve(&own, &state.table, |_, _| &vector, &|| former.clone()) else { return };
         state.table.apply_steps(&own, |_, _| &vector);
         (state.steps, state.former, state.given) = (steps, former, vector.clone());
         (state.own, state.vector) = (own, vector);
         state.vector.merge(&self.vector);
+        state.index = self.last_index;
         self.effects.state = Some(self.file_of(&state));
         incoming.state = Some(state);
         incoming.stage = Stage::Written;
@@ -358,7 +395,8 @@ impl Causal {
         bytes.put_u8(STEPS_ENTRY);
         vector.encode(&mut bytes);
         let known = self.vector.clone();
-        let Ok(new) = resolve(&steps, &self.table, |_, _| &known, &self.kept.all_steps(u64::MAX)) else {
+        let others = || self.kept.all_steps(u64::MAX);
+        let Ok(new) = resolve(&steps, &self.table, |_, _| &known, &others) else {
             // Others who were not away know what it lacks to read this; or only a state is left.
             self.wants_state = self.peers.values().all(|peer| !peer.away);
             self.repair_again_at = now.time + ASK_AGAIN;
@@ -367,8 +405,8 @@ impl Causal {
         new.iter().for_each(|step| step.write(&mut bytes));
         self.table.apply_steps(&new, |_, _| &known);
         self.learn(&new, vector);
-        let keys = new.iter().map(|step| step.change().key().clone()).collect();
-        let index = self.note(Known::Steps(vector.clone()), keys, bytes.freeze());
+        let index = self.note(Known::Steps(vector.clone()), Vec::new(), bytes.freeze());
+        self.unstable_all = index;
         self.kept.take_steps(new, vector, index);
         self.repairs += 1;
         self.effects.events.push(Event::Repaired { from, with_state: false });
@@ -389,7 +427,7 @@ impl Causal {
         let mut chunks = state.chunks.clone();
         let all = [(&state.steps, Which::Kept), (&state.own, Which::Own), (&state.former, Which::Former)];
         for (steps, which) in all {
-            let pieces = pieces_of(steps, &VersionVector::new(), self.options.slice_bytes);
+            let pieces = pieces_of(steps, self.options.slice_bytes);
             chunks.extend(pieces.iter().map(|piece| steps_chunk(piece, which)));
         }
         let meta = Meta {
@@ -411,13 +449,14 @@ impl Causal {
         };
         let Some(mut state) = incoming.state else { return };
         // What was made here meanwhile.
-        let late = self.kept.all_steps(u64::MAX);
-        let others: Vec<Step> = state.former.iter().chain(&state.own).cloned().collect();
+        let mut late = Vec::new();
+        self.kept.for_recent(state.index, u64::MAX, &mut |step| late.push(step.clone()));
+        let others = || state.former.iter().chain(&state.own).cloned().collect();
         let Ok(late) = resolve(&late, &state.table, |_, _| &state.vector, &others) else { return };
         state.table.apply_steps(&late, |_, _| &state.vector);
         let IncomingState { table, steps, given, own, vector, latest, mut former, .. } = state;
         // What this replica knew of what was taken away is as good as what the giver knew.
-        former.extend(self.kept.all_steps(u64::MAX).into_iter().filter(Step::has_seen));
+        self.kept.for_all(u64::MAX, &mut |step| former.extend(step.has_seen().then(|| step.clone())));
         self.learn(&steps, &vector);
         self.clock.observe(latest);
         let own = own.into_iter().chain(late).collect();
@@ -438,17 +477,40 @@ impl Causal {
 }
 
 /// The steps that `known` does not cover, and those that tell what others took away ([`resolve`]), in pieces; at least one.
-pub(super) fn pieces_of(steps: &[Step], known: &VersionVector, piece_bytes: usize) -> Vec<Bytes> {
-    let mut pieces = Vec::new();
-    let mut piece = BytesMut::new();
-    for step in steps.iter().filter(|step| !known.covers(step.dot()) || step.has_seen()) {
-        step.write(&mut piece);
-        if piece.len() >= piece_bytes {
-            pieces.push(piece.split().freeze());
+pub(super) struct Pieces<'a> {
+    known: &'a VersionVector,
+    piece_bytes: usize,
+    pieces: Vec<Bytes>,
+    piece: BytesMut,
+}
+
+impl<'a> Pieces<'a> {
+    pub fn new(known: &'a VersionVector, piece_bytes: usize) -> Pieces<'a> {
+        Pieces { known, piece_bytes, pieces: Vec::new(), piece: BytesMut::new() }
+    }
+
+    pub fn push(&mut self, step: &Step) {
+        if self.known.covers(step.dot()) && !step.has_seen() {
+            return;
+        }
+        step.write(&mut self.piece);
+        if self.piece.len() >= self.piece_bytes {
+            self.pieces.push(self.piece.split().freeze());
         }
     }
-    if !piece.is_empty() || pieces.is_empty() {
-        pieces.push(piece.freeze());
+
+    pub fn finish(mut self) -> Vec<Bytes> {
+        if !self.piece.is_empty() || self.pieces.is_empty() {
+            self.pieces.push(self.piece.freeze());
+        }
+        self.pieces
     }
-    pieces
+}
+
+/// All of these.
+pub(super) fn pieces_of(steps: &[Step], piece_bytes: usize) -> Vec<Bytes> {
+    let nothing = VersionVector::new();
+    let mut pieces = Pieces::new(&nothing, piece_bytes);
+    steps.iter().for_each(|step| pieces.push(step));
+    pieces.finish()
 }

@@ -4,7 +4,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use data::merged::{Merge, Step, VersionVector};
 
 use super::kept::{Kept, Logged};
-use super::repair::{STEPS_ENTRY, pieces_of};
+use super::repair::{Pieces, STEPS_ENTRY};
 use super::state::{Cursor, Meta, START, Slices, State, Which, slice_chunk, steps_chunk};
 use super::{Causal, Known, Recovered};
 use crate::merged::clock::HybridClock;
@@ -31,13 +31,17 @@ impl Taking {
 impl Causal {
     /// Begins a snapshot.
     pub fn begin_snapshot(&self) -> Taking {
-        let kept = (self.kept.steps(u64::MAX), Which::Kept);
-        let former = (self.kept.former().cloned().collect(), Which::Former);
-        let mut steps = Vec::new();
-        for (of_kind, which) in [kept, former].into_iter().filter(|(of_kind, _)| !of_kind.is_empty()) {
-            let pieces = pieces_of(&of_kind, &VersionVector::new(), self.options.slice_bytes);
-            steps.extend(pieces.into_iter().map(|piece| (piece, which)));
-        }
+        let nothing = VersionVector::new();
+        let (mut kept, mut former) = (
+            Pieces::new(&nothing, self.options.slice_bytes),
+            Pieces::new(&nothing, self.options.slice_bytes),
+        );
+        self.kept.for_each(u64::MAX, &mut |step| kept.push(step));
+        self.kept.former().for_each(|step| former.push(step));
+        let with = |pieces: Pieces<'_>, which| pieces.finish().into_iter().map(move |piece| (piece, which));
+        let mut steps: Vec<(Bytes, Which)> =
+            with(kept, Which::Kept).chain(with(former, Which::Former)).collect();
+        steps.retain(|(piece, _)| !piece.is_empty());
         // They are taken from the end.
         steps.reverse();
         Taking {

@@ -207,7 +207,7 @@ impl Replica {
         }
         // What is small there is small here, so that a simulator sees all of it.
         options.recent_bytes = options.recent_bytes.min(self.options.snapshot_log_bytes as usize / 16);
-        options.slice_bytes = options.slice_bytes.min(self.options.snapshot_log_bytes as usize / 4);
+        options.slice_bytes = options.slice_bytes.min(self.options.snapshot_log_bytes as usize);
         let mut causal = Causal::new(options, &members, causal::Recovered { state, log }, now)
             .unwrap_or_else(|reason| panic!("group {:08x}: {reason}", self.partition.0));
         causal.set_away(|node| self.primaries.seats.get(&node).is_some_and(|seat| seat.away));
