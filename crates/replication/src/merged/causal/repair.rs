@@ -19,7 +19,7 @@ use super::Bug;
 use super::kept::Kept;
 use super::message::{Body, Want, What};
 use super::state::{Cursor, Meta, START, Slices, Which, slice_chunk, steps_chunk};
-use super::{Causal, Event, Known, Message, StateFile};
+use super::{Causal, Event, Known, Message, Peer, StateFile};
 use crate::NodeId;
 use crate::time::{Now, Time};
 
@@ -44,6 +44,8 @@ pub(super) struct Outgoing {
     steps: Option<List>,
     /// A slice that may be given once this entry is durable.
     slice: Option<(u64, Body)>,
+    /// The next one, which will be asked for: what it has may be durable by then.
+    next_slice: Option<(Cursor, u64, Body)>,
     /// What was applied when the state was begun with.
     since: Option<VersionVector>,
     asked_at: Time,
@@ -168,7 +170,14 @@ impl Causal {
         let is_member = |node: &NodeId| self.peers.contains_key(node);
         let (from, has_steps) = match (self.audits.rebuild_from().filter(is_member), best) {
             (Some(from), _) => (from, false),
-            (None, Some((&from, peer))) => (from, has_steps(&peer.base)),
+            (None, Some((&from, peer))) => {
+                // What one keeps no more another one may, which need not have folded it.
+                let keeps = |other: &Peer| {
+                    other.heard && has_steps(&other.base) && other.holds.includes(&peer.folded)
+                };
+                let other = self.peers.iter().find(|(_, other)| !has_steps(&peer.base) && keeps(other));
+                other.map_or((from, has_steps(&peer.base)), |(&other, _)| (other, true))
+            }
             (None, None) => return,
         };
         self.next_want += 1;
@@ -210,7 +219,14 @@ impl Causal {
         if !self.peers.contains_key(&from) {
             return;
         }
-        let fresh = || Outgoing { id: want.id, steps: None, slice: None, since: None, asked_at: now.time };
+        let fresh = || Outgoing {
+            id: want.id,
+            steps: None,
+            slice: None,
+            next_slice: None,
+            since: None,
+            asked_at: now.time,
+        };
         let outgoing = self.outgoing.entry(from).or_insert_with(fresh);
         if outgoing.id > want.id {
             return;
@@ -221,15 +237,27 @@ impl Causal {
         outgoing.asked_at = now.time;
         match want.what {
             What::State { from: cursor } => {
-                let mut slice = BytesMut::new();
-                let next = self.table.slice(cursor, self.options.slice_bytes, &mut slice);
                 if outgoing.since.is_none() {
                     outgoing.since = Some(self.vector.clone());
                 }
-                let bytes = slice_chunk(cursor.0, &slice);
-                let (vector, latest) = (self.vector.clone(), self.clock.latest());
-                let body = Body::Slice { from: cursor, next, vector, latest, bytes };
-                outgoing.slice = Some((self.last_index, body));
+                let read = |from: Cursor| {
+                    let mut slice = BytesMut::new();
+                    let next = self.table.slice(from, self.options.slice_bytes, &mut slice);
+                    let bytes = slice_chunk(from.0, &slice);
+                    let (vector, latest) = (self.vector.clone(), self.clock.latest());
+                    (next, self.last_index, Body::Slice { from, next, vector, latest, bytes })
+                };
+                let (next, index, body) = match outgoing.next_slice.take_if(|(from, ..)| *from == cursor) {
+                    Some((_, index, Body::Slice { from, next, vector, latest, bytes })) => {
+                        (next, index, Body::Slice { from, next, vector, latest, bytes })
+                    }
+                    _ => read(cursor),
+                };
+                outgoing.slice = Some((index, body));
+                outgoing.next_slice = next.map(|from| {
+                    let (_, index, body) = read(from);
+                    (from, index, body)
+                });
                 // What was made for another state of this taker is of no use.
                 outgoing.steps = None;
             }
