@@ -3,6 +3,7 @@
 //! What can be seen not to be possible is refused at once: the counter has not so much, or who has the rights was not heard lately. Nothing is
 //! written meanwhile, so whoever is refused knows that nothing has happened.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
@@ -124,15 +125,16 @@ impl Replica {
         let (Some(causal), Some(counter)) = (&mut self.causal, self.short.counters.get_mut(key)) else {
             return;
         };
+        // Who has no rights any more is not asked again, and nothing is due for it.
+        counter.asked.retain(|_, at| *at + ASK_AGAIN > now.time);
         let waiting = counter.waiting.iter();
         let mut missing = waiting.fold(0i128, |sum, waiting| sum.saturating_add(waiting.missing));
         for (node, rights) in causal.holders(key, now.time - SILENT) {
             if missing <= 0 {
                 break;
             }
-            let is_due = counter.asked.get(&node).is_none_or(|at| *at + ASK_AGAIN <= now.time);
-            if is_due {
-                counter.asked.insert(node, now.time);
+            if let Entry::Vacant(first) = counter.asked.entry(node) {
+                first.insert(now.time);
                 causal.ask_for_rights(node, key.clone(), missing);
             }
             missing = missing.saturating_sub(rights);
