@@ -16,6 +16,16 @@ use crate::table::{Digest, Malformed, Position, Table, first_position, slot_of};
 /// The expiry of a key that never ends.
 pub(crate) const NEVER: u64 = u64::MAX;
 
+/// See [`MergedTable::digest_of`].
+const LARGEST_IN_RANGE: usize = 10_000;
+
+fn elements_in(entry: &Entry<'_>) -> usize {
+    match entry.value {
+        ValueRef::String(_) => 1,
+        ValueRef::Collection(collection) => collection.len(),
+    }
+}
+
 /// See the module.
 #[derive(Debug, Default)]
 pub struct MergedTable {
@@ -55,20 +65,30 @@ impl MergedTable {
         self.digest_by(Table::recompute_digest)
     }
 
-    /// The digest of the keys from one position up to another; `None`: to the end.
+    /// The digest of the keys from one position up to another; `None`: to the end. Without collections of more elements than
+    /// [`LARGEST_IN_RANGE`]: they would take too long at once.
     pub fn digest_of(&self, from: Position, to: Option<Position>) -> Digest {
         self.digest_by(|table| {
             let entries = table.entries_from(from).take_while(|(at, _)| to.is_none_or(|to| *at < to));
-            entries.fold(0, |sum: Digest, (_, entry)| sum.wrapping_add(entry.digest()))
+            let small = entries.filter(|(_, entry)| elements_in(entry) <= LARGEST_IN_RANGE);
+            small.fold(0, |sum: Digest, (_, entry)| sum.wrapping_add(entry.digest()))
         })
     }
 
-    /// Where a range of about so many keys ends that begins there; `None`: at the end of all.
-    pub fn range_from(&self, from: Position, keys: usize) -> Option<Position> {
-        let mut positions = self.keys_from(from).map(|(at, ..)| at).skip(keys);
-        let next = positions.next()?;
-        // Keys of one position go together.
-        (next > from).then_some(next).or_else(|| positions.find(|at| *at > from))
+    /// Where a range of about so many elements ends that begins there; `None`: at the end of all.
+    pub fn range_from(&self, from: Position, most: usize) -> Option<Position> {
+        let (mut count, mut last) = (0, None);
+        for (at, key, _) in self.keys_from(from) {
+            // Keys of one position go together.
+            if count >= most && last != Some(at) {
+                return Some(at);
+            }
+            let entries = Facet::SHOWN.iter().filter_map(|facet| self.of(*facet).get(key));
+            let sizes = entries.map(|entry| elements_in(&entry));
+            count += sizes.filter(|size| *size <= LARGEST_IN_RANGE).sum::<usize>().max(1);
+            last = Some(at);
+        }
+        None
     }
 
     fn digest_by(&self, of: impl Fn(&Table) -> Digest) -> Digest {

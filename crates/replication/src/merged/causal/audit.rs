@@ -2,7 +2,8 @@
 //!
 //! Under load two of them seldom have applied the same, so they cannot compare their states whole. Each goes round its keys, a range at a time:
 //! it tells the others the digest of a range, and its vector at that moment. Who has all of that vector, and of what is not in it nothing
-//! that touches the range, must come to the same digest.
+//! that touches the range, must come to the same digest. Collections of very many elements are left out, since a digest of them takes too long at once; they are
+//! in the digest of the whole, which is compared whenever two have applied the same (`receive`).
 //!
 //! A difference is an alarm: memory that went bad, or a fault in this program. If more than half of all members agree with the one that asks, who does not is
 //! the one that is wrong: it is told so, takes a state from the one that asked, and puts on top what it keeps for others, as ever. Otherwise
@@ -21,8 +22,8 @@ use crate::time::{Now, Time};
 
 /// How often a range is gone over.
 const EVERY: Duration = Duration::from_millis(500);
-/// The keys in a range.
-const KEYS: usize = 2_000;
+/// The elements in a range, about.
+const ELEMENTS: usize = 2_000;
 /// Who has not what belongs to a range waits for it so long.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -83,7 +84,7 @@ impl Causal {
         }
         if self.audits.due <= now.time && !self.peers.is_empty() {
             self.audits.due = now.time + EVERY;
-            let (from, to) = (self.audits.next, self.table.range_from(self.audits.next, KEYS));
+            let (from, to) = (self.audits.next, self.table.range_from(self.audits.next, ELEMENTS));
             self.audits.next = to.unwrap_or(0);
             // Of another life than the rounds before a restart, whose answers may still come.
             self.next_want += 1;
