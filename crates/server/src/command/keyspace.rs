@@ -210,6 +210,9 @@ fn primary_replica(mut rest: &[Bytes], known: Option<PrimaryReplica>) -> Result<
     Ok(options)
 }
 
+/// What `KEYSPACE INFO` promises of every `multi-primary` keyspace.
+const MULTI_PRIMARY_PROMISE: &str = "causal: every replica takes reads and writes, in any partition of the network; effects are never seen before their causes; replicas that have the same writes are the same; nothing acknowledged is lost while the replica that acknowledged it, or another one that has it, survives";
+
 fn multi_primary(mut rest: &[Bytes], known: Option<MultiPrimary>) -> Result<MultiPrimary, Value> {
     let new = MultiPrimary { conflict: Conflict::Lww, replicas: Replicas::Count(0), counters: Counters::Sum };
     let mut options = known.unwrap_or(new);
@@ -437,6 +440,10 @@ fn entry(prefix: &Bytes, keyspace: &Keyspace, catalogue: &Catalogue) -> Value {
         let primaries = catalogue.primaries.get(&PartitionId::of_keyspace(*number, 0));
         let take_part = primaries.map_or(0, |primaries| primaries.members().count());
         let away = primaries.map_or(0, |primaries| primaries.seats.values().filter(|seat| seat.away).count());
+        let bound = match options.counters {
+            Counters::Sum => "",
+            Counters::Bounded => "; no counter is ever below 0, on any replica",
+        };
         let replicas = match options.replicas {
             Replicas::Count(0) => copies.to_string(),
             Replicas::Count(count) => count.to_string(),
@@ -448,12 +455,7 @@ fn entry(prefix: &Bytes, keyspace: &Keyspace, catalogue: &Catalogue) -> Value {
             ("counters", bulk(options.counters.name())),
             ("take_part", integer(take_part as u64)),
             ("away", integer(away as u64)),
-            (
-                "promise",
-                bulk(
-                    "causal: every replica takes reads and writes, in any partition of the network; effects are never seen before their causes; replicas that have the same writes are the same; nothing acknowledged is lost while the replica that acknowledged it, or another one that has it, survives",
-                ),
-            ),
+            ("promise", bulk(MULTI_PRIMARY_PROMISE.to_owned() + bound)),
         ]);
     }
     fields.push(("since_epoch", integer(keyspace.since)));

@@ -42,13 +42,22 @@ pub(super) struct Outgoing {
     id: u64,
     /// Steps in pieces.
     steps: Option<List>,
-    /// A slice that may be given once this entry is durable.
-    slice: Option<(u64, Body)>,
+    /// A slice that may be given once what it has is durable.
+    slice: Option<Read>,
     /// The next one, which will be asked for: what it has may be durable by then.
-    next_slice: Option<(Cursor, u64, Body)>,
+    next_slice: Option<Read>,
     /// What was applied when the state was begun with.
     since: Option<VersionVector>,
     asked_at: Time,
+}
+
+/// A slice, read when the last entry was that one.
+#[derive(Debug)]
+struct Read {
+    from: Cursor,
+    next: Option<Cursor>,
+    index: u64,
+    body: Body,
 }
 
 impl Outgoing {
@@ -138,8 +147,8 @@ impl Causal {
         self.outgoing.retain(|_, outgoing| outgoing.asked_at + FORGET_TAKER > now.time);
         let persisted = self.persisted;
         for (&node, outgoing) in &mut self.outgoing {
-            if let Some((_, body)) = outgoing.slice.take_if(|(index, _)| *index <= persisted) {
-                self.effects.send.push((node, Message::Piece { id: outgoing.id, body }));
+            if let Some(read) = outgoing.slice.take_if(|read| read.index <= persisted) {
+                self.effects.send.push((node, Message::Piece { id: outgoing.id, body: read.body }));
             }
         }
         for peer in self.peers.values_mut() {
@@ -245,19 +254,13 @@ impl Causal {
                     let next = self.table.slice(from, self.options.slice_bytes, &mut slice);
                     let bytes = slice_chunk(from.0, &slice);
                     let (vector, latest) = (self.vector.clone(), self.clock.latest());
-                    (next, self.last_index, Body::Slice { from, next, vector, latest, bytes })
+                    let body = Body::Slice { from, next, vector, latest, bytes };
+                    Read { from, next, index: self.last_index, body }
                 };
-                let (next, index, body) = match outgoing.next_slice.take_if(|(from, ..)| *from == cursor) {
-                    Some((_, index, Body::Slice { from, next, vector, latest, bytes })) => {
-                        (next, index, Body::Slice { from, next, vector, latest, bytes })
-                    }
-                    _ => read(cursor),
-                };
-                outgoing.slice = Some((index, body));
-                outgoing.next_slice = next.map(|from| {
-                    let (_, index, body) = read(from);
-                    (from, index, body)
-                });
+                let ahead = outgoing.next_slice.take().filter(|ahead| ahead.from == cursor);
+                let slice = ahead.unwrap_or_else(|| read(cursor));
+                outgoing.next_slice = slice.next.map(read);
+                outgoing.slice = Some(slice);
                 // What was made for another state of this taker is of no use.
                 outgoing.steps = None;
             }
