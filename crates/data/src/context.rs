@@ -138,7 +138,7 @@ impl<'a> Context<'a> {
 
     /// The first slot and the last of the applied state.
     pub fn slots(&self) -> (u16, u16) {
-        self.view.merged().map_or_else(|| self.view.table.slots(), MergedTable::slots)
+        self.view.slots()
     }
 
     /// The type of what a key holds in the applied state.

@@ -248,4 +248,6 @@ pub enum Wish {
     Eject(NodeId),
     /// Such a replica that was away lacks nothing that others do not keep.
     Return,
+    /// Such a replica of a `leaderless` keyspace has what may have been acknowledged before it came ([`crate::primaries::Seat::joined`]).
+    Join,
 }

@@ -21,12 +21,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use data::merged::VersionVector;
 use data::{Command, Kind, Watch};
 use resp::Value;
 
 use crate::catalogue::{Catalogue, Change};
 use crate::configuration::Acknowledgement;
 use crate::ordered::raft::Entry;
+use crate::primaries::Quorum;
 use crate::time::Time;
 use crate::wire::Message;
 use crate::{NodeId, PartitionId, Placement};
@@ -99,6 +101,8 @@ pub enum Call {
     Transaction { commands: Vec<(&'static Command, Vec<Bytes>)>, watches: Vec<Watch> },
     /// A write to a group of a keyspace of its own that is to be acknowledged by more than the keyspace asks for.
     Demanding { demand: Acknowledgement, call: Box<Call> },
+    /// A request to a `leaderless` keyspace of a client that says itself how many replicas are asked.
+    Quorum { quorum: Quorum, call: Box<Call> },
     /// `WATCH`: the reply is an array of bulk strings, 16 bytes (little endian) a key.
     Fingerprint { keys: Vec<Bytes> },
     /// A request of a session that has seen so much of a keyspace whose replicas all take writes (an encoded vector): a replica that has
@@ -274,6 +278,10 @@ pub enum Event {
     Lost { partition: PartitionId, entries: u64 },
     /// A client is told that the write at this entry is done, as was asked for (for oracles).
     Acknowledged { partition: PartitionId, index: u64, term: u64, demand: Option<Acknowledgement> },
+    /// A replica of a `leaderless` keyspace asks the others what they hold (for oracles).
+    Asked { partition: PartitionId, round: u64 },
+    /// A request of that round goes on: so many replicas were asked, this one among them, and it has applied `vector` (for oracles).
+    Covered { partition: PartitionId, round: u64, needed: usize, vector: VersionVector },
     /// Of a replica among those that all take writes.
     Causal { partition: PartitionId, event: crate::merged::causal::Event },
     /// The partition is no longer held here.

@@ -67,12 +67,16 @@ pub struct Placement {
     /// The groups of keyspaces that have groups of their own.
     #[serde(skip)]
     pub groups: BTreeMap<PartitionId, Group>,
-    /// The replicas of keyspaces that take writes on all of them: one group for all slots.
+    /// The replicas of keyspaces that take writes on all of them: one group for all slots of a `multi-primary` keyspace, one for each range of
+    /// slots of a `leaderless` one.
     #[serde(skip)]
     pub primaries: BTreeMap<PartitionId, Primaries>,
     /// So many keyspaces were given a number so far.
     #[serde(skip)]
     pub keyspaces_numbered: u16,
+    /// The zones of the members, as numbers.
+    #[serde(skip)]
+    pub zones: BTreeMap<NodeId, u16>,
     /// The prefixes of keyspaces and their numbers, if any of them has groups of its own: 0 where it has none.
     #[serde(skip)]
     pub prefixes: BTreeMap<Bytes, u16>,
@@ -167,9 +171,19 @@ impl Placement {
             return self.partition_of(home.slot);
         }
         // In the order in which they are numbered.
-        let groups = self.groups_of(home.keyspace);
-        let up_to = groups.take_while(|(_, group)| group.configuration.first_slot <= home.slot);
+        let groups = self
+            .groups_of(home.keyspace)
+            .map(|(partition, group)| (partition, group.configuration.first_slot));
+        let primaries = self.primaries_of(home.keyspace).map(|(partition, group)| (partition, group.slots.0));
+        let up_to = groups.chain(primaries).take_while(|(_, first_slot)| *first_slot <= home.slot);
         up_to.last().map_or(PartitionId::of_keyspace(home.keyspace, 0), |(partition, _)| partition)
+    }
+
+    /// The groups of a keyspace whose replicas all take writes, in the order of their slots.
+    pub fn primaries_of(&self, keyspace: u16) -> impl Iterator<Item = (PartitionId, &Primaries)> {
+        self.primaries
+            .range(PartitionId::all_of_keyspace(keyspace))
+            .map(|(partition, group)| (*partition, group))
     }
 
     /// The groups of a keyspace, in the order of their slots.
@@ -242,7 +256,8 @@ impl data::Homes for Placement {
     /// Where one group holds all slots, keys need not share one.
     fn home_of(&self, key: &[u8]) -> data::Home {
         let keyspace = self.keyspace_of(key);
-        match self.primaries.contains_key(&PartitionId::of_keyspace(keyspace, 0)) {
+        let first = self.primaries.get(&PartitionId::of_keyspace(keyspace, 0));
+        match first.is_some_and(|group| group.leaderless.is_none()) {
             true => data::Home { keyspace, slot: 0 },
             false => data::Home { keyspace, slot: data::slot::key_slot(key) },
         }

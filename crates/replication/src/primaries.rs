@@ -1,4 +1,4 @@
-//! Who takes the writes of a `multi-primary` keyspace: what the catalogue decides about it.
+//! Who takes the writes of a `multi-primary` or `leaderless` keyspace: what the catalogue decides about it.
 //!
 //! Each of its replicas has a *seat*, and with it the number by which its writes are named (its *origin*). Two mutations must never have one
 //! name, so an origin belongs to what is on one disk: a replica that finds nothing there claims a new one, with a number that it has drawn
@@ -10,6 +10,9 @@
 //! for: so what two replicas let go, that they knew as away, both was held by some third one (which holds it still).
 //!
 //! A replica that is to go ([`Seat::leaving`]) takes no more writes, and stays until others hold all that it has.
+//!
+//! In a `leaderless` keyspace so many replicas have to answer a read, and so many to hold a write ([`Leaderless`]); of both there are more while
+//! there are more replicas than there are to be, since one takes another's place ([`Primaries::needed`]).
 
 use std::collections::BTreeMap;
 
@@ -77,7 +80,111 @@ pub struct MultiPrimary {
     pub counters: Counters,
 }
 
-/// A replica of a `multi-primary` keyspace.
+/// Of how many replicas a request of a `leaderless` keyspace wants to know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Level {
+    /// Of so many.
+    Count(u32),
+    /// Of more than half.
+    Quorum,
+    /// Of all.
+    All,
+    /// Of more than half of those in the zone of the replica that takes the request.
+    LocalQuorum,
+}
+
+impl Level {
+    /// The one that is spelled so: a number, `ONE`, `QUORUM`, `ALL` or `LOCAL-QUORUM`, in any case.
+    pub fn parse(word: &[u8]) -> Option<Level> {
+        let word = std::str::from_utf8(word).ok()?.to_ascii_lowercase();
+        match word.as_str() {
+            "one" => Some(Level::Count(1)),
+            "quorum" => Some(Level::Quorum),
+            "all" => Some(Level::All),
+            "local-quorum" => Some(Level::LocalQuorum),
+            number => number.parse().ok().filter(|count| *count > 0).map(Level::Count),
+        }
+    }
+
+    /// As it is spelled.
+    pub fn name(self) -> String {
+        match self {
+            Level::Count(count) => count.to_string(),
+            Level::Quorum => "QUORUM".into(),
+            Level::All => "ALL".into(),
+            Level::LocalQuorum => "LOCAL-QUORUM".into(),
+        }
+    }
+
+    /// How many that are of so many replicas; of those in a zone, for [`Level::LocalQuorum`].
+    pub fn of(self, replicas: usize) -> usize {
+        match self {
+            Level::Count(count) => count as usize,
+            Level::Quorum | Level::LocalQuorum => replicas / 2 + 1,
+            Level::All => replicas,
+        }
+    }
+
+    /// As a number, for [`Level::of_rank`].
+    pub(crate) fn rank(self) -> u32 {
+        match self {
+            Level::Count(count) => count,
+            Level::Quorum => u32::MAX,
+            Level::All => u32::MAX - 1,
+            Level::LocalQuorum => u32::MAX - 2,
+        }
+    }
+
+    /// The one of that [rank](Level::rank).
+    pub(crate) fn of_rank(rank: u32) -> Level {
+        match u32::MAX - rank {
+            0 => Level::Quorum,
+            1 => Level::All,
+            2 => Level::LocalQuorum,
+            _ => Level::Count(rank),
+        }
+    }
+}
+
+/// What a client asks for in the place of what its `leaderless` keyspace says (`CLIENT QUORUM`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Quorum {
+    /// So many replicas are asked by a read, and before a write.
+    pub read: Option<Level>,
+    /// So many hold a write durably before it is acknowledged.
+    pub write: Option<Level>,
+}
+
+/// The options of a `leaderless` keyspace (DeCandia et al., Dynamo, SOSP 2007, section 4.5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Leaderless {
+    /// N: on so many nodes each of its groups is; 0: as many as the cluster's replication factor.
+    pub replicas: u32,
+    /// R: so many replicas are asked by a read, and before a write.
+    pub read: Level,
+    /// W: so many hold a write durably before it is acknowledged.
+    pub write: Level,
+    /// What becomes of values that were written at the same time.
+    pub conflict: Conflict,
+}
+
+impl Leaderless {
+    /// N, where each partition has so many copies.
+    pub fn copies(&self, replication_factor: u32) -> usize {
+        if self.replicas == 0 { replication_factor as usize } else { self.replicas as usize }
+    }
+
+    /// Does every read ask one replica at least that holds what was acknowledged last? `None`: that depends on the zones.
+    pub fn is_strict(&self, copies: usize) -> Option<bool> {
+        let is_local = |level: Level| level == Level::LocalQuorum;
+        match is_local(self.read) || is_local(self.write) {
+            true => None,
+            false => Some(self.read.of(copies) + self.write.of(copies) > copies),
+        }
+    }
+}
+
+/// A replica of a `multi-primary` or `leaderless` keyspace.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Seat {
     /// The number by which its writes are named; 0: none yet.
@@ -88,9 +195,11 @@ pub struct Seat {
     pub leaving: bool,
     /// Others do not wait for it: it was silent for so long that what they kept for it is as much as all there is.
     pub away: bool,
+    /// It has caught up: in a `leaderless` keyspace its answers count.
+    pub joined: bool,
 }
 
-/// The replicas of a `multi-primary` keyspace.
+/// The replicas of a `multi-primary` keyspace, or those of a `leaderless` one that hold a range of slots.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Primaries {
     /// Rises with every change.
@@ -101,13 +210,59 @@ pub struct Primaries {
     pub origins: u64,
     /// Counters never fall below zero.
     pub bounded: bool,
+    /// The first slot that it holds, and the last.
+    pub slots: (u16, u16),
+    /// How many are asked. `None`: none, the keyspace is `multi-primary`.
+    pub leaderless: Option<Leaderless>,
+    /// There are to be so many replicas.
+    pub copies: u32,
 }
 
 impl Primaries {
     /// The first ones.
     pub fn founding(nodes: &[NodeId], counters: Counters) -> Primaries {
+        let bounded = counters == Counters::Bounded;
+        Primaries { bounded, ..Primaries::of(nodes, (0, data::slot::SLOTS - 1), None) }
+    }
+
+    /// The first ones of a group of a `leaderless` keyspace.
+    pub fn founding_peers(nodes: &[NodeId], slots: (u16, u16), options: Leaderless) -> Primaries {
+        Primaries::of(nodes, slots, Some(options))
+    }
+
+    fn of(nodes: &[NodeId], slots: (u16, u16), leaderless: Option<Leaderless>) -> Primaries {
         let seats = nodes.iter().map(|&node| (node, Seat::default())).collect();
-        Primaries { version: 1, seats, origins: 0, bounded: counters == Counters::Bounded }
+        let copies = nodes.len() as u32;
+        Primaries { version: 1, seats, origins: 0, bounded: false, slots, leaderless, copies }
+    }
+
+    /// How many replicas that level means now. While there are more than there are to be, so many more: any read asks one that holds a write, though they
+    /// may be of this time and the time before, or of this one and the next.
+    pub fn needed(&self, level: Level) -> usize {
+        let copies = self.copies as usize;
+        level.of(copies) + self.counted().count().saturating_sub(copies)
+    }
+
+    /// Those who count where a request of a `leaderless` keyspace asks others.
+    pub fn counted(&self) -> impl Iterator<Item = NodeId> {
+        self.seats.iter().filter(|(_, seat)| seat.origin != 0 && seat.joined).map(|(&node, _)| node)
+    }
+
+    /// The replica there has caught up.
+    pub(crate) fn join(&mut self, node: NodeId) {
+        if let Some(seat) = self.seats.get_mut(&node).filter(|seat| seat.origin != 0 && !seat.leaving) {
+            seat.joined = true;
+        }
+    }
+
+    /// There are to be so many replicas: as soon as there are, or are no more. What was written to so many as there were to be before is read by
+    /// enough all the time, since one comes or goes at a time, and who goes has given others what it held.
+    pub(crate) fn resize(&mut self, copies: u32) {
+        let counted = self.counted().count() as u32;
+        self.copies = match copies >= self.copies {
+            true => self.copies.max(copies.min(counted)),
+            false => self.copies.min(copies.max(counted)),
+        };
     }
 
     /// The nodes that take part, with their origins.
@@ -137,7 +292,7 @@ impl Primaries {
     pub(crate) fn claim(&mut self, node: NodeId, claim: u64) {
         if let Some(seat) = self.seats.get_mut(&node).filter(|seat| seat.claim != claim) {
             self.origins += 1;
-            (seat.origin, seat.claim, seat.away) = (self.origins, claim, false);
+            *seat = Seat { origin: self.origins, claim, leaving: seat.leaving, ..Seat::default() };
         }
     }
 
@@ -146,7 +301,16 @@ impl Primaries {
         for &node in wanted {
             self.seats.entry(node).or_default().leaving = false;
         }
-        let others_take_part = self.members().any(|(node, _)| wanted.contains(&node));
+        // Where answers are counted all who are to stay have to be there: whoever goes takes its own with it.
+        let is_leaderless = self.leaderless.is_some();
+        let takes_part = |node: &NodeId| match is_leaderless {
+            true => self.counted().any(|other| other == *node),
+            false => self.members().any(|(other, _)| other == *node),
+        };
+        let others_take_part = match is_leaderless {
+            true => !wanted.is_empty() && wanted.iter().all(takes_part),
+            false => wanted.iter().any(takes_part),
+        };
         self.seats.retain(|node, seat| {
             let stays = wanted.contains(node);
             seat.leaving = !stays && others_take_part;

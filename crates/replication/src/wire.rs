@@ -203,6 +203,7 @@ pub fn encode(message: &Message, out: &mut BytesMut) {
                 Wish::Leave => (9, &[]),
                 Wish::Eject(node) => (10, std::slice::from_ref(node)),
                 Wish::Return => (11, &[]),
+                Wish::Join => (12, &[]),
             };
             out.put_u8(kind);
             consensus::put_nodes(out, nodes);
@@ -294,6 +295,7 @@ pub fn decode(bytes: Bytes) -> Result<Message, Malformed> {
                 (9, []) => Wish::Leave,
                 (10, [node]) => Wish::Eject(*node),
                 (11, []) => Wish::Return,
+                (12, []) => Wish::Join,
                 _ => return Err(Malformed("a wish that is not known")),
             },
         }),

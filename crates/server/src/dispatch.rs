@@ -425,7 +425,7 @@ impl Dispatch {
         let Route::Home(home) = route else { unreachable!("its keys lie in one slot") };
         if placement.primaries.contains_key(&placement.at(home)) {
             return self.fail(Value::error(
-                "ERR nothing waits for elements in a multi-primary keyspace, since several replicas might give the same one away: pop without waiting, or use a keyspace of another strategy",
+                "ERR nothing waits for elements in a multi-primary or leaderless keyspace, since several replicas might give the same one away: pop without waiting, or use a keyspace of another strategy",
             ));
         }
         let bytes = size(&arguments);
@@ -650,6 +650,7 @@ impl Dispatch {
     /// Notes what is written, and what `CLIENT ACK` asks for.
     fn demanding(&mut self, partition: PartitionId, call: Call, is_write: bool) -> Result<Call, Value> {
         let call = self.after_what_was_seen(partition, call);
+        let call = self.of_so_many(partition, call);
         if !is_write || matches!(call, Call::Admin(_)) {
             return Ok(call);
         }
@@ -674,6 +675,19 @@ impl Dispatch {
             Some(demand) => Call::Demanding { demand, call: Box::new(call) },
             None => call,
         })
+    }
+
+    /// As many replicas are asked as `CLIENT QUORUM` says.
+    fn of_so_many(&self, partition: PartitionId, call: Call) -> Call {
+        let placement = self.worker.placement();
+        let is_leaderless =
+            || placement.primaries.get(&partition).is_some_and(|group| group.leaderless.is_some());
+        match self.session.quorum {
+            Some(quorum) if !matches!(call, Call::Admin(_)) && is_leaderless() => {
+                Call::Quorum { quorum, call: Box::new(call) }
+            }
+            _ => call,
+        }
     }
 
     /// A session that came from elsewhere sees no less than what it had seen there.

@@ -7,10 +7,17 @@ use crate::stats::Stats;
 use replication::PartitionId;
 use replication::merged::causal;
 
+/// What is longer of a change is not logged: one may be about all groups of a keyspace.
+const LONGEST_CHANGE: usize = 500;
+
 /// Logs and counts. Returns whether the view of the cluster (roles, members) is another one now.
 pub fn record(event: &Event, stats: &Stats) -> bool {
     match event {
-        Event::Applied { .. } | Event::Lease { .. } | Event::Acknowledged { .. } => false,
+        Event::Applied { .. }
+        | Event::Lease { .. }
+        | Event::Acknowledged { .. }
+        | Event::Asked { .. }
+        | Event::Covered { .. } => false,
         Event::Lost { partition, entries } => {
             stats.lost_writes.add(*entries);
             tracing::error!(
@@ -77,7 +84,9 @@ pub fn record(event: &Event, stats: &Stats) -> bool {
             true
         }
         Event::Steered(change) => {
-            tracing::info!(?change, "the catalogue is to be changed");
+            let change = format!("{change:?}");
+            let change = change.get(..LONGEST_CHANGE).unwrap_or(&change);
+            tracing::info!(change, "the catalogue is to be changed");
             false
         }
         Event::Opened { partition } => {

@@ -9,7 +9,6 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use data::{Command, Home, Homes};
-use replication::PartitionId;
 use replication::catalogue::{Change, Policy};
 use replication::contract::{Call, Reply};
 use resp::Value;
@@ -30,9 +29,10 @@ pub async fn check(worker: &Rc<Worker>, change: &Change) -> Result<(), String> {
     let parent = Homes::keyspace_of(&*placement, prefix);
     let places: Vec<_> = match parent {
         0 => placement.in_order().map(|(number, of)| (number, of.first_slot, of.last_slot)).collect(),
-        parent if placement.primaries.contains_key(&PartitionId::of_keyspace(parent, 0)) => {
-            vec![(PartitionId::of_keyspace(parent, 0), 0, data::slot::SLOTS - 1)]
-        }
+        parent if placement.primaries_of(parent).next().is_some() => placement
+            .primaries_of(parent)
+            .map(|(number, group)| (number, group.slots.0, group.slots.1))
+            .collect(),
         parent => placement
             .groups_of(parent)
             .map(|(number, group)| (number, group.configuration.first_slot, group.configuration.last_slot))

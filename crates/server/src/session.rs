@@ -9,6 +9,7 @@ use bytes::Bytes;
 use data::Command;
 use replication::PartitionId;
 use replication::configuration::Acknowledgement;
+use replication::primaries::Quorum;
 use resp::Protocol;
 
 use crate::clients::{Client, Clients, Names};
@@ -44,6 +45,8 @@ pub struct Session {
     pub reply_mode: ReplyMode,
     /// `CLIENT ACK`: writes are acknowledged by so much, if that is more than what their keyspace asks for.
     pub acknowledgement: Option<Acknowledgement>,
+    /// `CLIENT QUORUM`: so many replicas of leaderless keyspaces are asked.
+    pub quorum: Option<Quorum>,
     /// `CLIENT SESSION RESUME`: by group of a multi-primary keyspace what the session has seen.
     pub seen: BTreeMap<PartitionId, Bytes>,
     /// The groups of multi-primary keyspaces that it has used.
@@ -61,6 +64,7 @@ impl Session {
             cluster_aware: false,
             reply_mode: ReplyMode::On,
             acknowledgement: None,
+            quorum: None,
             seen: BTreeMap::new(),
             used: BTreeSet::new(),
             clients,
@@ -107,6 +111,7 @@ impl Session {
         self.authenticated = authenticated;
         self.reply_mode = ReplyMode::On;
         self.acknowledgement = None;
+        self.quorum = None;
         self.seen.clear();
         self.used.clear();
         self.client.no_evict.store(false, Ordering::Relaxed);

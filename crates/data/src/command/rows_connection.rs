@@ -71,6 +71,13 @@ pub(super) const ROWS: &[Command] = &[
 
 const CLIENT: &[Command] = &[
     client_row("client|ack", -3, ASKED, "0.1.0", "Says when writes of the connection are acknowledged."),
+    client_row(
+        "client|quorum",
+        -3,
+        ASKED,
+        "0.1.0",
+        "Says how many replicas of leaderless keyspaces are asked.",
+    ),
     client_row("client|session", -3, ASKED, "0.1.0", "Gives or takes what a session has seen."),
     client_row("client|getname", 2, ASKED, "2.6.9", "Gives the name of the connection."),
     client_row("client|getredir", 2, ASKED, "6.0.0", "Gives -1: invalidations are not redirected."),

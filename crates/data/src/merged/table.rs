@@ -242,11 +242,6 @@ impl MergedTable {
         self.tables.iter().filter_map(|table| table.memory_bytes(key)).reduce(|one, other| one + other)
     }
 
-    /// The first slot and the last.
-    pub(crate) fn slots(&self) -> (u16, u16) {
-        self.tables[0].slots()
-    }
-
     /// A key by chance.
     pub(crate) fn key_at_rank(&self, rank: u64) -> Option<(&[u8], Option<u64>)> {
         let mut left = rank.checked_rem(self.len() as u64)?;

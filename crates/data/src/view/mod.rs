@@ -18,6 +18,7 @@ mod pending;
 use crate::entry::ValueRef;
 use crate::merged::view::{Scratch, facet_of, shown};
 use crate::merged::{Dot, Facet, MergedTable};
+use crate::slot::SLOTS;
 use crate::table::Table;
 
 pub use collection::FoundCollection;
@@ -38,19 +39,31 @@ pub struct View<'a> {
     /// The keys of the table are elements that merge: the name of the mutation that is being prepared, and what is made of elements to
     /// be looked at.
     merging: Option<(Dot, &'a MergedTable, Scratch)>,
+    /// Only keys of these slots are there.
+    slots: (u16, u16),
 }
 
 impl<'a> View<'a> {
     /// Of a table and the writes that come over it.
     pub fn new(table: &'a Table, pending: Option<&'a Pending>, now_ms: u64) -> Self {
-        View { table, pending, now_ms, merging: None }
+        View { table, pending, now_ms, merging: None, slots: table.slots() }
     }
 
     /// Of a table whose keys are elements that merge ([`merged`](crate::merged)). `dot` is the name of the mutation that is prepared
     /// with it, if one is.
     pub fn of_merged(table: &'a MergedTable, dot: Dot, now_ms: u64) -> Self {
         let merging = Some((dot, table, Scratch::default()));
-        View { table: table.of(Facet::String), pending: None, now_ms, merging }
+        View { table: table.of(Facet::String), pending: None, now_ms, merging, slots: (0, SLOTS - 1) }
+    }
+
+    /// The same, of a table that has only keys of these slots: the first, and the last.
+    pub fn of_slots(self, slots: (u16, u16)) -> Self {
+        View { slots, ..self }
+    }
+
+    /// The first slot of the keys that may be there, and the last.
+    pub(crate) fn slots(&self) -> (u16, u16) {
+        self.slots
     }
 
     /// The table, if its keys are elements that merge.

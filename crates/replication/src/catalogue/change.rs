@@ -9,7 +9,7 @@ use super::{Catalogue, Keyspace, Member, MemberState, Policy, Record, Report, Se
 use crate::configuration::{Acknowledgement, Configuration, PrimaryReplica};
 use crate::contract::Call;
 use crate::placement::{PartitionPlacement, Split};
-use crate::primaries::{MultiPrimary, Primaries, Replicas};
+use crate::primaries::{Leaderless, Level, MultiPrimary, Primaries, Replicas};
 use crate::{NodeId, PartitionId};
 
 /// A change of the catalogue.
@@ -290,6 +290,13 @@ impl Change {
                     *number = former.number();
                     check_replicas(catalogue.members.len(), options)?;
                 }
+                if let (Policy::Leaderless { number, options }, former) = (&mut policy, &keyspace.policy) {
+                    *number = former.number();
+                    let (number, options) = (*number, *options);
+                    keyspace.policy = policy;
+                    touched.insert(Record::Keyspace(prefix.clone()));
+                    return alter_peers(catalogue, touched, number, &options);
+                }
                 keyspace.policy = policy;
                 touched.insert(Record::Keyspace(prefix.clone()));
                 Ok(())
@@ -305,8 +312,9 @@ impl Change {
                     catalogue.groups.remove(&partition);
                     touched.insert(Record::Group(partition));
                 }
-                if let Policy::MultiPrimary { number, .. } = dropped.policy {
-                    let partition = PartitionId::of_keyspace(number, 0);
+                let peers: Vec<PartitionId> =
+                    catalogue.primaries_of(dropped.policy.number()).map(|(partition, _)| partition).collect();
+                for partition in peers {
                     catalogue.primaries.remove(&partition);
                     touched.insert(Record::Primaries(partition));
                 }
@@ -544,6 +552,7 @@ fn create_keyspace(
         Policy::Raft => {}
         Policy::PrimaryReplica { number, options } => *number = make_groups(catalogue, touched, options)?,
         Policy::MultiPrimary { number, options } => *number = make_primaries(catalogue, touched, options)?,
+        Policy::Leaderless { number, options } => *number = make_peers(catalogue, touched, options)?,
     }
     let keyspace = Keyspace { policy, since: catalogue.epoch + 1 };
     catalogue.keyspaces.insert(prefix.clone(), keyspace);
@@ -597,6 +606,70 @@ fn make_primaries(
     catalogue.primaries.insert(partition, Primaries::founding(&nodes, options.counters));
     touched.insert(Record::Primaries(partition));
     Ok(number)
+}
+
+/// The number of a new keyspace without leaders, and a group over each partition.
+fn make_peers(
+    catalogue: &mut Catalogue,
+    touched: &mut BTreeSet<Record>,
+    options: &Leaderless,
+) -> Result<u16, Refusal> {
+    check_quorums(catalogue, options)?;
+    let number = next_number(catalogue, touched)?;
+    let mut ranges: Vec<(u16, u16)> =
+        catalogue.partitions.iter().map(|record| (record.first_slot, record.last_slot)).collect();
+    ranges.sort_unstable();
+    for (position, slots) in (0..).zip(ranges) {
+        let nodes = super::plan::peers(catalogue, slots.0, options.replicas);
+        let partition = PartitionId::of_keyspace(number, position);
+        catalogue.primaries.insert(partition, Primaries::founding_peers(&nodes, slots, *options));
+        touched.insert(Record::Primaries(partition));
+    }
+    Ok(number)
+}
+
+/// Other numbers for the groups of a keyspace without leaders.
+fn alter_peers(
+    catalogue: &mut Catalogue,
+    touched: &mut BTreeSet<Record>,
+    number: u16,
+    options: &Leaderless,
+) -> Result<(), Refusal> {
+    check_quorums(catalogue, options)?;
+    let had = catalogue.primaries_of(number).find_map(|(_, group)| group.leaderless);
+    if had.is_some_and(|had| had.replicas != options.replicas) {
+        return refuse(
+            "REPLICAS of a leaderless keyspace cannot be changed: reads and writes under way would miss one another; make another keyspace, copy, and drop this one",
+        );
+    }
+    for (partition, group) in catalogue.primaries.range_mut(PartitionId::all_of_keyspace(number)) {
+        group.leaderless = Some(*options);
+        group.version += 1;
+        touched.insert(Record::Primaries(*partition));
+    }
+    Ok(())
+}
+
+/// Are there so many replicas as are to be asked?
+fn check_quorums(catalogue: &Catalogue, options: &Leaderless) -> Result<(), Refusal> {
+    let members = catalogue.members.len();
+    if options.replicas as usize > members {
+        return refuse(format!(
+            "REPLICAS {} is more than the {members} nodes that there are",
+            options.replicas
+        ));
+    }
+    let copies = options.copies(catalogue.settings.replication_factor);
+    for (name, level) in [("R", options.read), ("W", options.write)] {
+        if let Level::Count(count) = level
+            && (count == 0 || count as usize > copies)
+        {
+            return refuse(format!(
+                "{name} {count} is out of range: there are {copies} replicas; {name} is from 1 to {copies}, or ONE, QUORUM, ALL, LOCAL-QUORUM"
+            ));
+        }
+    }
+    Ok(())
 }
 
 fn check_replicas(members: usize, options: &MultiPrimary) -> Result<(), Refusal> {

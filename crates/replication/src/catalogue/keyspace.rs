@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::configuration::PrimaryReplica;
-use crate::primaries::MultiPrimary;
+use crate::primaries::{Leaderless, MultiPrimary};
 
 /// How the copies of a keyspace's keys agree. The set is closed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,11 +42,6 @@ impl StrategyKind {
     pub fn parse(name: &[u8]) -> Option<StrategyKind> {
         StrategyKind::ALL.into_iter().find(|kind| name.eq_ignore_ascii_case(kind.name().as_bytes()))
     }
-
-    /// Is it there, or still to be built?
-    pub fn is_built(self) -> bool {
-        self != StrategyKind::Leaderless
-    }
 }
 
 /// How a keyspace is replicated.
@@ -70,6 +65,13 @@ pub enum Policy {
         /// What becomes of what was written at the same time, and on how many nodes.
         options: MultiPrimary,
     },
+    /// Any replica takes a request, and asks others before it answers.
+    Leaderless {
+        /// As above.
+        number: u16,
+        /// How many are asked.
+        options: Leaderless,
+    },
 }
 
 impl Policy {
@@ -79,6 +81,7 @@ impl Policy {
             Policy::Raft => StrategyKind::Raft,
             Policy::PrimaryReplica { .. } => StrategyKind::PrimaryReplica,
             Policy::MultiPrimary { .. } => StrategyKind::MultiPrimary,
+            Policy::Leaderless { .. } => StrategyKind::Leaderless,
         }
     }
 
@@ -86,7 +89,9 @@ impl Policy {
     pub fn number(&self) -> u16 {
         match self {
             Policy::Raft => 0,
-            Policy::PrimaryReplica { number, .. } | Policy::MultiPrimary { number, .. } => *number,
+            Policy::PrimaryReplica { number, .. }
+            | Policy::MultiPrimary { number, .. }
+            | Policy::Leaderless { number, .. } => *number,
         }
     }
 }

@@ -160,10 +160,19 @@ impl Catalogue {
             parents: self.parents.clone(),
             groups: self.placed_groups(),
             primaries: self.primaries.clone(),
+            zones: self.numbered_zones(),
             prefixes: self.numbered_prefixes(),
             keyspaces_numbered: self.keyspaces_numbered,
             ..Placement::of(self.partitions.clone())
         }
+    }
+
+    fn numbered_zones(&self) -> BTreeMap<NodeId, u16> {
+        let mut names: Vec<&str> = self.members.values().map(|member| member.zone.as_str()).collect();
+        names.sort_unstable();
+        names.dedup();
+        let number = |member: &Member| names.binary_search(&member.zone.as_str()).unwrap_or(0) as u16;
+        self.members.iter().map(|(node, member)| (*node, number(member))).collect()
     }
 
     fn placed_groups(&self) -> BTreeMap<PartitionId, Group> {
@@ -183,6 +192,13 @@ impl Catalogue {
         self.groups
             .range(PartitionId::all_of_keyspace(number))
             .map(|(partition, configuration)| (*partition, configuration))
+    }
+
+    /// The groups of the keyspace of that number, if its replicas all take writes.
+    pub fn primaries_of(&self, number: u16) -> impl Iterator<Item = (PartitionId, &Primaries)> {
+        self.primaries
+            .range(PartitionId::all_of_keyspace(number))
+            .map(|(partition, group)| (*partition, group))
     }
 
     fn numbered_prefixes(&self) -> BTreeMap<Bytes, u16> {

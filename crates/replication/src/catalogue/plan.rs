@@ -90,6 +90,12 @@ pub fn primaries(catalogue: &Catalogue, replicas: Replicas, present: &[NodeId]) 
     chosen.into_iter().map(|(id, _)| *id).collect()
 }
 
+/// The nodes that are to hold a group of a keyspace without leaders: those of the partition that it lies over, the first of them if it is to be on
+/// fewer, and others beside them if it is to be on more.
+pub fn peers(catalogue: &Catalogue, first_slot: u16, replicas: u32) -> Vec<NodeId> {
+    primaries(catalogue, Replicas::Count(replicas), &catalogue.home_of_group(first_slot, replicas))
+}
+
 /// The nodes that may hold partitions; from here on they go by their place in this list.
 struct Nodes {
     ids: Vec<NodeId>,

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::{Catalogue, Change, MemberState, Policy, Report, plan};
 use crate::configuration::{Ask, Configuration, PrimaryReplica, Wish};
 use crate::placement::PartitionPlacement;
+use crate::primaries::Replicas;
 use crate::{NodeId, PartitionId};
 
 /// A node that was given up for being silent is taken back when it has been heard of this lately.
@@ -71,10 +72,12 @@ fn next_seats(situation: &Situation<'_>) -> Option<Change> {
     let Situation { catalogue, silent_for, asks, .. } = situation;
     let limit = Duration::from_millis(catalogue.settings.replace_after_ms);
     let mut decided = Vec::new();
-    for keyspace in catalogue.keyspaces.values() {
-        let Policy::MultiPrimary { number, options } = keyspace.policy else { continue };
-        let partition = PartitionId::of_keyspace(number, 0);
-        let Some(record) = catalogue.primaries.get(&partition) else { continue };
+    let multi_primary = catalogue.keyspaces.values().filter_map(|keyspace| match keyspace.policy {
+        Policy::MultiPrimary { number, options } => Some((number, options.replicas)),
+        _ => None,
+    });
+    let multi_primary: BTreeMap<u16, Replicas> = multi_primary.collect();
+    for (&partition, record) in &catalogue.primaries {
         let mut next = record.clone();
         let of_record = |ask: &&Ask| ask.partition == partition && ask.version == record.version;
         for ask in asks.iter().filter(of_record) {
@@ -84,6 +87,7 @@ fn next_seats(situation: &Situation<'_>) -> Option<Change> {
                     next.eject(node)
                 }
                 Wish::Return => next.take_back(ask.from),
+                Wish::Join => next.join(ask.from),
                 Wish::Leave if record.seats.get(&ask.from).is_some_and(|seat| seat.leaving) => {
                     next.seats.remove(&ask.from);
                 }
@@ -99,8 +103,17 @@ fn next_seats(situation: &Situation<'_>) -> Option<Change> {
             Some(_) => true,
             None => false,
         });
-        let present: Vec<NodeId> = next.seats.keys().copied().collect();
-        next.follow(&plan::primaries(catalogue, options.replicas, &present));
+        match (next.leaderless, multi_primary.get(&partition.keyspace())) {
+            (Some(options), _) => {
+                next.follow(&plan::peers(catalogue, next.slots.0, options.replicas));
+                next.resize(options.copies(catalogue.settings.replication_factor) as u32);
+            }
+            (None, Some(&replicas)) => {
+                let present: Vec<NodeId> = next.seats.keys().copied().collect();
+                next.follow(&plan::primaries(catalogue, replicas, &present));
+            }
+            (None, None) => {}
+        }
         if next != *record {
             next.version += 1;
             decided.push((partition, next));

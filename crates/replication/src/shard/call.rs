@@ -7,6 +7,7 @@ use resp::{Limits, Protocol, Value, ValueDecoder};
 use crate::NodeId;
 use crate::configuration::Acknowledgement;
 use crate::contract::{Admin, Call};
+use crate::primaries::{Level, Quorum};
 
 const COMMAND: u8 = 0;
 const COMMAND_WITH_TOKEN: u8 = 1;
@@ -21,6 +22,7 @@ const WAIT_DURABLY: u8 = 9;
 const AWAIT: u8 = 10;
 const AFTER: u8 = 11;
 const SEEN: u8 = 12;
+const QUORUM: u8 = 13;
 
 /// The bytes of a call.
 pub(crate) fn encode_call(call: &Call) -> Bytes {
@@ -58,6 +60,13 @@ pub(crate) fn encode_call(call: &Call) -> Bytes {
         Call::Demanding { demand, call } => {
             out.put_u8(DEMANDING);
             out.put_u32_le(demand.rank());
+            out.put_slice(&encode_call(call));
+        }
+        Call::Quorum { quorum, call } => {
+            out.put_u8(QUORUM);
+            for level in [quorum.read, quorum.write] {
+                out.put_u32_le(level.map_or(0, Level::rank));
+            }
             out.put_slice(&encode_call(call));
         }
         Call::After { seen, call } => {
@@ -129,10 +138,22 @@ pub(crate) fn decode_call(mut bytes: Bytes) -> Option<Call> {
             }
             return Some(Call::Demanding { demand, call: Box::new(decode_call(bytes)?) });
         }
+        QUORUM => {
+            let mut level = || {
+                let rank = bytes.try_get_u32_le().ok()?;
+                Some((rank > 0).then(|| Level::of_rank(rank)))
+            };
+            let quorum = Quorum { read: level()?, write: level()? };
+            // As with demands.
+            if matches!(bytes.first(), Some(&QUORUM | &DEMANDING)) {
+                return None;
+            }
+            return Some(Call::Quorum { quorum, call: Box::new(decode_call(bytes)?) });
+        }
         AFTER => {
             let seen = get_string(&mut bytes)?;
             // As with demands.
-            if matches!(bytes.first(), Some(&AFTER | &DEMANDING)) {
+            if matches!(bytes.first(), Some(&AFTER | &DEMANDING | &QUORUM)) {
                 return None;
             }
             return Some(Call::After { seen, call: Box::new(decode_call(bytes)?) });

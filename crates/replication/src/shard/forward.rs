@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::call::{decode_call, decode_value, encode_call, encode_value};
+use super::call::{decode_call, decode_value, encode_value};
 use super::outbox::{Outbox, Requester, Work};
 use super::peers::Peers;
 use crate::contract::{Call, Reply};
@@ -165,10 +165,7 @@ impl Forwards {
         let sequence = (self.next << 8) | u64::from(self.lane);
         self.next += 1;
         let deadline_ms = work.deadline.since(now).as_millis().min(u128::from(u32::MAX)) as u32;
-        let call = match work.demand {
-            None => encode_call(&work.call),
-            Some(demand) => encode_call(&Call::Demanding { demand, call: Box::new(work.call.clone()) }),
-        };
+        let call = work.encode_call();
         let layout = packed(work.layout, work.keyspaces);
         let stream = self.stream(partition);
         let current = stream.generation;
@@ -320,7 +317,7 @@ fn is_read(call: &Call) -> bool {
     match call {
         Call::Command { command, .. } => command.is_read(),
         Call::Fingerprint { .. } => true,
-        Call::After { call, .. } => is_read(call),
+        Call::After { call, .. } | Call::Quorum { call, .. } => is_read(call),
         Call::Transaction { .. } | Call::Admin(_) | Call::Demanding { .. } => false,
     }
 }
@@ -335,9 +332,20 @@ pub(super) fn work_of_forward(
     now: Time,
 ) -> Option<Work> {
     let deadline = now + Duration::from_millis(u64::from(deadline_ms));
-    let (call, demand) = Work::demand_of(decode_call(call)?);
+    let (call, demand, quorum) = Work::demand_of(decode_call(call)?);
     let (layout, keyspaces) = (layout & 0xffff, (layout >> 16) as u16);
-    Some(Work { requester, origin: 0, call, demand, deadline, ordered: true, layout, keyspaces, arrival })
+    Some(Work {
+        requester,
+        origin: 0,
+        call,
+        demand,
+        quorum,
+        deadline,
+        ordered: true,
+        layout,
+        keyspaces,
+        arrival,
+    })
 }
 
 /// What the router knew, as it travels: there are at most 16384 partitions.
@@ -393,6 +401,7 @@ mod tests {
             origin,
             call,
             demand: None,
+            quorum: None,
             deadline: Time::NEVER,
             ordered: true,
             layout: 0,

@@ -511,6 +511,7 @@ impl Shard {
                 origin: 0,
                 call,
                 demand: None,
+                quorum: None,
                 deadline,
                 ordered: false,
                 layout,

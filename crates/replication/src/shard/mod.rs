@@ -280,6 +280,12 @@ pub struct MergedStatus {
     pub repairs: u64,
     /// Values that were written at the same time as others, and lost.
     pub conflicts: u64,
+    /// Is the keyspace `leaderless`?
+    pub leaderless: bool,
+    /// So often the others were asked what they hold, for one request or for many at once.
+    pub rounds: u64,
+    /// So often mutations were sent to a replica that was found to lack them when it asked.
+    pub read_repairs: u64,
 }
 
 impl Shard {
@@ -417,8 +423,9 @@ impl Shard {
         let Request { id, origin, partition, layout, keyspaces, call, deadline, ordered } = request;
         let arrival = self.next_arrival();
         let requester = Requester::Local(id);
-        let (call, demand) = Work::demand_of(call);
-        let work = Work { requester, origin, call, demand, deadline, ordered, layout, keyspaces, arrival };
+        let (call, demand, quorum) = Work::demand_of(call);
+        let work =
+            Work { requester, origin, call, demand, quorum, deadline, ordered, layout, keyspaces, arrival };
         self.dispatch(partition, work, now);
     }
 

@@ -2,6 +2,9 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use bytes::Bytes;
+
+use super::call::encode_call;
 use crate::catalogue::Report;
 use crate::configuration::{Acknowledgement, Ask};
 use crate::contract::Call;
@@ -9,6 +12,7 @@ use crate::contract::Lost;
 use crate::contract::{Batch, Event, Output, Reply, RequestId, Write};
 use crate::ordered::raft;
 use crate::ordered::replica::split::Birth;
+use crate::primaries::Quorum;
 use crate::time::Time;
 use crate::wire::Message;
 use crate::{NodeId, PartitionId};
@@ -33,6 +37,8 @@ pub(crate) struct Work {
     pub call: Call,
     /// It is to be acknowledged by so much, if that is more than what the keyspace asks for.
     pub demand: Option<Acknowledgement>,
+    /// So many replicas are asked, if the client says so itself.
+    pub quorum: Option<Quorum>,
     pub deadline: Time,
     /// It has to take effect in the order of its connection's requests: at the leader.
     pub ordered: bool,
@@ -45,12 +51,28 @@ pub(crate) struct Work {
 }
 
 impl Work {
-    /// What is asked for, and by how much it is to be acknowledged.
-    pub fn demand_of(call: Call) -> (Call, Option<Acknowledgement>) {
-        match call {
+    /// What is asked for, by how much it is to be acknowledged, and how many replicas are asked.
+    pub fn demand_of(call: Call) -> (Call, Option<Acknowledgement>, Option<Quorum>) {
+        let (call, demand) = match call {
             Call::Demanding { demand, call } => (*call, Some(demand)),
             call => (call, None),
+        };
+        match call {
+            Call::Quorum { quorum, call } => (*call, demand, Some(quorum)),
+            call => (call, demand, None),
         }
+    }
+
+    /// The bytes of all that.
+    pub fn encode_call(&self) -> Bytes {
+        let mut call = self.call.clone();
+        if let Some(quorum) = self.quorum {
+            call = Call::Quorum { quorum, call: Box::new(call) };
+        }
+        if let Some(demand) = self.demand {
+            call = Call::Demanding { demand, call: Box::new(call) };
+        }
+        encode_call(&call)
     }
 }
 

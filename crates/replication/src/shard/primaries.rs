@@ -71,7 +71,7 @@ impl Shard {
                 self.primaries.insert(partition, replica);
                 self.outbox.event(Event::Opened { partition });
             }
-            self.with_primary(partition, |replica, _| replica.set_primaries(primaries));
+            self.with_primary(partition, |replica, _| replica.set_primaries(primaries, &placement.zones));
         }
     }
 

@@ -5,7 +5,7 @@ use data::merged::{Facet, HybridTime, VersionVector};
 
 use super::Malformed;
 use super::fields::{Reader, put_bytes, put_number, put_option, put_position};
-use crate::merged::causal::{Body, Holds, Message, Range, Want, What, state};
+use crate::merged::causal::{Body, Holds, Message, Range, Round, Want, What, state};
 
 mod kind {
     pub const MUTATIONS: u8 = 0;
@@ -19,12 +19,21 @@ mod kind {
     pub const RANGE: u8 = 8;
     pub const RANGE_IS: u8 = 9;
     pub const REBUILD: u8 = 10;
+    pub const ASK: u8 = 11;
+    pub const TOLD: u8 = 12;
 }
 
 fn put_vector(out: &mut BytesMut, vector: &VersionVector) {
     let mut bytes = BytesMut::new();
     vector.encode(&mut bytes);
     put_bytes(out, &bytes.freeze());
+}
+
+fn put_round(out: &mut BytesMut, kind: u8, round: Round, vector: &VersionVector) {
+    out.put_u8(kind);
+    out.put_u64_le(round.life);
+    out.put_u64_le(round.number);
+    put_vector(out, vector);
 }
 
 fn put_cursor(out: &mut BytesMut, (facet, position): state::Cursor) {
@@ -99,6 +108,8 @@ pub(super) fn put_message(out: &mut BytesMut, message: &Message) {
             out.put_u8(kind::REBUILD);
             out.put_u64_le(*round);
         }
+        Message::Ask { round, vector } => put_round(out, kind::ASK, *round, vector),
+        Message::Told { round, vector } => put_round(out, kind::TOLD, *round, vector),
         Message::Rights { key, amount } => {
             out.put_u8(kind::RIGHTS);
             put_bytes(out, key);
@@ -111,6 +122,10 @@ fn vector(reader: &mut Reader) -> Result<VersionVector, Malformed> {
     let mut bytes: Bytes = reader.bytes()?;
     let vector = VersionVector::decode(&mut bytes).map_err(|malformed| Malformed(malformed.0))?;
     if bytes.is_empty() { Ok(vector) } else { Err(Malformed("bytes after a version vector")) }
+}
+
+fn round(reader: &mut Reader) -> Result<Round, Malformed> {
+    Ok(Round { life: reader.word()?, number: reader.word()? })
 }
 
 fn cursor(reader: &mut Reader) -> Result<state::Cursor, Malformed> {
@@ -171,6 +186,8 @@ pub(super) fn message(reader: &mut Reader) -> Result<Message, Malformed> {
         }),
         kind::RANGE_IS => Message::RangeIs { round: reader.word()?, digest: reader.long_word()? },
         kind::REBUILD => Message::Rebuild { round: reader.word()? },
+        kind::ASK => Message::Ask { round: round(reader)?, vector: vector(reader)? },
+        kind::TOLD => Message::Told { round: round(reader)?, vector: vector(reader)? },
         kind::RIGHTS => Message::Rights { key: reader.bytes()?, amount: reader.long_word()? as i128 },
         kind::GONE => Message::Piece { body: Body::Gone, id: reader.word()? },
         _ => return Err(Malformed("a kind of message that is not known")),

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::{Message, SnapshotAck, SnapshotChunk, decode, encode};
 use crate::configuration::{Acknowledgement, Ask, Wish};
-use crate::merged::causal::{self, state};
+use crate::merged::causal::{self, Round, state};
 use crate::ordered::raft::{self, Entry, EntryKind, Membership, SnapshotMeta};
 use crate::random::Random;
 use crate::{NodeId, PartitionId};
@@ -134,7 +134,12 @@ fn wish() -> impl Strategy<Value = Wish> {
         node().prop_map(Wish::Eject),
         Just(Wish::Leave),
         Just(Wish::Return),
+        Just(Wish::Join),
     ]
+}
+
+fn round() -> impl Strategy<Value = Round> {
+    any::<(u64, u64)>().prop_map(|(life, number)| Round { life, number })
 }
 
 fn vector() -> impl Strategy<Value = VersionVector> {
@@ -172,6 +177,8 @@ fn causal() -> impl Strategy<Value = causal::Message> {
         ),
         (any::<u64>(), any::<u128>()).prop_map(|(round, digest)| M::RangeIs { round, digest }),
         any::<u64>().prop_map(|round| M::Rebuild { round }),
+        (round(), vector()).prop_map(|(round, vector)| M::Ask { round, vector }),
+        (round(), vector()).prop_map(|(round, vector)| M::Told { round, vector }),
         (payload(), any::<i128>()).prop_map(|(key, amount)| M::Rights { key, amount }),
     ]
 }

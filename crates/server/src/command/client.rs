@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use replication::primaries::Level;
 use resp::Value;
 
 use super::subcommand::{Container, Subcommand};
@@ -20,6 +21,13 @@ pub(super) const CLIENT: Container = Container {
             "ACK (ASYNC|SEMI-SYNC <replicas>|SYNC|DEFAULT)",
             "Have writes of the connection acknowledged by more than their primary-replica keyspaces ask for.",
             ack,
+        ),
+        row(
+            "quorum",
+            -3,
+            "QUORUM ([R <replicas>] [W <replicas>]|DEFAULT)",
+            "Ask so many replicas of leaderless keyspaces: a number, ONE, QUORUM, ALL or LOCAL-QUORUM.",
+            quorum,
         ),
         row(
             "session",
@@ -94,6 +102,40 @@ fn ack(call: &mut Call<'_>) -> Action {
         Err(error) => error.into(),
     }
 }
+
+fn quorum(call: &mut Call<'_>) -> Action {
+    let words = &call.arguments[2..];
+    if let [word] = words
+        && word.eq_ignore_ascii_case(b"default")
+    {
+        call.session.quorum = None;
+        return Value::OK.into();
+    }
+    // What is not said stays as it was.
+    let mut quorum = call.session.quorum.unwrap_or_default();
+    let (pairs, rest) = words.as_chunks::<2>();
+    for [name, word] in pairs {
+        let Some(level) = Level::parse(word) else {
+            return error(format!(
+                "ERR '{}' is no number of replicas: a number from 1 on, ONE, QUORUM, ALL or LOCAL-QUORUM",
+                lossy(word)
+            ))
+            .into();
+        };
+        match &name.to_ascii_lowercase()[..] {
+            b"r" => quorum.read = Some(level),
+            b"w" => quorum.write = Some(level),
+            _ => return error(QUORUM_SYNTAX).into(),
+        }
+    }
+    if !rest.is_empty() {
+        return error(QUORUM_SYNTAX).into();
+    }
+    call.session.quorum = Some(quorum);
+    Value::OK.into()
+}
+
+const QUORUM_SYNTAX: &str = "ERR syntax error: CLIENT QUORUM [R <replicas>] [W <replicas>] | DEFAULT";
 
 fn session(call: &mut Call<'_>) -> Action {
     let words = &call.arguments[2..];

@@ -272,9 +272,10 @@ fn primaries(lines: &mut Lines, state: &ClusterState, status: &PartitionStatus, 
     let number = status.partition.keyspace();
     let prefix = state.placement.prefixes.iter().find(|(_, of)| **of == number).map(|(prefix, _)| prefix);
     let row = format!(
-        "prefix={},strategy=multi-primary,serves={},origin={},others={},away={},keys={},bytes={},applied={},not_everywhere={},\
-         kept={},kept_bytes={},held={},repairs={},conflicts={},mismatches={}",
+        "prefix={},strategy={},serves={},origin={},others={},away={},keys={},bytes={},applied={},not_everywhere={},\
+         kept={},kept_bytes={},held={},repairs={},conflicts={},mismatches={},rounds={},read_repairs={}",
         String::from_utf8_lossy(prefix.map_or(&[][..], |prefix| &prefix[..])).escape_debug(),
+        if merged.leaderless { "leaderless" } else { "multi-primary" },
         u8::from(status.leader.is_some()),
         merged.origin,
         merged.others,
@@ -289,8 +290,14 @@ fn primaries(lines: &mut Lines, state: &ClusterState, status: &PartitionStatus, 
         merged.repairs,
         merged.conflicts,
         status.digest_mismatches,
+        merged.rounds,
+        merged.read_repairs,
     );
-    lines.add(&format!("keyspace{number}"), row);
+    // A leaderless keyspace has a group for each range of slots.
+    match merged.leaderless {
+        true => lines.add(&format!("keyspace{number}_group{}", status.partition.0 & 0xffff), row),
+        false => lines.add(&format!("keyspace{number}"), row),
+    }
 }
 
 fn own_groups(lines: &mut Lines, report: &Report) {

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use replication::PartitionId;
 use replication::catalogue::{Catalogue, Change, Keyspace, Policy, StrategyKind, Target};
 use replication::configuration::{Acknowledgement, PrimaryReplica};
-use replication::primaries::{Conflict, Counters, MultiPrimary, Replicas};
+use replication::primaries::{Conflict, Counters, Leaderless, Level, MultiPrimary, Replicas};
 use resp::Value;
 
 use super::node::{from_catalogue, no_catalogue};
@@ -120,9 +120,6 @@ fn policy(call: &Call<'_>, first: usize, known: Option<&Policy>) -> Result<Polic
     let strategy = strategy
         .ok_or_else(|| error("ERR STRATEGY comes first: KEYSPACE CREATE <prefix> STRATEGY <strategy>"))?;
     check_option(rest.first(), strategy)?;
-    if !strategy.is_built() {
-        return Err(not_built(strategy));
-    }
     match strategy {
         StrategyKind::Raft => Ok(Policy::Raft),
         StrategyKind::PrimaryReplica => {
@@ -140,7 +137,13 @@ fn policy(call: &Call<'_>, first: usize, known: Option<&Policy>) -> Result<Polic
             };
             Ok(Policy::MultiPrimary { number: 0, options: multi_primary(rest, options)? })
         }
-        other => Err(not_built(other)),
+        StrategyKind::Leaderless => {
+            let options = match known {
+                Some(Policy::Leaderless { options, .. }) => Some(*options),
+                _ => None,
+            };
+            Ok(Policy::Leaderless { number: 0, options: leaderless(rest, options)? })
+        }
     }
 }
 
@@ -239,6 +242,64 @@ fn multi_primary(mut rest: &[Bytes], known: Option<MultiPrimary>) -> Result<Mult
     Ok(options)
 }
 
+fn leaderless(mut rest: &[Bytes], known: Option<Leaderless>) -> Result<Leaderless, Value> {
+    let new = Leaderless { replicas: 0, read: Level::Quorum, write: Level::Quorum, conflict: Conflict::Lww };
+    let mut options = known.unwrap_or(new);
+    while let Some(word) = rest.first() {
+        check_option(Some(word), StrategyKind::Leaderless)?;
+        let name = lossy(word).to_ascii_lowercase();
+        let value = rest.get(1).ok_or_else(|| error(format!("ERR {} has no value", name.to_uppercase())))?;
+        let level = || {
+            Level::parse(value).ok_or_else(|| {
+                let name = name.to_uppercase();
+                error(format!(
+                    "ERR {name} is a number of replicas from 1 on, or ONE, QUORUM, ALL, LOCAL-QUORUM"
+                ))
+            })
+        };
+        let word = lossy(value).to_ascii_lowercase();
+        match (name.as_str(), word.as_str()) {
+            ("r", _) => options.read = level()?,
+            ("w", _) => options.write = level()?,
+            ("conflict", "lww") => options.conflict = Conflict::Lww,
+            ("conflict", "siblings") => options.conflict = Conflict::Siblings,
+            ("conflict", _) => return Err(error("ERR CONFLICT is one of lww, siblings")),
+            ("sloppy", "no") => {}
+            ("sloppy", "yes") => {
+                return Err(error(
+                    "ERR SLOPPY yes is not built yet: writes are held by replicas of their key, and refused where too few can be reached",
+                ));
+            }
+            ("sloppy", _) => return Err(error("ERR SLOPPY is one of yes, no")),
+            _ => match word.parse::<u32>() {
+                Ok(count) => options.replicas = count,
+                Err(_) => return Err(error("ERR REPLICAS is a number")),
+            },
+        }
+        rest = &rest[2..];
+    }
+    Ok(options)
+}
+
+/// What `KEYSPACE INFO` promises of a `leaderless` keyspace: does R + W > N hold, and what follows.
+fn promise_of_quorums(options: &Leaderless, copies: usize) -> String {
+    let (read, write) = (options.read.of(copies), options.write.of(copies));
+    let survives = format!(
+        "nothing acknowledged is lost while fewer than {write} of the {copies} replicas of its key lose their disks"
+    );
+    match options.is_strict(copies) {
+        Some(true) => format!(
+            "regular: R + W > N ({read} + {write} > {copies}), so a read sees the last write that was acknowledged before it began, or a later one; not linearizable: of two reads during a write the second may see less; {survives}"
+        ),
+        Some(false) => format!(
+            "eventual: R + W <= N ({read} + {write} <= {copies}), so a read may miss what was acknowledged before it began; causes are seen before their effects, and replicas that have the same writes are the same; {survives}"
+        ),
+        None => format!(
+            "regular in each zone for what was written there with LOCAL-QUORUM; eventual between zones; {survives}"
+        ),
+    }
+}
+
 /// `async`, `semi-sync <n>` or `sync`, and how many words that were.
 pub(super) fn acknowledgement(words: &[Bytes]) -> Result<(Acknowledgement, usize), Value> {
     let wrong = || error("ERR ACK is one of async, semi-sync <replicas>, sync");
@@ -257,13 +318,6 @@ pub(super) fn acknowledgement(words: &[Bytes]) -> Result<(Acknowledgement, usize
         error("ERR ACK semi-sync takes the number of replicas beside the primary: at least 1")
     })?;
     Ok((Acknowledgement::SemiSync(copies), 2))
-}
-
-fn not_built(strategy: StrategyKind) -> Value {
-    error(format!(
-        "ERR the strategy {} is not built yet; raft, primary-replica and multi-primary are",
-        strategy.name()
-    ))
 }
 
 fn create(call: &mut Call<'_>) -> Action {
@@ -420,6 +474,27 @@ fn entry(prefix: &Bytes, keyspace: &Keyspace, catalogue: &Catalogue) -> Value {
             ),
         ]),
         Policy::MultiPrimary { .. } => {}
+        Policy::Leaderless { number, options } => {
+            let groups = || catalogue.primaries_of(*number).map(|(_, group)| group);
+            let copies = options.copies(copies);
+            let away = groups().flat_map(|group| group.seats.values()).filter(|seat| seat.away).count();
+            let strict =
+                options.is_strict(copies).map_or("by-zone", |strict| if strict { "yes" } else { "no" });
+            fields.extend([
+                ("replicas", integer(copies as u64)),
+                ("r", bulk(options.read.name())),
+                ("w", bulk(options.write.name())),
+                ("r_plus_w_above_n", bulk(strict)),
+                ("conflict", bulk(options.conflict.name())),
+                ("groups", integer(groups().count() as u64)),
+                (
+                    "take_part_at_least",
+                    integer(groups().map(|group| group.counted().count()).min().unwrap_or(0) as u64),
+                ),
+                ("away", integer(away as u64)),
+                ("promise", bulk(promise_of_quorums(options, copies))),
+            ]);
+        }
         Policy::PrimaryReplica { number, options } => {
             let copies = if options.replicas == 0 { copies } else { options.replicas };
             let in_sync = catalogue.groups_of(*number).map(|(_, group)| group.in_sync.len()).min();

@@ -9,6 +9,7 @@ mod collections;
 mod damage;
 mod faults;
 mod import;
+mod leaderless;
 mod limits;
 mod membership;
 mod multi_primary;

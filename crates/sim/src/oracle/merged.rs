@@ -22,6 +22,10 @@ pub struct Merged {
     told: BTreeMap<(PartitionId, Dot), Bytes>,
     /// What clients were told to be done, as it was logged: another mutation of the same name is not that.
     acknowledged: Vec<(PartitionId, Dot, Option<Bytes>)>,
+    /// The same, of each origin up to which.
+    acknowledged_up_to: BTreeMap<PartitionId, VersionVector>,
+    /// All that was acknowledged when a replica of a `leaderless` keyspace asked the others.
+    asked: BTreeMap<(NodeId, PartitionId, u64), VersionVector>,
 }
 
 impl Merged {
@@ -54,7 +58,43 @@ impl Merged {
 
     /// A client is told that a write is done.
     pub fn on_acknowledged(&mut self, partition: PartitionId, dot: Dot) {
+        self.acknowledged_up_to.entry(partition).or_default().raise(dot.origin, dot.counter);
         self.acknowledged.push((partition, dot, self.logged.get(&(partition, dot)).cloned()));
+    }
+
+    /// A replica asks others what they hold.
+    pub fn on_asked(&mut self, node: NodeId, partition: PartitionId, round: u64) {
+        let vector = self.acknowledged_up_to.get(&partition).cloned();
+        self.asked.insert((node, partition, round), vector.unwrap_or_default());
+    }
+
+    /// A request of that round goes on, over this.
+    ///
+    /// # Errors
+    /// Something is missing that was acknowledged before: the register is not regular.
+    pub fn on_covered(
+        &self,
+        node: NodeId,
+        partition: PartitionId,
+        round: u64,
+        vector: &VersionVector,
+    ) -> Result<(), Violation> {
+        let Some(before) = self.asked.get(&(node, partition, round)) else {
+            return Err(Violation::new(
+                "quorums",
+                format!("node {} goes on with a round it never began", node.0),
+            ));
+        };
+        match vector.includes(before) {
+            true => Ok(()),
+            false => {
+                let text = format!(
+                    "node {} answers from {vector:?} what was asked when {before:?} was acknowledged",
+                    node.0
+                );
+                Err(Violation::new("quorums", text))
+            }
+        }
     }
 
     /// So many writes were acknowledged.

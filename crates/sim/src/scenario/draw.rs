@@ -1,6 +1,7 @@
 //! Scenarios from seeds.
 
 use replication::configuration::Acknowledgement;
+use replication::primaries::{Conflict, Leaderless, Level};
 
 use super::{Consensus, Fault, Planned, Scenario};
 use crate::client::workload::Workload;
@@ -99,6 +100,7 @@ impl Scenario {
             acknowledgement: None,
             relaxed: false,
             merged: false,
+            leaderless: None,
             bounded: false,
             clients: random.between(4, 9) as usize,
             workload: Workload::draw(random),
@@ -133,6 +135,8 @@ pub enum Focus {
     Merged,
     /// The same, with counters that must not fall below zero.
     Bounded,
+    /// The keys are in a `leaderless` keyspace.
+    Leaderless,
     /// Partitions are split, and at that very moment nodes die or are cut off; logs are cut all the time.
     Splits,
 }
@@ -203,7 +207,7 @@ impl Scenario {
                     }
                 }
             }
-            Focus::Merged | Focus::Bounded => {
+            Focus::Merged | Focus::Bounded | Focus::Leaderless => {
                 scenario.merged = true;
                 scenario.bounded = focus == Focus::Bounded;
                 scenario.workload.bounded = scenario.bounded;
@@ -215,6 +219,18 @@ impl Scenario {
                 // What only one replica has goes with its disk.
                 const LOSES: [Fault; 3] = [Fault::LyingSync, Fault::BitRot, Fault::Rebuild];
                 scenario.faults.retain(|planned| !LOSES.contains(&planned.fault));
+                if focus == Focus::Leaderless {
+                    const QUORUMS: [(Level, Level); 5] = [
+                        (Level::Quorum, Level::Quorum),
+                        (Level::Quorum, Level::Quorum),
+                        (Level::Count(1), Level::All),
+                        (Level::All, Level::Count(1)),
+                        (Level::Count(1), Level::Count(1)),
+                    ];
+                    let (read, write) = *random.pick(&QUORUMS);
+                    scenario.leaderless =
+                        Some(Leaderless { replicas: 0, read, write, conflict: Conflict::Lww });
+                }
             }
             Focus::Splits => {
                 scenario.nodes = 4;

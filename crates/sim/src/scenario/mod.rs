@@ -12,6 +12,7 @@ mod text;
 use serde::{Deserialize, Serialize};
 
 use replication::configuration::Acknowledgement;
+use replication::primaries::Leaderless;
 
 use crate::client::workload::Workload;
 use crate::clock::TrueTime;
@@ -170,6 +171,9 @@ pub struct Scenario {
     /// That keyspace is `COUNTERS bounded`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub bounded: bool,
+    /// All keys are in a `leaderless` keyspace with these numbers; `merged` is set, too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leaderless: Option<Leaderless>,
     /// When logs are cut: after so many bytes.
     pub snapshot_log_bytes: u64,
     /// The size of a segment of the log.

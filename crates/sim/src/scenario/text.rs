@@ -145,6 +145,7 @@ mod tests {
             Focus::Relaxed,
             Focus::Merged,
             Focus::Bounded,
+            Focus::Leaderless,
         ] {
             let drawn = Scenario::of_seed_focused(7, focus);
             assert_eq!(Scenario::from_text(&drawn.to_text()), Ok(drawn));

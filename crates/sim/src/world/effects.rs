@@ -30,6 +30,20 @@ impl World {
                 let text = format!("node {} says that node {} has another state", id.0, from.0);
                 return Err(Violation::new("digest", text));
             }
+            Told::Asked { partition, round } => self.merged.on_asked(id, partition, round),
+            Told::Covered { partition, round, needed, vector } => {
+                self.counters.add("quorum.covered");
+                let strict = self.operator.newest().primaries.get(&partition).is_some_and(|group| {
+                    let copies = group.copies as usize;
+                    group.leaderless.is_some_and(|options| {
+                        options.is_strict(copies) == Some(true) && needed >= options.read.of(copies)
+                    })
+                });
+                if strict {
+                    self.counters.add("check.quorum_reads");
+                    self.merged.on_covered(id, partition, round, &vector)?;
+                }
+            }
             Told::Causal { event: causal::Event::Malformed { from }, .. } => {
                 return Err(Violation::new("wire", format!("node {} sent what cannot be read", from.0)));
             }

@@ -11,7 +11,7 @@ use replication::catalogue::{
 use replication::configuration::{Acknowledgement, PrimaryReplica};
 use replication::contract::Input;
 use replication::ordered::raft::HardState;
-use replication::primaries::{Conflict, Counters, MultiPrimary, Replicas, Seat};
+use replication::primaries::{Conflict, Counters, Leaderless, MultiPrimary, Replicas, Seat};
 use replication::{NodeId, PartitionId};
 
 use super::{Move, World};
@@ -74,6 +74,17 @@ fn with_primaries(mut founding: Catalogue, counters: Counters) -> Catalogue {
     Catalogue { epoch: founding.epoch, ..after }
 }
 
+/// The same, without leaders.
+fn with_peers(mut founding: Catalogue, options: Leaderless) -> Catalogue {
+    let everything = bytes::Bytes::new();
+    founding.keyspaces.remove(&everything);
+    let policy = Policy::Leaderless { number: 0, options };
+    let (after, _) = Change::CreateKeyspace { prefix: everything, policy }
+        .apply(&founding)
+        .expect("a keyspace of all keys can be made");
+    Catalogue { epoch: founding.epoch, ..after }
+}
+
 impl Operator {
     /// The operator of a scenario.
     pub fn of(scenario: &Scenario, ids: &[NodeId]) -> Operator {
@@ -89,7 +100,9 @@ impl Operator {
         if let Some(acknowledgement) = scenario.acknowledgement {
             founding = with_groups(founding, acknowledgement, scenario.relaxed);
         }
-        if scenario.merged {
+        if let Some(options) = scenario.leaderless {
+            founding = with_peers(founding, options);
+        } else if scenario.merged {
             let counters = if scenario.bounded { Counters::Bounded } else { Counters::Sum };
             founding = with_primaries(founding, counters);
         }
@@ -163,9 +176,15 @@ impl Operator {
         }
         for (partition, primaries) in &catalogue.primaries {
             let present: Vec<NodeId> = primaries.seats.keys().copied().collect();
-            let mut planned = plan::primaries(catalogue, Replicas::Count(0), &present);
+            let mut planned = match primaries.leaderless {
+                Some(options) => plan::peers(catalogue, primaries.slots.0, options.replicas),
+                None => plan::primaries(catalogue, Replicas::Count(0), &present),
+            };
             planned.sort_unstable();
-            let in_between = |seat: &Seat| seat.leaving || seat.away || seat.origin == 0;
+            let in_between = |seat: &Seat| {
+                let counts = seat.joined || primaries.leaderless.is_none();
+                seat.leaving || seat.away || seat.origin == 0 || !counts
+            };
             if primaries.seats.values().any(in_between) || present != planned {
                 return Some(format!("group {:x} is to be on {planned:?}: {primaries:?}", partition.0));
             }

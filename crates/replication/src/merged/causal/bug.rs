@@ -33,6 +33,10 @@ pub enum Bug {
     AnsweredBeforeDurable,
     /// What is taken from a counter that has a bound is not looked at.
     RightsIgnored,
+    /// A request of a leaderless keyspace goes on before what others hold is here.
+    ReadBeforeCovered,
+    /// One replica less is asked than there should be.
+    ReadQuorumShort,
     /// What was seen of parts is forgotten while a replica is away.
     SeenForgotten,
 }
@@ -54,6 +58,8 @@ impl Bug {
         Bug::ListsMixed,
         Bug::AnsweredBeforeDurable,
         Bug::RightsIgnored,
+        Bug::ReadBeforeCovered,
+        Bug::ReadQuorumShort,
         Bug::SeenForgotten,
     ];
 }

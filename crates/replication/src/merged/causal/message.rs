@@ -23,8 +23,21 @@ pub enum Message {
     RangeIs { round: u64, digest: u128 },
     /// The receiver holds something else in the range of that round than it ought to.
     Rebuild { round: u64 },
+    /// The sender is asked by a client for what all have, and has applied `vector`.
+    Ask { round: Round, vector: VersionVector },
+    /// All that was durable with the sender when it was asked in that round.
+    Told { round: Round, vector: VersionVector },
     /// The sender lacks rights to a counter that is not to fall below zero.
     Rights { key: Bytes, amount: i128 },
+}
+
+/// A question that a replica asks others, in one of its lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Round {
+    /// Another one in each life.
+    pub life: u64,
+    /// Rises from one to the next.
+    pub number: u64,
 }
 
 /// What a replica has.

@@ -20,6 +20,7 @@
 //!
 //! Where to read next: `write`, `receive`, `ship`, `repair`.
 
+mod asked;
 mod audit;
 #[cfg(any(test, feature = "planted-bugs"))]
 mod bug;
@@ -39,12 +40,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use data::merged::{Dot, HybridTime, Merge, MergedTable, VersionVector};
 
+use self::asked::Asked;
 use self::audit::Audits;
 pub use self::audit::Range;
 #[cfg(any(test, feature = "planted-bugs"))]
 pub use self::bug::Bug;
 use self::kept::{Kept, Logged};
-pub use self::message::{Body, Holds, Message, Want, What};
+pub use self::message::{Body, Holds, Message, Round, Want, What};
 use self::repair::{Incoming, Outgoing};
 pub use self::snapshot::Taking;
 use self::state::State;
@@ -225,6 +227,7 @@ pub struct Causal {
     wants_state: bool,
     next_want: u64,
     audits: Audits,
+    asked: Asked,
     effects: Effects,
     duplicates: u64,
     repairs: u64,
@@ -281,6 +284,7 @@ impl Causal {
             // Of another life than what was asked for before.
             next_want: now.wall_ms << 20,
             audits: Audits::default(),
+            asked: Asked::default(),
             effects: Effects::default(),
             duplicates: 0,
             repairs: 0,
@@ -355,6 +359,16 @@ impl Causal {
     /// The other members, as far as known.
     pub fn others(&self) -> usize {
         self.peers.len()
+    }
+
+    /// Is all here that so many others have? Where nobody has anything, more than half of so many `seats` have to say so.
+    pub fn has_caught_up_with(&self, others: usize, seats: usize) -> bool {
+        let nothing = VersionVector::new();
+        let mut heard = self.peers.values().filter(|peer| peer.heard).peekable();
+        if heard.clone().all(|peer| peer.holds == nothing) {
+            return 2 * (heard.count() + 1) > seats;
+        }
+        heard.peek().is_some() && heard.filter(|peer| self.durable.includes(&peer.holds)).count() >= others
     }
 
     /// Is all here that another member has? If those of whom was heard have nothing, they have to be a majority of so many `seats`, this

@@ -31,6 +31,8 @@ impl Causal {
             Message::Range(range) => self.on_range(from, range, now),
             Message::RangeIs { round, digest } => self.on_range_is(from, round, digest),
             Message::Rebuild { round } => self.on_rebuild(from, round),
+            Message::Ask { round, vector } => self.on_ask(from, round, &vector, now),
+            Message::Told { round, vector } => self.on_told(from, round, vector, now),
             Message::Rights { key, amount } => self.on_rights(from, &key, amount, now),
         }
     }

@@ -1,21 +1,25 @@
-//! One replica of a `multi-primary` keyspace: takes requests of clients, and stands between [`Causal`] and the shard.
+//! One replica of a `multi-primary` or `leaderless` keyspace: takes requests of clients, and stands between [`Causal`] and the shard.
 //!
 //! It serves once it has a seat with an origin ([`crate::primaries`]), has noted durably that the origin is its own, and holds something: what
 //! it had before, or what another replica has. A request is served at once, from what is here ([`serve`]); its answer goes out when all that it
-//! comes from is durable here. No other replica is asked, so it does not matter who can be reached.
+//! comes from is durable here. In a `multi-primary` keyspace no other replica is asked, so it does not matter who can be reached; in a `leaderless` one as
+//! many as the keyspace or the client says ([`quorum`]).
 //!
 //! [`snapshot`] makes states durable and lets the log before them go.
 //!
 //! Invariant: as in `ordered::replica`, a request leaves in exactly one way.
 
+mod quorum;
 mod rights;
 mod serve;
 mod snapshot;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use data::merged::MergedTable;
 
+use self::quorum::Rounds;
 use self::rights::Short;
 use self::serve::Answers;
 use self::snapshot::Snapshots;
@@ -62,6 +66,9 @@ pub(crate) struct Replica {
     /// It holds what another one had, or had something itself.
     is_filled: bool,
     answers: Answers,
+    rounds: Rounds,
+    /// Of the members of the cluster.
+    zones: BTreeMap<NodeId, u16>,
     short: Short,
     snapshots: Snapshots,
     writes: Vec<Write>,
@@ -96,6 +103,8 @@ impl Replica {
             causal: None,
             is_filled: false,
             answers: Answers::default(),
+            rounds: Rounds::default(),
+            zones: BTreeMap::new(),
             short: Short::default(),
             writes: Vec::new(),
             clock_ms: 0,
@@ -106,17 +115,25 @@ impl Replica {
     }
 
     /// The catalogue says who takes part.
-    pub fn set_primaries(&mut self, primaries: &Primaries) {
+    pub fn set_primaries(&mut self, primaries: &Primaries, zones: &BTreeMap<NodeId, u16>) {
+        if self.zones != *zones {
+            self.zones.clone_from(zones);
+        }
         if primaries.version <= self.primaries.version {
             return;
         }
         self.primaries = primaries.clone();
         self.asked_at = None;
-        let members: Vec<(NodeId, u64)> = self.primaries.members().collect();
+        let members = self.other_members();
         if let Some(causal) = &mut self.causal {
             causal.set_members(&members);
             causal.set_away(|node| primaries.seats.get(&node).is_some_and(|seat| seat.away));
         }
+    }
+
+    /// This node may have a seat again, with another origin than what it has written by so far: that is no other replica.
+    fn other_members(&self) -> Vec<(NodeId, u64)> {
+        self.primaries.members().filter(|(node, _)| *node != self.options.node).collect()
     }
 
     fn seat(&self) -> Option<Seat> {
@@ -127,7 +144,10 @@ impl Replica {
     pub fn is_serving(&self) -> bool {
         self.is_filled
             && self.causal.is_some()
-            && self.seat().is_some_and(|seat| !seat.leaving && Some(seat.origin) == self.origin)
+            && self.seat().is_some_and(|seat| {
+                let counts = seat.joined || self.primaries.leaderless.is_none();
+                !seat.leaving && counts && Some(seat.origin) == self.origin
+            })
     }
 
     /// Gets an origin, begins with it, goes.
@@ -150,10 +170,28 @@ impl Replica {
         }
         self.ask_about_absence(seat, now, outbox);
         let Some(causal) = &self.causal else { return };
-        self.is_filled |= !causal.is_blank() || causal.has_caught_up(self.primaries.seats.len());
+        let seats = self.primaries.seats.len();
+        self.is_filled |= match self.primaries.leaderless {
+            None => !causal.is_blank() || causal.has_caught_up(seats),
+            // Of whoever may have acknowledged a write one at least has to be among those whose writes are here.
+            Some(options) => {
+                let (others, writers) = (causal.others(), self.primaries.needed(options.write));
+                seat.joined
+                    || causal.has_caught_up_with(
+                        (others + 2).saturating_sub(writers).clamp(1, others.max(1)),
+                        seats,
+                    )
+            }
+        };
+        if self.primaries.leaderless.is_some() && !seat.joined && !seat.leaving {
+            if self.is_filled {
+                self.ask(Wish::Join, now, outbox);
+            }
+            return;
+        }
         let stays =
             |node: NodeId| self.primaries.seats.get(&node).is_some_and(|seat| !seat.leaving && !seat.away);
-        let is_idle = self.answers.is_empty() && self.short.is_empty();
+        let is_idle = self.answers.is_empty() && self.short.is_empty() && self.rounds.is_empty();
         if seat.leaving && is_idle && causal.is_held_by_others(stays) {
             let heir = self.primaries.members().find(|(node, _)| stays(*node));
             let is_due = self.asked_at.is_none_or(|at| at + ASK_INTERVAL <= now.time);
@@ -193,7 +231,7 @@ impl Replica {
             causal.set_origin(origin);
         }
         let Some(found) = self.found.take() else { return };
-        let members: Vec<(NodeId, u64)> = self.primaries.members().collect();
+        let members = self.other_members();
         let state = found.snapshot.map(|(meta, content)| match content {
             Content::Merged(state) => (*state, meta),
             Content::Table(_) => panic!("group {:08x} has a snapshot of another strategy", self.partition.0),
@@ -224,6 +262,10 @@ impl Replica {
         if matches!(message, Message::Rights { .. }) && (self.disk_full || !self.primaries.bounded) {
             return;
         }
+        // Who has not caught up yet does not know what it ought to hold.
+        if matches!(message, Message::Ask { .. }) && !self.is_filled {
+            return;
+        }
         if let Some(causal) = &mut self.causal {
             causal.receive(from, message, now);
         }
@@ -245,7 +287,7 @@ impl Replica {
 
     /// When [`Replica::finish`] is to be called.
     pub fn wake_at(&self, now: Now) -> Time {
-        let mut at = self.answers.wake_at().min(self.short.wake_at());
+        let mut at = self.answers.wake_at().min(self.short.wake_at()).min(self.rounds.wake_at());
         if let Some(asked_at) = self.asked_at {
             at = at.min(asked_at + ASK_INTERVAL);
         }
@@ -265,6 +307,7 @@ impl Replica {
     pub fn finish(&mut self, now: Now, outbox: &mut Outbox) {
         self.take_seat(now, outbox);
         self.retry_short(now, outbox);
+        self.run_rounds(now, outbox);
         self.expire_due(now);
         let partition = self.partition;
         if let Some(causal) = &mut self.causal {
@@ -296,6 +339,7 @@ impl Replica {
     /// The replica is given up: who waits is answered.
     pub fn give_up(&mut self, outbox: &mut Outbox) {
         self.answers.give_up(outbox);
+        self.rounds.give_up(outbox);
         self.short.give_up(outbox);
     }
 
@@ -320,6 +364,9 @@ impl Replica {
             held: causal.held() as u64,
             repairs: causal.repairs(),
             conflicts: causal.table().conflicts().noted,
+            leaderless: self.primaries.leaderless.is_some(),
+            rounds: self.rounds.asked,
+            read_repairs: causal.read_repairs(),
         }
     }
 

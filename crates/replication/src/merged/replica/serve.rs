@@ -20,6 +20,7 @@ use super::Replica;
 use super::rights::Lacking;
 use crate::configuration::Acknowledgement;
 use crate::contract::{Admin, Call, Event, Reply};
+use crate::primaries::Level;
 use crate::shard::outbox::{Outbox, Requester, Work};
 use crate::time::{Now, Time};
 
@@ -40,7 +41,7 @@ pub(super) struct Answers {
     /// Until the entry of that number is durable.
     durable: BTreeMap<u64, Vec<Waiting>>,
     /// Until enough others hold it.
-    held_back: Vec<(Dot, Acknowledgement, Waiting)>,
+    held_back: Vec<(Dot, Holders, Waiting)>,
     waits: Vec<Waits>,
     /// Requests of sessions that have seen more than what is here.
     parked: Vec<(VersionVector, Work)>,
@@ -53,7 +54,23 @@ struct Waiting {
     reply: Value,
     deadline: Time,
     /// What was written, and by how many it is to be held.
-    written: Option<(Dot, Option<Acknowledgement>)>,
+    written: Option<(Dot, Holders)>,
+}
+
+/// By whom a write is to be held before it is acknowledged.
+#[derive(Clone, Copy, Debug, Default)]
+struct Holders {
+    /// As the client asks for.
+    demand: Option<Acknowledgement>,
+    /// As the keyspace says, if it is for the keyspace to say.
+    level: Option<Level>,
+}
+
+impl Holders {
+    /// Are there any but the replica that wrote it?
+    fn are_others(self, others: usize) -> bool {
+        self.demand.is_some_and(|demand| demand.copies(others) > 0) || self.level.is_some()
+    }
 }
 
 /// A `WAIT`.
@@ -109,7 +126,7 @@ fn behind() -> Reply {
 }
 
 /// Nothing was written.
-fn refuse(work: Work, text: impl Into<String>, outbox: &mut Outbox) -> Option<Lacking> {
+pub(super) fn refuse(work: Work, text: impl Into<String>, outbox: &mut Outbox) -> Option<Lacking> {
     outbox.answers.push((work.requester, Reply::Refused(text.into())));
     None
 }
@@ -117,6 +134,16 @@ fn refuse(work: Work, text: impl Into<String>, outbox: &mut Outbox) -> Option<La
 impl Replica {
     /// Takes a request; the caller has seen to it that this replica serves.
     pub fn handle(&mut self, work: Work, now: Now, outbox: &mut Outbox) {
+        match self.primaries.leaderless {
+            Some(options) if !matches!(work.call, Call::Admin(_)) => {
+                self.handle_leaderless(options, work, now, outbox);
+            }
+            _ => self.run(work, now, outbox),
+        }
+    }
+
+    /// Carries a request out.
+    pub(super) fn run(&mut self, work: Work, now: Now, outbox: &mut Outbox) {
         match &work.call {
             Call::Command { command, .. } if command.is_read() => self.read(work, now, outbox),
             Call::Fingerprint { .. } => self.read(work, now, outbox),
@@ -130,7 +157,7 @@ impl Replica {
                 self.admin(work.requester, &admin, now, outbox);
             }
             Call::After { .. } => self.after(work, now, outbox),
-            Call::Demanding { .. } => unreachable!("the shard takes demands apart"),
+            Call::Demanding { .. } | Call::Quorum { .. } => unreachable!("the shard takes demands apart"),
         }
     }
 
@@ -145,7 +172,7 @@ impl Replica {
         match self.answers.parked.is_empty() && causal.vector().includes(&vector) {
             true => {
                 let call = (**call).clone();
-                self.handle(Work { call, ..work }, now, outbox);
+                self.run(Work { call, ..work }, now, outbox);
             }
             false => {
                 self.answers.parked.push((vector, work));
@@ -200,6 +227,7 @@ impl Replica {
         let (now_ms, seed) = (self.now_ms(now), self.next_seed());
         let Some(causal) = &self.causal else { return };
         let view = View::of_merged(causal.table(), causal.next_dot(), now_ms);
+        let view = view.of_slots(self.primaries.slots);
         let reply = match &work.call {
             Call::Command { command, arguments, .. } => {
                 let Answer { reply, .. } = data::answer(command, arguments, &view, seed);
@@ -209,7 +237,11 @@ impl Replica {
                 let prints = keys.iter().map(|key| data::fingerprint(key, &view).to_le_bytes());
                 Value::Array(prints.map(|print| Value::Bulk(Bytes::copy_from_slice(&print))).collect())
             }
-            Call::Transaction { .. } | Call::Admin(_) | Call::Demanding { .. } | Call::After { .. } => {
+            Call::Transaction { .. }
+            | Call::Admin(_)
+            | Call::Demanding { .. }
+            | Call::Quorum { .. }
+            | Call::After { .. } => {
                 unreachable!("not a read")
             }
         };
@@ -251,8 +283,8 @@ impl Replica {
         if index <= persisted && written.is_none() {
             return outbox.answers.push((work.requester, Reply::Done(reply)));
         }
-        let Work { requester, deadline, demand, .. } = work;
-        let written = written.map(|dot| (dot, demand));
+        let Work { requester, deadline, demand, quorum, .. } = work;
+        let written = written.map(|dot| (dot, Holders { demand, level: self.write_level(quorum) }));
         self.answers.wait(index, Waiting { requester, reply, deadline, written }, now);
     }
 
@@ -339,7 +371,7 @@ impl Replica {
             for work in ready {
                 let Call::After { call, .. } = &work.call else { continue };
                 let call = (**call).clone();
-                self.handle(Work { call, ..work }, now, outbox);
+                self.run(Work { call, ..work }, now, outbox);
             }
         }
         let Some(causal) = &self.causal else { return };
@@ -351,20 +383,32 @@ impl Replica {
             }
             for waiting in entry.remove() {
                 match waiting.written {
-                    Some((dot, Some(demand))) if demand.copies(causal.others()) > 0 => {
-                        answers.held_back.push((dot, demand, waiting));
+                    Some((dot, holders)) if holders.are_others(causal.others()) => {
+                        answers.held_back.push((dot, holders, waiting));
                     }
                     _ => done.push(waiting),
                 }
             }
         }
-        let is_held =
-            |dot: Dot, demand: Acknowledgement| causal.copies_of(dot) > demand.copies(causal.others());
-        let held = answers.held_back.extract_if(.., |(dot, demand, _)| is_held(*dot, *demand));
+        let (primaries, zones, me) = (&self.primaries, &self.zones, self.options.node);
+        let is_held = |dot: Dot, holders: Holders| {
+            let by_demand =
+                holders.demand.is_none_or(|demand| causal.copies_of(dot) > demand.copies(causal.others()));
+            by_demand
+                && holders.level.is_none_or(|level| {
+                    let needed = super::quorum::needed(primaries, zones, me, level);
+                    let counts = |node| super::quorum::counts(primaries, zones, me, node, needed);
+                    1 + causal.copies_among(dot, counts) >= needed.replicas
+                })
+        };
+        let held = answers.held_back.extract_if(.., |(dot, holders, _)| is_held(*dot, *holders));
         done.extend(held.map(|(.., waiting)| waiting));
         for Waiting { requester, reply, written, .. } in done {
-            if let (true, Some((dot, demand))) = (self.options.announce_applied, written) {
+            if let (true, Some((dot, holders))) = (self.options.announce_applied, written) {
                 let (partition, index, term) = (self.partition, dot.counter, dot.origin);
+                let replicas = holders.level.map_or(1, |level| self.primaries.needed(level) as u32);
+                let beside = Some(replicas - 1).filter(|copies| *copies > 0);
+                let demand = holders.demand.or(beside.map(Acknowledgement::SemiSync));
                 outbox.event(Event::Acknowledged { partition, index, term, demand });
             }
             outbox.answers.push((requester, Reply::Done(reply)));
@@ -401,7 +445,7 @@ impl Replica {
         answers.durable.retain(|_, waiting| !waiting.is_empty());
         for (.., waiting) in answers.held_back.extract_if(.., |(.., waiting)| late(waiting)) {
             let text =
-                "the write is done here, and is not known to be held by as many as CLIENT ACK asks for";
+                "the write is done here, and is not known to be held by as many replicas as are asked for";
             outbox.answers.push((waiting.requester, Reply::Unknown(text.into())));
         }
         for (_, work) in answers.parked.extract_if(.., |(_, work)| work.deadline <= now.time) {

@@ -246,7 +246,7 @@ impl Replica {
             Call::Fingerprint { .. } => self.read(work, now, outbox),
             Call::Command { .. } | Call::Transaction { .. } => self.write(work, now, outbox),
             Call::Admin(_) => self.admin(work, now, outbox),
-            Call::Demanding { .. } => unreachable!("the shard takes demands apart"),
+            Call::Demanding { .. } | Call::Quorum { .. } => unreachable!("the shard takes demands apart"),
             Call::After { .. } => {
                 let text = "ERR what a session has seen is asked of multi-primary keyspaces alone";
                 outbox.answers.push((work.requester, Reply::Refused(text.into())));

@@ -109,7 +109,11 @@ impl Replica {
                 _ => self.proposals.back().map(|proposal| proposal.index),
             },
             Call::Fingerprint { keys } => keys.iter().filter_map(|key| self.pending.position_of(key)).max(),
-            Call::Transaction { .. } | Call::Admin(_) | Call::Demanding { .. } | Call::After { .. } => None,
+            Call::Transaction { .. }
+            | Call::Admin(_)
+            | Call::Demanding { .. }
+            | Call::Quorum { .. }
+            | Call::After { .. } => None,
         };
         position.unwrap_or(0)
     }
@@ -287,7 +291,11 @@ impl Replica {
                 let prints = prints.map(|print| Value::Bulk(Bytes::copy_from_slice(&print))).collect();
                 Answer { reply: Value::Array(prints), expired: Vec::new() }
             }
-            Call::Transaction { .. } | Call::Admin(_) | Call::Demanding { .. } | Call::After { .. } => {
+            Call::Transaction { .. }
+            | Call::Admin(_)
+            | Call::Demanding { .. }
+            | Call::Quorum { .. }
+            | Call::After { .. } => {
                 unreachable!("not a read")
             }
         }

@@ -98,7 +98,11 @@ impl Replica {
             Call::Transaction { commands, watches } => {
                 data::prepare_transaction(commands, watches, &view, stamp)
             }
-            Call::Fingerprint { .. } | Call::Admin(_) | Call::Demanding { .. } | Call::After { .. } => {
+            Call::Fingerprint { .. }
+            | Call::Admin(_)
+            | Call::Demanding { .. }
+            | Call::Quorum { .. }
+            | Call::After { .. } => {
                 unreachable!("not a write")
             }
         }

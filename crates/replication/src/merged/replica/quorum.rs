@@ -1,0 +1,336 @@
+//! How many replicas a request of a `leaderless` keyspace asks (N, R and W: DeCandia et al., Dynamo, SOSP 2007, section 4.5).
+//!
+//! Before a replica looks at the state for a request it asks the others what they hold ([`Causal::ask_what_others_hold`](super::Causal::ask_what_others_hold)), all requests of a batch with one question,
+//! and goes on when it has what R - 1 of them held. The first that answer count, so one that is slow costs nothing. A write is asked about as well: it
+//! takes away what was there, so it has to know. Then it is done here, goes to all others, and is acknowledged when W hold it durably.
+//! With R + W > N one of those that were asked holds what was acknowledged before: a read sees it, or what came after it, and a write
+//! replaces it (a regular register, Lamport 1986; written by many, Shao et al. 2011).
+//!
+//! Nothing is begun that too few can be reached for: that is refused. A write that was begun and is not held by W in time is *unknown*.
+//! Requests of one connection go on in their order.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use data::Command;
+use data::merged::VersionVector;
+
+use super::Replica;
+use super::serve::refuse;
+use crate::NodeId;
+use crate::contract::{Call, Event, Reply};
+use crate::primaries::{Leaderless, Level, Primaries, Quorum};
+use crate::shard::outbox::{Outbox, Work};
+use crate::time::{Now, Time};
+
+/// Who has not answered, or holds what is not here, is asked again so often.
+const ASK_AGAIN: Duration = Duration::from_millis(25);
+/// Who was not heard for so long cannot be reached.
+const REACHABLE: Duration = Duration::from_millis(1500);
+
+/// So many replicas, this one among them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Needed {
+    pub replicas: usize,
+    /// In this one's zone.
+    pub local: bool,
+}
+
+/// Requests that wait for what others hold.
+#[derive(Debug, Default)]
+pub(super) struct Rounds {
+    /// For the next question.
+    next: Vec<Asking>,
+    under_way: BTreeMap<u64, Round>,
+    /// So many questions were asked.
+    pub asked: u64,
+}
+
+#[derive(Debug)]
+struct Asking {
+    work: Work,
+    level: Level,
+}
+
+#[derive(Debug)]
+struct Round {
+    works: Vec<Asking>,
+    told: BTreeMap<NodeId, VersionVector>,
+    ask_again_at: Time,
+}
+
+impl Rounds {
+    pub fn is_empty(&self) -> bool {
+        self.next.is_empty() && self.under_way.is_empty()
+    }
+
+    pub fn wake_at(&self) -> Time {
+        self.under_way.values().map(|round| round.ask_again_at).min().unwrap_or(Time::NEVER)
+    }
+
+    /// Nobody will go on with them.
+    pub fn give_up(&mut self, outbox: &mut Outbox) {
+        let under_way = std::mem::take(&mut self.under_way).into_values().flat_map(|round| round.works);
+        for asking in under_way.chain(self.next.drain(..)) {
+            let text = "TRYAGAIN the keyspace is no longer held here, nothing was done";
+            outbox.answers.push((asking.work.requester, Reply::Refused(text.into())));
+        }
+    }
+
+    fn waits(&self, origin: u64) -> bool {
+        let mut waiting = self.under_way.values().flat_map(|round| &round.works).chain(&self.next);
+        waiting.any(|asking| asking.work.origin == origin)
+    }
+}
+
+/// Does it change something only if something else is so? Others may find the same at the same time.
+fn compares_and_sets(command: &Command, arguments: &[bytes::Bytes]) -> bool {
+    match command.name {
+        "setnx" | "msetnx" | "hsetnx" | "renamenx" => true,
+        "set" => arguments[3..]
+            .iter()
+            .any(|word| word.eq_ignore_ascii_case(b"nx") || word.eq_ignore_ascii_case(b"xx")),
+        _ => false,
+    }
+}
+
+fn is_write(call: &Call) -> bool {
+    match call {
+        Call::Command { command, .. } => !command.is_read(),
+        Call::After { call, .. } => is_write(call),
+        Call::Transaction { commands, .. } => commands.iter().any(|(command, _)| !command.is_read()),
+        _ => false,
+    }
+}
+
+/// Why a call has no meaning here.
+fn refusal(call: &Call) -> Option<&'static str> {
+    let is_conditional = match call {
+        Call::Command { command, arguments, .. } => compares_and_sets(command, arguments),
+        Call::Transaction { commands, watches } => {
+            !watches.is_empty()
+                || commands.iter().any(|(command, arguments)| compares_and_sets(command, arguments))
+        }
+        Call::Fingerprint { .. } => true,
+        Call::After { call, .. } => return refusal(call),
+        _ => false,
+    };
+    is_conditional.then_some(
+        "ERR a leaderless keyspace does not compare and set: other replicas may find the same at the same time; keep such keys in a keyspace of \
+         STRATEGY raft, or write without the condition; nothing was done",
+    )
+}
+
+/// How many replicas that level means now, for `me`.
+pub(super) fn needed(
+    primaries: &Primaries,
+    zones: &BTreeMap<NodeId, u16>,
+    me: NodeId,
+    level: Level,
+) -> Needed {
+    match level {
+        Level::LocalQuorum => {
+            let zone = zones.get(&me);
+            let local = primaries.counted().filter(|node| zones.get(node) == zone).count();
+            Needed { replicas: level.of(local) + primaries.needed(Level::Count(0)), local: true }
+        }
+        _ => Needed { replicas: primaries.needed(level), local: false },
+    }
+}
+
+/// Does the answer of that replica count, for `me`?
+pub(super) fn counts(
+    primaries: &Primaries,
+    zones: &BTreeMap<NodeId, u16>,
+    me: NodeId,
+    node: NodeId,
+    needed: Needed,
+) -> bool {
+    primaries.seats.get(&node).is_some_and(|seat| seat.joined && seat.origin != 0)
+        && (!needed.local || zones.get(&node) == zones.get(&me))
+}
+
+impl Replica {
+    fn needed(&self, level: Level) -> Needed {
+        needed(&self.primaries, &self.zones, self.options.node, level)
+    }
+
+    fn counts(&self, node: NodeId, needed: Needed) -> bool {
+        counts(&self.primaries, &self.zones, self.options.node, node, needed)
+    }
+
+    /// So many hold a write before it is acknowledged; `None`: that is not for the keyspace to say.
+    pub(super) fn write_level(&self, quorum: Option<Quorum>) -> Option<Level> {
+        let options = self.primaries.leaderless?;
+        Some(quorum.and_then(|quorum| quorum.write).unwrap_or(options.write))
+    }
+
+    /// Takes a request of a client, which others may have to be asked about first.
+    pub(super) fn handle_leaderless(
+        &mut self,
+        options: Leaderless,
+        work: Work,
+        now: Now,
+        outbox: &mut Outbox,
+    ) {
+        if let Some(text) = refusal(&work.call) {
+            refuse(work, text, outbox);
+            return;
+        }
+        let quorum = work.quorum.unwrap_or_default();
+        let levels =
+            [("R", quorum.read.unwrap_or(options.read)), ("W", quorum.write.unwrap_or(options.write))];
+        for (name, level) in levels {
+            let copies = self.primaries.copies;
+            if let Level::Count(count) = level
+                && count > copies
+            {
+                let text = format!(
+                    "ERR {name} {count} is out of range: there are {copies} replicas; {name} is from 1 to {copies}, or ONE, QUORUM, ALL, LOCAL-QUORUM; \
+                     nothing was done"
+                );
+                refuse(work, text, outbox);
+                return;
+            }
+        }
+        let [needed, held_by] = levels.map(|(_, level)| self.needed(level));
+        let lacking = [Some(needed), is_write(&work.call).then_some(held_by)].into_iter().flatten();
+        let lacking = lacking
+            .filter(|needed| self.reachable(*needed, now) < needed.replicas)
+            .max_by_key(|needed| needed.replicas);
+        if let Some(lacking) = lacking {
+            refuse(work, self.no_quorum(lacking, now), outbox);
+            return;
+        }
+        match needed.replicas <= 1 && !self.rounds.waits(work.origin) {
+            true => self.run(work, now, outbox),
+            false => self.rounds.next.push(Asking { work, level: levels[0].1 }),
+        }
+    }
+
+    /// How many of those that count can be reached, this one among them.
+    fn reachable(&self, needed: Needed, now: Now) -> usize {
+        let Some(causal) = &self.causal else { return 0 };
+        let heard = |node: &NodeId| self.counts(*node, needed) && causal.is_heard(*node, REACHABLE, now);
+        1 + self
+            .primaries
+            .seats
+            .keys()
+            .filter(|node| **node != self.options.node)
+            .filter(|node| heard(node))
+            .count()
+    }
+
+    fn no_quorum(&self, needed: Needed, now: Now) -> String {
+        let place = if needed.local { " in this zone" } else { "" };
+        format!(
+            "NOQUORUM {} of {} replicas{place} can be reached from here, and {} are asked for; nothing was done",
+            self.reachable(needed, now),
+            self.primaries.seats.keys().filter(|node| self.counts(**node, needed)).count(),
+            needed.replicas
+        )
+    }
+
+    /// Goes on with what others have answered, and asks for what came since.
+    pub(super) fn run_rounds(&mut self, now: Now, outbox: &mut Outbox) {
+        let Some(causal) = &mut self.causal else { return };
+        if self.rounds.is_empty() {
+            causal.take_told();
+            return;
+        }
+        for (node, number, vector) in causal.take_told() {
+            // What is held later was asked for earlier, too.
+            for round in self.rounds.under_way.range_mut(..=number).map(|(_, round)| round) {
+                round.told.entry(node).or_insert_with(|| vector.clone());
+            }
+        }
+        if !self.rounds.next.is_empty() {
+            let works = std::mem::take(&mut self.rounds.next);
+            let number = causal.ask_what_others_hold();
+            if self.options.announce_applied {
+                let partition = self.partition;
+                outbox.event(Event::Asked { partition, round: number });
+            }
+            let round = Round { works, told: BTreeMap::new(), ask_again_at: now.time + ASK_AGAIN };
+            self.rounds.under_way.insert(number, round);
+            self.rounds.asked += 1;
+        }
+        self.go_on(now, outbox);
+        self.ask_again(now, outbox);
+        self.rounds.under_way.retain(|_, round| !round.works.is_empty());
+    }
+
+    fn go_on(&mut self, now: Now, outbox: &mut Outbox) {
+        // Of a connection nothing overtakes what waits.
+        let mut waits = BTreeSet::new();
+        let mut ready = Vec::new();
+        let mut under_way = std::mem::take(&mut self.rounds.under_way);
+        for (&number, round) in &mut under_way {
+            let Some(causal) = &self.causal else { break };
+            #[cfg(any(test, feature = "planted-bugs"))]
+            let blind = self.options.planted == Some(crate::merged::causal::Bug::ReadBeforeCovered);
+            #[cfg(not(any(test, feature = "planted-bugs")))]
+            let blind = false;
+            let covered: Vec<NodeId> = round
+                .told
+                .iter()
+                .filter(|(_, vector)| blind || causal.vector().includes(vector))
+                .map(|(node, _)| *node)
+                .collect();
+            for asking in std::mem::take(&mut round.works) {
+                // As many as now, of those who count now: members may be others than when it was asked.
+                let needed = self.needed(asking.level);
+                let answered = 1 + covered.iter().filter(|node| self.counts(**node, needed)).count();
+                #[cfg(any(test, feature = "planted-bugs"))]
+                let answered = answered
+                    + usize::from(self.options.planted == Some(crate::merged::causal::Bug::ReadQuorumShort));
+                match answered >= needed.replicas && !waits.contains(&asking.work.origin) {
+                    true => ready.push((number, asking)),
+                    false => {
+                        waits.insert(asking.work.origin);
+                        round.works.push(asking);
+                    }
+                }
+            }
+        }
+        self.rounds.under_way = under_way;
+        for (round, asking) in ready {
+            if self.options.announce_applied {
+                let (partition, needed) = (self.partition, self.needed(asking.level).replicas);
+                let vector = self.causal.as_ref().map(|causal| causal.vector().clone()).unwrap_or_default();
+                outbox.event(Event::Covered { partition, round, needed, vector });
+            }
+            self.run(asking.work, now, outbox);
+        }
+    }
+
+    /// Asks again who has not answered, and answers those for whom there is no hope.
+    fn ask_again(&mut self, now: Now, outbox: &mut Outbox) {
+        let mut under_way = std::mem::take(&mut self.rounds.under_way);
+        for (&number, round) in &mut under_way {
+            if round.ask_again_at > now.time || round.works.is_empty() {
+                continue;
+            }
+            round.ask_again_at = now.time + ASK_AGAIN;
+            let hopeless = |asking: &mut Asking| {
+                let needed = self.needed(asking.level);
+                asking.work.deadline <= now.time || self.reachable(needed, now) < needed.replicas
+            };
+            let given_up: Vec<Asking> = round.works.extract_if(.., hopeless).collect();
+            for asking in given_up {
+                let needed = self.needed(asking.level);
+                let text = match self.reachable(needed, now) < needed.replicas {
+                    true => self.no_quorum(needed, now),
+                    false => "TIMEOUT too few replicas have answered in time, nothing was done".into(),
+                };
+                refuse(asking.work, text, outbox);
+            }
+            if let Some(causal) = &mut self.causal {
+                let vector = causal.vector().clone();
+                let lacks = |node| !round.told.get(&node).is_some_and(|told| vector.includes(told));
+                causal.ask_again(number, lacks);
+            }
+        }
+        self.rounds.under_way = under_way;
+    }
+}
