@@ -125,6 +125,7 @@ fn keep_a_scenario() {
         "Relaxed" => Some(Focus::Relaxed),
         "Merged" => Some(Focus::Merged),
         "Bounded" => Some(Focus::Bounded),
+        "Leaderless" => Some(Focus::Leaderless),
         other => panic!("no such focus: {other}"),
     };
     let consensus = Bug::ALL.into_iter().find(|known| format!("{known:?}") == bug);
@@ -174,7 +175,9 @@ fn of_a_failing_scenario_the_least_is_found_that_fails_in_the_same_way() {
 /// The same seeds without a fault are good.
 #[test]
 fn seeds_that_dwell_on_something_are_good() {
-    for focus in [Focus::Members, Focus::Pauses, Focus::Elections, Focus::Moves, Focus::Merged] {
+    for focus in
+        [Focus::Members, Focus::Pauses, Focus::Elections, Focus::Moves, Focus::Merged, Focus::Leaderless]
+    {
         for seed in 1..=8 {
             let outcome = sim::run(&Scenario::of_seed_focused(seed, focus), false);
             assert_eq!(outcome.violation, None, "{focus:?}, seed {seed}");

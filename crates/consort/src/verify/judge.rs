@@ -185,6 +185,9 @@ struct Judge {
 impl Judge {
     /// Everything whose answers are checked one by one.
     fn values(&mut self, keyspace: &Keyspace, all: &Histories) -> Staleness {
+        if keyspace.regular {
+            return self.regular(all);
+        }
         if keyspace.merges {
             self.sessions(all);
             return Staleness::default();
@@ -216,6 +219,25 @@ impl Judge {
         self.judged(&asked, "expiry", &keys, exempt, describe_expiring, |history| {
             expiring(history, jumped + CLOCK_READING)
         });
+        staleness
+    }
+
+    /// What a read sees that asks enough replicas; whatever key it is of, nothing is said about two of them.
+    fn regular(&mut self, all: &Histories) -> Staleness {
+        let (registers, exempt) = self.exemption.without(&all.registers);
+        let mut staleness = Staleness::default();
+        self.registers("regular", "registers", &registers, exempt, |history| {
+            let (finding, ages) = bounded(history, 0);
+            staleness = ages;
+            finding
+        });
+        let (sessions, exempt) = self.exemption.without(&all.sessions);
+        self.registers("regular", "sessions", &sessions, exempt, |history| bounded(history, 0).0);
+        for guarantee in [Guarantee::ReadYourWrites, Guarantee::MonotonicReads] {
+            self.registers(guarantee.name(), "sessions", &sessions, exempt, |history| {
+                session(history, guarantee)
+            });
+        }
         staleness
     }
 

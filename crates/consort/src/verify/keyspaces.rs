@@ -35,6 +35,8 @@ pub struct Keyspace {
     pub has_primaries: bool,
     /// Do all of its replicas take writes, which merge?
     pub merges: bool,
+    /// Does every read ask a replica that holds what was acknowledged before it? Then each key is a regular register.
+    pub regular: bool,
 }
 
 impl Keyspace {
@@ -49,6 +51,7 @@ impl Keyspace {
             relaxed: false,
             has_primaries: false,
             merges: false,
+            regular: false,
         }
     }
 
@@ -56,7 +59,10 @@ impl Keyspace {
         let of = |name: &str| field(value, name).and_then(text);
         let (prefix, strategy) = (of("prefix")?, of("strategy")?);
         let ack = of("ack");
-        let merges = strategy == "multi-primary";
+        let is_leaderless = strategy == "leaderless";
+        let merges = strategy == "multi-primary" || is_leaderless;
+        // What two hold does not go with one disk.
+        let held_by_one = !is_leaderless || of("w").is_some_and(|w| w == "1");
         let relaxed = of("durability").is_some_and(|durability| durability == "relaxed");
         let kind = match &ack {
             Some(ack) => format!("{strategy} {ack}{}", if relaxed { ", relaxed" } else { "" }),
@@ -68,7 +74,7 @@ impl Keyspace {
             promise: of("promise").unwrap_or_default(),
             loss: match (ack.as_deref(), merges) {
                 (Some("async"), _) => Loss::Listed,
-                (_, true) => Loss::WithDisk,
+                (_, true) if held_by_one => Loss::WithDisk,
                 _ => Loss::None,
             },
             // What a replica that all others cannot hear has written meanwhile goes with its disk.
@@ -79,6 +85,7 @@ impl Keyspace {
             relaxed,
             has_primaries: strategy == "primary-replica",
             merges,
+            regular: of("r_plus_w_above_n").is_some_and(|is_above| is_above == "yes"),
         })
     }
 }
@@ -106,6 +113,7 @@ pub const OWN: &[(&str, &[&str])] = &[
     ("async:", &["primary-replica", "ACK", "async"]),
     ("relaxed:", &["primary-replica", "ACK", "semi-sync", "1", "DURABILITY", "relaxed"]),
     ("multi:", &["multi-primary"]),
+    ("peers:", &["leaderless"]),
 ];
 
 /// Makes the keyspaces of [`OWN`].

@@ -452,7 +452,10 @@ fn start_load(
             histories: histories.clone(),
             recorder: recorder.clone(),
             kinds: match keyspace.merges {
-                true => kinds.iter().copied().filter(|kind| kind.merges()).collect(),
+                true => {
+                    let fits = |kind: &Kind| kind.merges() || (keyspace.regular && *kind == Kind::Registers);
+                    kinds.iter().copied().filter(fits).collect()
+                }
                 false => kinds.clone(),
             },
             stays: keyspace.merges,

@@ -52,6 +52,7 @@ impl Shard {
             let is_known = partition.keyspace() <= placement.keyspaces_numbered;
             match placement.primaries.get(&partition) {
                 Some(primaries) if primaries.seats.contains_key(&node) => {}
+                Some(primaries) if !self.primaries[&partition].has_lost_its_seat(primaries) => {}
                 // A node that has restarted may know only an old catalogue for a while.
                 None if !is_known => {}
                 Some(_) | None => self.drop_primary(partition),

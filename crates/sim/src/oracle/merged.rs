@@ -4,7 +4,7 @@
 //! one name. At any moment what a replica has applied is closed under causes, and its state is that of those mutations in the order of
 //! their times (so a cause has an earlier time than its effects).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use data::merged::{Dot, Facet, Merge, MergedTable, VersionVector};
@@ -22,6 +22,8 @@ pub struct Merged {
     told: BTreeMap<(PartitionId, Dot), Bytes>,
     /// What clients were told to be done, as it was logged: another mutation of the same name is not that.
     acknowledged: Vec<(PartitionId, Dot, Option<Bytes>)>,
+    /// Those of them that are not lost with one disk.
+    surviving: BTreeSet<(PartitionId, Dot)>,
     /// The same, of each origin up to which.
     acknowledged_up_to: BTreeMap<PartitionId, VersionVector>,
     /// All that was acknowledged when a replica of a `leaderless` keyspace asked the others.
@@ -57,7 +59,12 @@ impl Merged {
     }
 
     /// A client is told that a write is done.
-    pub fn on_acknowledged(&mut self, partition: PartitionId, dot: Dot) {
+    ///
+    /// `survives`: one disk may be lost, and it is still there.
+    pub fn on_acknowledged(&mut self, partition: PartitionId, dot: Dot, survives: bool) {
+        if survives {
+            self.surviving.insert((partition, dot));
+        }
         self.acknowledged_up_to.entry(partition).or_default().raise(dot.origin, dot.counter);
         self.acknowledged.push((partition, dot, self.logged.get(&(partition, dot)).cloned()));
     }
@@ -183,10 +190,11 @@ impl Merged {
         let is_there = |dot: Dot, payload: &Option<Bytes>| {
             replica.vector().covers(dot) && self.logged.get(&(partition, dot)) == payload.as_ref()
         };
-        let missing = self
-            .acknowledged
-            .iter()
-            .find(|(of, dot, payload)| *of == partition && !is_there(*dot, payload) && !gone(dot.origin));
+        let missing = self.acknowledged.iter().find(|(of, dot, payload)| {
+            *of == partition
+                && !is_there(*dot, payload)
+                && (self.surviving.contains(&(*of, *dot)) || !gone(dot.origin))
+        });
         match missing {
             None => Ok(()),
             Some((_, dot, _)) => {

@@ -218,6 +218,7 @@ impl Scenario {
                 }
                 // What only one replica has goes with its disk.
                 const LOSES: [Fault; 3] = [Fault::LyingSync, Fault::BitRot, Fault::Rebuild];
+                let had = scenario.faults.clone();
                 scenario.faults.retain(|planned| !LOSES.contains(&planned.fault));
                 if focus == Focus::Leaderless {
                     const QUORUMS: [(Level, Level); 5] = [
@@ -230,6 +231,18 @@ impl Scenario {
                     let (read, write) = *random.pick(&QUORUMS);
                     scenario.leaderless =
                         Some(Leaderless { replicas: 0, read, write, conflict: Conflict::Lww });
+                    if write != Level::Count(1) {
+                        // What two hold one may lose.
+                        let survives = |planned: &Planned| !LOSES[..2].contains(&planned.fault);
+                        scenario.faults = had.into_iter().filter(survives).collect();
+                        if random.chance(300) {
+                            const KINDS: [Fault; 3] =
+                                [Fault::Rebuild, Fault::CutIsolated, Fault::CrashSeveral];
+                            let more = often(&KINDS, (1000, 4000), scenario.breaks_until, random);
+                            scenario.faults.extend(more);
+                            scenario.faults.sort_by_key(|planned| planned.at);
+                        }
+                    }
                 }
             }
             Focus::Splits => {

@@ -9,6 +9,7 @@ use replication::contract::Role;
 
 use super::World;
 use crate::oracle::Violation;
+use crate::scenario::Fault;
 
 impl World {
     /// A client is told that a write is done.
@@ -24,7 +25,12 @@ impl World {
         }
         if self.scenario.merged {
             self.counters.add("merged.acknowledged");
-            self.merged.on_acknowledged(partition, Dot { origin: term, counter: index });
+            let survives = self.scenario.leaderless.is_some()
+                && matches!(demand, Some(Acknowledgement::SemiSync(copies)) if copies > 0);
+            let may_be_lost = || self.scenario.faults.iter().any(|planned| planned.fault == Fault::Rebuild);
+            if survives || !may_be_lost() {
+                self.merged.on_acknowledged(partition, Dot { origin: term, counter: index }, survives);
+            }
             return Ok(());
         }
         self.counters.add("primary.acknowledged");

@@ -126,8 +126,18 @@ pub fn write(run: &Run, folder: &Path) -> Result<(), String> {
         ];
         // Where replicas take writes at the same time there is no one order of all operations, and sessions alone have seen something.
         let merges = judged.keyspace.merges;
-        let of_sessions = if merges { &sessions[1..sessions.len() - 1] } else { &sessions[..] };
+        let regular = [Check::ReadYourWrites, Check::MonotonicReads, Check::Bounded(0)];
+        let of_sessions = match (judged.keyspace.regular, merges) {
+            (true, _) => &regular[..],
+            (false, true) => &sessions[1..sessions.len() - 1],
+            (false, false) => &sessions[..],
+        };
         put(&place("sessions.jsonl"), &json_lines::write_as(Register::NAME, of_sessions, &all.sessions))?;
+        if judged.keyspace.regular {
+            let checks = [Check::Bounded(0)];
+            let lines = json_lines::write_as(Register::NAME, &checks, &all.registers);
+            put(&place("registers.jsonl"), &lines)?;
+        }
         if !merges {
             put(&place("registers.jsonl"), &json_lines::write::<Register>(&all.registers))?;
             put(&place("registers.edn"), &edn::registers(&all.registers))?;

@@ -37,13 +37,23 @@ pub enum Bug {
     ReadBeforeCovered,
     /// One replica less is asked than there should be.
     ReadQuorumShort,
+    /// A write is acknowledged when one replica less holds it than should.
+    WriteQuorumShort,
+    /// Who has nothing yet answers for what it ought to hold.
+    CountsBeforeCaughtUp,
+    /// A replica that is to go does so before others hold what it has.
+    LeavesAtOnce,
+    /// A record of the catalogue from before it had a seat makes a replica drop what it holds.
+    OldCatalogueTaken,
+    /// A replica that gets another origin takes itself for one of the others.
+    CountsItself,
     /// What was seen of parts is forgotten while a replica is away.
     SeenForgotten,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 15] = [
+    pub const ALL: [Bug; 22] = [
         Bug::DependenciesIgnored,
         Bug::ToldBeforeDurable,
         Bug::ClockTakenRaw,
@@ -60,6 +70,11 @@ impl Bug {
         Bug::RightsIgnored,
         Bug::ReadBeforeCovered,
         Bug::ReadQuorumShort,
+        Bug::WriteQuorumShort,
+        Bug::CountsBeforeCaughtUp,
+        Bug::LeavesAtOnce,
+        Bug::OldCatalogueTaken,
+        Bug::CountsItself,
         Bug::SeenForgotten,
     ];
 }

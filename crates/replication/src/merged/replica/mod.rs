@@ -43,7 +43,7 @@ const HANDED_OVER_AT_ONCE: usize = 512;
 /// The token of a state record.
 const STATE_TOKEN: PersistToken = PersistToken(u64::MAX);
 /// The version of state records; no other strategy's begin with it.
-const STATE_VERSION: u8 = 0xc1;
+const STATE_VERSION: u8 = 0xc2;
 /// All entries are of this term: nobody is elected.
 const TERM: u64 = 1;
 
@@ -59,6 +59,8 @@ pub(crate) struct Replica {
     origin: Option<u64>,
     /// The one that is being made so.
     noting: Option<u64>,
+    /// The version of the catalogue's record in which one of the two was given to it, 0: none was.
+    seated_in: u64,
     asked_at: Option<Time>,
     /// What storage found, until it is begun with.
     found: Option<Recovered>,
@@ -84,10 +86,9 @@ impl Replica {
     pub fn new(options: Options, recovered: Recovered, primaries: &Primaries) -> Replica {
         let partition = recovered.partition;
         let seed = options.seed ^ options.incarnation.rotate_left(17) ^ u64::from(partition.0);
-        let origin = recovered.state.as_ref().map(|state| match &state[..] {
-            [STATE_VERSION, rest @ ..] if rest.len() == 8 => {
-                rest.iter().rev().fold(0, |origin, byte| origin << 8 | u64::from(*byte))
-            }
+        let number = |bytes: &[u8]| bytes.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte));
+        let noted = recovered.state.as_ref().map(|state| match &state[..] {
+            [STATE_VERSION, rest @ ..] if rest.len() == 16 => (number(&rest[..8]), number(&rest[8..])),
             _ => panic!("the state record of group {:08x} was written by another version", partition.0),
         });
         Replica {
@@ -96,8 +97,9 @@ impl Replica {
             snapshots: Snapshots::after(recovered.newest_snapshot),
             options,
             primaries: primaries.clone(),
-            origin,
+            origin: noted.map(|(origin, _)| origin),
             noting: None,
+            seated_in: noted.map_or(0, |(_, version)| version),
             asked_at: None,
             found: Some(recovered),
             causal: None,
@@ -133,7 +135,21 @@ impl Replica {
 
     /// This node may have a seat again, with another origin than what it has written by so far: that is no other replica.
     fn other_members(&self) -> Vec<(NodeId, u64)> {
+        #[cfg(any(test, feature = "planted-bugs"))]
+        if self.options.planted == Some(causal::Bug::CountsItself) {
+            return self.primaries.members().collect();
+        }
         self.primaries.members().filter(|(node, _)| *node != self.options.node).collect()
+    }
+
+    /// Does a record without a seat for this replica say that it has none any more? A node that has restarted may know only an old catalogue for
+    /// a while, from a time when it had none yet.
+    pub fn has_lost_its_seat(&self, primaries: &Primaries) -> bool {
+        #[cfg(any(test, feature = "planted-bugs"))]
+        if self.options.planted == Some(causal::Bug::OldCatalogueTaken) {
+            return true;
+        }
+        primaries.version > self.seated_in
     }
 
     fn seat(&self) -> Option<Seat> {
@@ -158,8 +174,10 @@ impl Replica {
             _ if seat.origin != 0 && seat.claim == self.claim => {
                 if self.noting != Some(seat.origin) {
                     self.noting = Some(seat.origin);
+                    self.seated_in = self.primaries.version;
                     let mut state = vec![STATE_VERSION];
                     state.extend_from_slice(&seat.origin.to_le_bytes());
+                    state.extend_from_slice(&self.seated_in.to_le_bytes());
                     let (partition, state) = (self.partition, state.into());
                     self.writes.push(Write::State { partition, state });
                     outbox.persist(self.partition, &mut self.writes, Some(STATE_TOKEN));
@@ -183,6 +201,10 @@ impl Replica {
                     )
             }
         };
+        #[cfg(any(test, feature = "planted-bugs"))]
+        if self.options.planted == Some(causal::Bug::CountsBeforeCaughtUp) {
+            self.is_filled = true;
+        }
         if self.primaries.leaderless.is_some() && !seat.joined && !seat.leaving {
             if self.is_filled {
                 self.ask(Wish::Join, now, outbox);
@@ -192,7 +214,11 @@ impl Replica {
         let stays =
             |node: NodeId| self.primaries.seats.get(&node).is_some_and(|seat| !seat.leaving && !seat.away);
         let is_idle = self.answers.is_empty() && self.short.is_empty() && self.rounds.is_empty();
-        if seat.leaving && is_idle && causal.is_held_by_others(stays) {
+        #[cfg(any(test, feature = "planted-bugs"))]
+        let at_once = self.options.planted == Some(causal::Bug::LeavesAtOnce);
+        #[cfg(not(any(test, feature = "planted-bugs")))]
+        let at_once = false;
+        if seat.leaving && is_idle && (at_once || causal.is_held_by_others(stays)) {
             let heir = self.primaries.members().find(|(node, _)| stays(*node));
             let is_due = self.asked_at.is_none_or(|at| at + ASK_INTERVAL <= now.time);
             if let (true, Some((_, heir)), true, Some(causal)) =
@@ -306,6 +332,8 @@ impl Replica {
     /// Ends a batch.
     pub fn finish(&mut self, now: Now, outbox: &mut Outbox) {
         self.take_seat(now, outbox);
+        // What is not asked for any more need not be asked for again.
+        self.asked_at = self.asked_at.filter(|at| *at + ASK_INTERVAL > now.time);
         self.retry_short(now, outbox);
         self.run_rounds(now, outbox);
         self.expire_due(now);
