@@ -85,6 +85,10 @@ const MUTANTS: &[Mutant] = &[
     mutant("ToldBeforeDurable", POWER, "multi"),
     mutant("HoldsBeforeDurable", POWER, "multi"),
     mutant("AnsweredBeforeDurable", POWER, "multi"),
+    mutant("ReadBeforeCovered", "isolate,mute,deaf,slow,drop connections", "peers"),
+    mutant("ReadQuorumShort", "isolate,mute,deaf,slow,drop connections", "peers"),
+    mutant("WriteQuorumShort", "isolate,mute,deaf,kill,wipe", "peers"),
+    mutant("CountsBeforeCaughtUp", "wipe,isolate", "peers"),
     mutant("SnapshotDropsSuffix", "isolate,kill,pause", "default"),
 ];
 

@@ -370,4 +370,88 @@ mod tests {
         assert!(!primaries.seats[&one].leaving, "it is wanted again");
         assert!(!primaries.seats.contains_key(&next), "it never had an origin");
     }
+
+    const QUORUMS: Leaderless =
+        Leaderless { replicas: 3, read: Level::Quorum, write: Level::Quorum, conflict: Conflict::Lww };
+
+    /// Three that count.
+    fn peers() -> ([NodeId; 4], Primaries) {
+        let nodes = [NodeId(1), NodeId(2), NodeId(3), NodeId(4)];
+        let mut primaries = Primaries::founding_peers(&nodes[..3], (0, 99), QUORUMS);
+        nodes[..3].iter().for_each(|node| primaries.claim(*node, node.0));
+        nodes[..3].iter().for_each(|node| primaries.join(*node));
+        (nodes, primaries)
+    }
+
+    #[test]
+    fn any_two_quorums_meet_while_one_takes_the_place_of_another() {
+        let (nodes, mut primaries) = peers();
+        let needed = |primaries: &Primaries| {
+            [Level::Count(1), Level::Quorum, Level::All].map(|level| primaries.needed(level))
+        };
+        assert_eq!(needed(&primaries), [1, 2, 3]);
+        let wanted = [nodes[0], nodes[1], nodes[3]];
+        primaries.follow(&wanted);
+        primaries.claim(nodes[3], 44);
+        primaries.follow(&wanted);
+        assert_eq!(needed(&primaries), [1, 2, 3], "who has not caught up does not count");
+        assert!(!primaries.seats[&nodes[2]].leaving, "nor does anybody go for it");
+        primaries.join(nodes[3]);
+        primaries.follow(&wanted);
+        primaries.resize(3);
+        assert!(primaries.seats[&nodes[2]].leaving);
+        assert_eq!(needed(&primaries), [2, 3, 4], "of four any two of these meet, and those of three");
+        primaries.seats.remove(&nodes[2]);
+        assert_eq!(needed(&primaries), [1, 2, 3]);
+        // Whoever lost its disk counts again when it has caught up.
+        primaries.claim(nodes[0], 55);
+        assert_eq!(primaries.counted().count(), 2);
+        assert_eq!(needed(&primaries), [1, 2, 3]);
+    }
+
+    #[test]
+    fn there_are_more_when_they_count_and_fewer_when_they_are_gone() {
+        let (nodes, mut primaries) = peers();
+        primaries.resize(4);
+        assert_eq!(primaries.copies, 3, "there are only three");
+        primaries.follow(&nodes);
+        primaries.claim(nodes[3], 4);
+        primaries.join(nodes[3]);
+        assert_eq!(primaries.needed(Level::Quorum), 3);
+        primaries.resize(4);
+        assert_eq!((primaries.copies, primaries.needed(Level::Quorum)), (4, 3));
+        primaries.resize(3);
+        assert_eq!(primaries.copies, 4, "there are still four");
+        primaries.seats.remove(&nodes[0]);
+        assert_eq!(primaries.needed(Level::Quorum), 3);
+        primaries.resize(3);
+        assert_eq!((primaries.copies, primaries.needed(Level::Quorum)), (3, 2));
+        primaries.seats.remove(&nodes[1]);
+        primaries.resize(3);
+        assert_eq!(primaries.copies, 3, "one is lost, and there are to be three");
+    }
+
+    #[test]
+    fn levels_are_spelled_and_counted() {
+        for (word, level, of_three) in [
+            ("2", Level::Count(2), 2),
+            ("one", Level::Count(1), 1),
+            ("Quorum", Level::Quorum, 2),
+            ("ALL", Level::All, 3),
+            ("local-quorum", Level::LocalQuorum, 2),
+        ] {
+            assert_eq!(Level::parse(word.as_bytes()), Some(level));
+            assert_eq!(Level::parse(level.name().as_bytes()), Some(level));
+            assert_eq!(Level::of_rank(level.rank()), level);
+            assert_eq!(level.of(3), of_three);
+        }
+        for word in ["0", "-1", "", "two", "4294967296"] {
+            assert_eq!(Level::parse(word.as_bytes()), None, "{word}");
+        }
+        let strict = |read, write| Leaderless { read, write, ..QUORUMS }.is_strict(3);
+        assert_eq!(strict(Level::Quorum, Level::Quorum), Some(true));
+        assert_eq!(strict(Level::Count(1), Level::Quorum), Some(false));
+        assert_eq!(strict(Level::Count(1), Level::All), Some(true));
+        assert_eq!(strict(Level::LocalQuorum, Level::All), None);
+    }
 }

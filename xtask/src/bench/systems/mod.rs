@@ -81,6 +81,8 @@ pub enum Keyspace {
     Sync,
     /// `multi-primary`: a write is acknowledged by the replica that took it, and all of them take writes.
     Multi,
+    /// `leaderless`: two of three are asked by a read, and two hold a write.
+    Leaderless,
 }
 
 impl Keyspace {
@@ -103,6 +105,9 @@ impl Keyspace {
             ),
             Keyspace::Multi => {
                 ("consort-multi", "one copy on disk, all three take writes", &["multi-primary"])
+            }
+            Keyspace::Leaderless => {
+                ("consort-leaderless", "two copies of 3 on disk, reads ask two", &["leaderless"])
             }
             Keyspace::Sync => {
                 ("consort-sync", "three copies on disk, linearizable", &["primary-replica", "ACK", "sync"])
