@@ -137,9 +137,10 @@ fn keep_a_scenario() {
     let found = (first..first + seeds).find_map(|seed| Some((seed, violation(seed, focus, sabotage)?)));
     let Some((seed, alarm)) = found else { panic!("{bug} went unseen in {seeds} seeds of {focus:?}") };
     println!("{bug}: seed {seed} of {focus:?}: {alarm}");
+    // Some take long, and need all that they have.
+    let runs = variable("RUNS").parse().unwrap_or(4000);
     let mut least =
-        sim::shrink(&scenario(seed, focus, sabotage), sim::Shrinking { runs: 4000, tries: 12 }, |_, _| ())
-            .unwrap();
+        sim::shrink(&scenario(seed, focus, sabotage), sim::Shrinking { runs, tries: 12 }, |_, _| ()).unwrap();
     // How often it is seen: what the scenario does not name changes with its chance.
     let first = least.chance;
     let seen = (0..200).filter(|more| {

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use replication::catalogue::{Change, MemberState, Policy};
 use replication::configuration::{Acknowledgement, PrimaryReplica};
 use replication::contract::Admin;
-use replication::primaries::{Conflict, Counters, MultiPrimary, Replicas};
+use replication::primaries::{Conflict, Counters, Leaderless, Level, MultiPrimary, Replicas};
 use replication::{NodeId, PartitionId};
 use resp::{Protocol, Value};
 
@@ -442,10 +442,22 @@ fn keyspaces_are_made_with_what_makes_sense() {
     let prefix = bytes::Bytes::from_static(b"cart:");
     let create = Change::CreateKeyspace { prefix: prefix.clone(), policy: Policy::Raft };
     assert_eq!(bench.act("KEYSPACE CREATE cart: STRATEGY Raft"), Action::Change(create));
-    assert_eq!(
-        bench.error("KEYSPACE CREATE cart: STRATEGY leaderless R 2"),
-        "ERR the strategy leaderless is not built yet; raft, primary-replica and multi-primary are"
-    );
+    let options =
+        Leaderless { replicas: 5, read: Level::Count(2), write: Level::All, conflict: Conflict::Siblings };
+    let policy = Policy::Leaderless { number: 0, options };
+    let create = Change::CreateKeyspace { prefix: prefix.clone(), policy };
+    let words = "KEYSPACE CREATE cart: STRATEGY leaderless REPLICAS 5 R 2 W all SLOPPY no CONFLICT siblings";
+    assert_eq!(bench.act(words), Action::Change(create));
+    for (option, says) in [
+        ("R", "ERR R has no value"),
+        ("R none", "ERR R is a number of replicas from 1 on, or ONE, QUORUM, ALL, LOCAL-QUORUM"),
+        ("SLOPPY maybe", "ERR SLOPPY is one of yes, no"),
+        ("CONFLICT none", "ERR CONFLICT is one of lww, siblings"),
+        ("REPLICAS many", "ERR REPLICAS is a number"),
+        ("COUNTERS sum", "ERR COUNTERS makes no sense for leaderless; it is an option of multi-primary"),
+    ] {
+        assert_eq!(bench.error(&format!("KEYSPACE CREATE cart: STRATEGY leaderless {option}")), says);
+    }
     assert_eq!(
         bench.error("KEYSPACE CREATE cart: STRATEGY raft R 2"),
         "ERR R makes no sense for raft; it is an option of leaderless"
