@@ -186,6 +186,15 @@ struct Peer {
     relay_at: Time,
 }
 
+/// Who was not heard for so long may be gone.
+const SILENT: Duration = Duration::from_secs(2);
+
+impl Peer {
+    fn is_silent(&self, now: Now) -> bool {
+        self.heard && self.heard_at + SILENT <= now.time
+    }
+}
+
 /// See the module.
 #[derive(Debug)]
 pub struct Causal {

@@ -130,6 +130,10 @@ impl Causal {
             }
         }
         let Some(peer) = self.peers.get_mut(&from) else { return };
+        if peer.is_silent(now) {
+            // It is back: all that it lacks, at once.
+            (peer.sent, peer.waiting_since) = (0, None);
+        }
         (peer.base, peer.folded, peer.heard_at) = (base, folded, now.time);
         if vector.get(me) > peer.holds.get(me) {
             peer.waiting_since = Some(now.time);

@@ -1,5 +1,7 @@
 //! What is told to other replicas, and again.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
 #[cfg(any(test, feature = "planted-bugs"))]
@@ -69,12 +71,16 @@ impl Causal {
             peer.sent = peer.holds.get(me);
             peer.waiting_since = None;
         }
+        // Whoever is gone gets a little now and then, in case it hears without being heard.
+        let is_silent = peer.is_silent(now);
+        let window = if is_silent { self.options.window / 16 } else { self.options.window };
+        let patience = if is_silent { self.options.resend_after * 9 } else { Duration::ZERO };
         let from = peer.sent.max(peer.holds.get(me));
         // What is folded is asked for.
         if from >= durable || (peer.heard && peer.holds.get(me) < self.kept.folded.get(me)) {
             return;
         }
-        let up_to = durable.min(peer.holds.get(me).saturating_add(self.options.window));
+        let up_to = durable.min(peer.holds.get(me).saturating_add(window));
         if from >= up_to {
             return;
         }
@@ -97,7 +103,7 @@ impl Causal {
             self.effects.send.push((node, Message::Mutations(batch)));
         }
         peer.sent = up_to;
-        peer.waiting_since.get_or_insert(now.time);
+        peer.waiting_since.get_or_insert(now.time + patience);
     }
 
     /// What others made, if it has been here for a while and is not there yet.
