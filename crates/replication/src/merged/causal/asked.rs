@@ -77,8 +77,15 @@ impl Causal {
         if due_at > now.time {
             return;
         }
-        let late = self.kept.recent().take_while(|entry| entry.at + REPAIRED_AFTER <= now.time);
-        let lacking = late.filter(|entry| entry.index <= self.persisted && !vector.covers(entry.dot));
+        self.asked.repaired_at.insert(from, now.time);
+        // From the end, where they mostly are: while somebody is gone much is kept.
+        let missing = self.vector.iter().map(|dot| dot.counter.saturating_sub(vector.get(dot.origin)));
+        let missing = missing.sum::<u64>().try_into().unwrap_or(usize::MAX);
+        let newest_first = self.kept.recent().rev().filter(|entry| !vector.covers(entry.dot)).take(missing);
+        let is_late =
+            |entry: &&super::Logged| entry.at + REPAIRED_AFTER <= now.time && entry.index <= self.persisted;
+        let mut lacking: Vec<_> = newest_first.filter(is_late).collect();
+        lacking.reverse();
         let mut batch: Vec<Bytes> = Vec::new();
         let mut bytes = 0;
         for entry in lacking {
@@ -90,7 +97,6 @@ impl Causal {
         }
         if !batch.is_empty() {
             self.asked.repairs += 1;
-            self.asked.repaired_at.insert(from, now.time);
             self.effects.send.push((from, Message::Mutations(batch)));
         }
     }

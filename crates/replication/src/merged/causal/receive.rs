@@ -132,7 +132,7 @@ impl Causal {
         let Some(peer) = self.peers.get_mut(&from) else { return };
         if peer.is_silent(now) {
             // It is back: all that it lacks, at once.
-            (peer.sent, peer.waiting_since) = (0, None);
+            (peer.sent, peer.waiting_since, peer.relay_at) = (0, None, now.time);
         }
         (peer.base, peer.folded, peer.heard_at) = (base, folded, now.time);
         if vector.get(me) > peer.holds.get(me) {

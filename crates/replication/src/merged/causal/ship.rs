@@ -119,7 +119,7 @@ impl Causal {
             return;
         }
         // Whether there is anything or not: they are not looked through with each batch.
-        peer.relay_at = now.time + relay_after / 4;
+        peer.relay_at = now.time + if peer.is_silent(now) { relay_after * 8 } else { relay_after / 4 };
         let late = self.kept.recent().take_while(|entry| entry.at + relay_after <= now.time);
         let entries = late.filter(|entry| {
             entry.dot.origin != me
@@ -137,7 +137,7 @@ impl Causal {
             }
         }
         if !batch.is_empty() {
-            peer.relay_at = now.time + relay_after;
+            peer.relay_at = peer.relay_at.max(now.time + relay_after);
             self.effects.send.push((node, Message::Mutations(batch)));
         }
     }
