@@ -197,6 +197,8 @@ pub struct Seat {
     pub away: bool,
     /// It has caught up: in a `leaderless` keyspace its answers count.
     pub joined: bool,
+    /// Another origin had this seat before, and may have acknowledged what is lost with it.
+    pub again: bool,
 }
 
 /// The replicas of a `multi-primary` keyspace, or those of a `leaderless` one that hold a range of slots.
@@ -248,6 +250,20 @@ impl Primaries {
         self.seats.iter().filter(|(_, seat)| seat.origin != 0 && seat.joined).map(|(&node, _)| node)
     }
 
+    /// From how many of those that count a replica that comes to this node has to have what they hold: then it has what was acknowledged. Any
+    /// write is held by W of those that counted, of whom some may be gone.
+    pub fn needed_to_join(&self, node: NodeId) -> usize {
+        let counted = self.counted().filter(|other| *other != node).count();
+        let Some(options) = self.leaderless.filter(|of| of.is_strict(self.copies as usize) != Some(false))
+        else {
+            return 1;
+        };
+        let again = self.seats.get(&node).is_some_and(|seat| seat.again);
+        let held_by = self.needed(options.write);
+        let before = (counted + usize::from(again)).max(self.copies as usize);
+        (before + 1).saturating_sub(held_by).clamp(1, counted.max(1))
+    }
+
     /// The replica there has caught up.
     pub(crate) fn join(&mut self, node: NodeId) {
         if let Some(seat) = self.seats.get_mut(&node).filter(|seat| seat.origin != 0 && !seat.leaving) {
@@ -292,7 +308,8 @@ impl Primaries {
     pub(crate) fn claim(&mut self, node: NodeId, claim: u64) {
         if let Some(seat) = self.seats.get_mut(&node).filter(|seat| seat.claim != claim) {
             self.origins += 1;
-            *seat = Seat { origin: self.origins, claim, leaving: seat.leaving, ..Seat::default() };
+            let (leaving, again) = (seat.leaving, seat.again || seat.origin != 0);
+            *seat = Seat { origin: self.origins, claim, leaving, again, ..Seat::default() };
         }
     }
 
@@ -429,6 +446,26 @@ mod tests {
         primaries.seats.remove(&nodes[1]);
         primaries.resize(3);
         assert_eq!(primaries.copies, 3, "one is lost, and there are to be three");
+    }
+
+    #[test]
+    fn who_comes_has_what_was_acknowledged() {
+        let (nodes, mut primaries) = peers();
+        let needed = |primaries: &Primaries, node: usize| primaries.needed_to_join(nodes[node]);
+        primaries.follow(&[nodes[0], nodes[1], nodes[3]]);
+        primaries.claim(nodes[3], 44);
+        assert_eq!(needed(&primaries, 3), 2, "of three of which two hold a write: one of them may be dead");
+        primaries.seats.remove(&nodes[2]);
+        assert_eq!(needed(&primaries, 3), 2, "one is gone, with what it held");
+        primaries.join(nodes[3]);
+        primaries.claim(nodes[0], 55);
+        assert_eq!(needed(&primaries, 0), 2, "what was held here is lost");
+        primaries.seats.remove(&nodes[1]);
+        assert_eq!(needed(&primaries, 0), 1, "there is only one");
+        let (_, mut eventual) = peers();
+        eventual.leaderless = Some(Leaderless { read: Level::Count(1), ..QUORUMS });
+        eventual.claim(nodes[0], 55);
+        assert_eq!(eventual.needed_to_join(nodes[0]), 1, "no more is promised");
     }
 
     #[test]

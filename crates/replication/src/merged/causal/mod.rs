@@ -370,14 +370,16 @@ impl Causal {
         self.peers.len()
     }
 
-    /// Is all here that so many others have? Where nobody has anything, more than half of so many `seats` have to say so.
-    pub fn has_caught_up_with(&self, others: usize, seats: usize) -> bool {
+    /// Is all here that so many others have, of those of whom `counts` says so? Where nobody has anything, more than half of so many `seats` have to say so.
+    pub fn has_caught_up_with(&self, others: usize, counts: impl Fn(NodeId) -> bool, seats: usize) -> bool {
         let nothing = VersionVector::new();
-        let mut heard = self.peers.values().filter(|peer| peer.heard).peekable();
-        if heard.clone().all(|peer| peer.holds == nothing) {
+        let mut heard = self.peers.iter().filter(|(_, peer)| peer.heard);
+        if heard.clone().all(|(_, peer)| peer.holds == nothing) {
             return 2 * (heard.count() + 1) > seats;
         }
-        heard.peek().is_some() && heard.filter(|peer| self.durable.includes(&peer.holds)).count() >= others
+        let has_all_of =
+            |(node, peer): &(&NodeId, &Peer)| counts(**node) && self.durable.includes(&peer.holds);
+        heard.by_ref().filter(has_all_of).count() >= others
     }
 
     /// Is all here that another member has? If those of whom was heard have nothing, they have to be a majority of so many `seats`, this

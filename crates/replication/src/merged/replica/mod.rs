@@ -191,14 +191,10 @@ impl Replica {
         let seats = self.primaries.seats.len();
         self.is_filled |= match self.primaries.leaderless {
             None => !causal.is_blank() || causal.has_caught_up(seats),
-            // Of whoever may have acknowledged a write one at least has to be among those whose writes are here.
-            Some(options) => {
-                let (others, writers) = (causal.others(), self.primaries.needed(options.write));
-                seat.joined
-                    || causal.has_caught_up_with(
-                        (others + 2).saturating_sub(writers).clamp(1, others.max(1)),
-                        seats,
-                    )
+            Some(_) => {
+                let needed = self.primaries.needed_to_join(self.options.node);
+                let counts = |node: NodeId| self.primaries.counted().any(|other| other == node);
+                seat.joined || causal.has_caught_up_with(needed, counts, seats)
             }
         };
         #[cfg(any(test, feature = "planted-bugs"))]
