@@ -560,6 +560,14 @@ fn create_keyspace(
     Ok(())
 }
 
+/// The slots of the partitions, in order: over each lies a group of a keyspace that has its own.
+fn ranges(catalogue: &Catalogue) -> Vec<(u16, u16)> {
+    let records = catalogue.partitions.iter();
+    let mut ranges: Vec<(u16, u16)> = records.map(|record| (record.first_slot, record.last_slot)).collect();
+    ranges.sort_unstable();
+    ranges
+}
+
 /// The number of a new keyspace, and a group over each partition.
 fn make_groups(
     catalogue: &mut Catalogue,
@@ -568,10 +576,7 @@ fn make_groups(
 ) -> Result<u16, Refusal> {
     check_options(catalogue, options)?;
     let number = next_number(catalogue, touched)?;
-    let mut ranges: Vec<(u16, u16)> =
-        catalogue.partitions.iter().map(|record| (record.first_slot, record.last_slot)).collect();
-    ranges.sort_unstable();
-    for (position, slots) in (0..).zip(ranges) {
+    for (position, slots) in (0..).zip(ranges(catalogue)) {
         let replicas = catalogue.home_of_group(slots.0, options.replicas);
         let partition = PartitionId::of_keyspace(number, position);
         let founding = Configuration::founding(slots, replicas, options.acknowledgement);
@@ -616,10 +621,7 @@ fn make_peers(
 ) -> Result<u16, Refusal> {
     check_quorums(catalogue, options)?;
     let number = next_number(catalogue, touched)?;
-    let mut ranges: Vec<(u16, u16)> =
-        catalogue.partitions.iter().map(|record| (record.first_slot, record.last_slot)).collect();
-    ranges.sort_unstable();
-    for (position, slots) in (0..).zip(ranges) {
+    for (position, slots) in (0..).zip(ranges(catalogue)) {
         let nodes = super::plan::peers(catalogue, slots.0, options.replicas);
         let partition = PartitionId::of_keyspace(number, position);
         catalogue.primaries.insert(partition, Primaries::founding_peers(&nodes, slots, *options));

@@ -1,6 +1,6 @@
 //! What others hold, asked before a client is answered (quorums: Gifford 1979; Dynamo, section 4.5).
 //!
-//! Since a replica applies what it has no vector for in causal order, all that it holds is one vector. So a replica that is to answer for
+//! A replica applies everything in causal order, so all that it holds is one vector. So a replica that is to answer for
 //! others asks for their vectors, whatever the keys, once for all requests of a batch, and answers when it has applied itself what enough
 //! of them held. Nothing is asked for that a key has: what is missing comes as it always does, but at once. Whoever is asked sees by the vector
 //! what the other one lacks, and sends it (read repair).
@@ -8,7 +8,6 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use bytes::Bytes;
 use data::merged::VersionVector;
 
 use super::{Causal, Message, Round};
@@ -86,15 +85,7 @@ impl Causal {
             |entry: &&super::Logged| entry.at + REPAIRED_AFTER <= now.time && entry.index <= self.persisted;
         let mut lacking: Vec<_> = newest_first.filter(is_late).collect();
         lacking.reverse();
-        let mut batch: Vec<Bytes> = Vec::new();
-        let mut bytes = 0;
-        for entry in lacking {
-            bytes += entry.bytes.len();
-            batch.push(entry.bytes.clone());
-            if bytes >= self.options.batch_bytes {
-                break;
-            }
-        }
+        let batch = super::ship::first_of(lacking.into_iter(), self.options.batch_bytes);
         if !batch.is_empty() {
             self.asked.repairs += 1;
             self.effects.send.push((from, Message::Mutations(batch)));
@@ -105,7 +96,7 @@ impl Causal {
         let Some(peer) = self.peers.get_mut(&from).filter(|_| round.life == self.options.life) else {
             return;
         };
-        peer.heard_at = now.time;
+        peer.hear(now);
         self.asked.told.push((from, round.number, vector));
     }
 }

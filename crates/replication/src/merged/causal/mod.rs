@@ -193,6 +193,15 @@ impl Peer {
     fn is_silent(&self, now: Now) -> bool {
         self.heard && self.heard_at + SILENT <= now.time
     }
+
+    /// A sign of life.
+    fn hear(&mut self, now: Now) {
+        if self.is_silent(now) {
+            // It is back: all that it lacks, at once.
+            (self.sent, self.waiting_since, self.relay_at) = (0, None, now.time);
+        }
+        self.heard_at = now.time;
+    }
 }
 
 /// See the module.

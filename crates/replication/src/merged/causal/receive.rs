@@ -130,11 +130,8 @@ impl Causal {
             }
         }
         let Some(peer) = self.peers.get_mut(&from) else { return };
-        if peer.is_silent(now) {
-            // It is back: all that it lacks, at once.
-            (peer.sent, peer.waiting_since, peer.relay_at) = (0, None, now.time);
-        }
-        (peer.base, peer.folded, peer.heard_at) = (base, folded, now.time);
+        peer.hear(now);
+        (peer.base, peer.folded) = (base, folded);
         if vector.get(me) > peer.holds.get(me) {
             peer.waiting_since = Some(now.time);
         }

@@ -6,9 +6,21 @@ use bytes::Bytes;
 
 #[cfg(any(test, feature = "planted-bugs"))]
 use super::Bug;
+use super::kept::Logged;
 use super::{Causal, Holds, Message};
 use crate::NodeId;
 use crate::time::{Now, Time};
+
+/// The first of these mutations, up to the one with which they are so many bytes.
+pub(super) fn first_of<'a>(entries: impl Iterator<Item = &'a Logged>, most: usize) -> Vec<Bytes> {
+    let mut bytes = 0;
+    let fits = |entry: &&Logged| {
+        let has_room = bytes < most;
+        bytes += entry.bytes.len();
+        has_room
+    };
+    entries.take_while(fits).map(|entry| entry.bytes.clone()).collect()
+}
 
 impl Causal {
     /// When [`Causal::finish`] is to be called though nothing has come.
@@ -127,15 +139,7 @@ impl Causal {
                 && entry.index <= self.persisted
                 && !peer.holds.covers(entry.dot)
         });
-        let mut batch: Vec<Bytes> = Vec::new();
-        let mut bytes = 0;
-        for entry in entries {
-            bytes += entry.bytes.len();
-            batch.push(entry.bytes.clone());
-            if bytes >= self.options.batch_bytes {
-                break;
-            }
-        }
+        let batch = first_of(entries, self.options.batch_bytes);
         if !batch.is_empty() {
             peer.relay_at = peer.relay_at.max(now.time + relay_after);
             self.effects.send.push((node, Message::Mutations(batch)));
