@@ -38,7 +38,21 @@ impl PartitionId {
             PartitionId(number) => (number >> 16) as u16,
         }
     }
+
+    /// Under which number a node stores the hints of this group ([`crate::merged::hints`]). No keyspace has a number as high as these seem to be of.
+    pub(crate) fn of_hints(self) -> PartitionId {
+        PartitionId(self.0 | HINTS)
+    }
+
+    /// The group whose hints are stored under this number, if it is such a one.
+    pub fn hinted(self) -> Option<PartitionId> {
+        let is_of_hints = self != crate::catalogue::CATALOGUE && self.0 & HINTS != 0;
+        is_of_hints.then_some(PartitionId(self.0 & !HINTS))
+    }
 }
+
+/// The bit of the numbers of hints.
+const HINTS: u32 = 1 << 31;
 
 /// The map from slots to partitions to nodes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,6 +91,9 @@ pub struct Placement {
     /// The zones of the members, as numbers.
     #[serde(skip)]
     pub zones: BTreeMap<NodeId, u16>,
+    /// The members that may be given something new to hold.
+    #[serde(skip)]
+    pub active: Vec<NodeId>,
     /// The prefixes of keyspaces and their numbers, if any of them has groups of its own: 0 where it has none.
     #[serde(skip)]
     pub prefixes: BTreeMap<Bytes, u16>,

@@ -166,6 +166,9 @@ pub struct Leaderless {
     pub write: Level,
     /// What becomes of values that were written at the same time.
     pub conflict: Conflict,
+    /// Nodes that hold no replica count while they stand in for those that cannot be reached.
+    #[serde(default)]
+    pub sloppy: bool,
 }
 
 impl Leaderless {
@@ -388,8 +391,13 @@ mod tests {
         assert!(!primaries.seats.contains_key(&next), "it never had an origin");
     }
 
-    const QUORUMS: Leaderless =
-        Leaderless { replicas: 3, read: Level::Quorum, write: Level::Quorum, conflict: Conflict::Lww };
+    const QUORUMS: Leaderless = Leaderless {
+        replicas: 3,
+        read: Level::Quorum,
+        write: Level::Quorum,
+        conflict: Conflict::Lww,
+        sloppy: false,
+    };
 
     /// Three that count.
     fn peers() -> ([NodeId; 4], Primaries) {

@@ -204,6 +204,7 @@ pub fn encode(message: &Message, out: &mut BytesMut) {
                 Wish::Eject(node) => (10, std::slice::from_ref(node)),
                 Wish::Return => (11, &[]),
                 Wish::Join => (12, &[]),
+                Wish::Release { lane, lanes } => (13, &[NodeId(u64::from(*lane) << 8 | u64::from(*lanes))]),
             };
             out.put_u8(kind);
             consensus::put_nodes(out, nodes);
@@ -296,6 +297,9 @@ pub fn decode(bytes: Bytes) -> Result<Message, Malformed> {
                 (10, [node]) => Wish::Eject(*node),
                 (11, []) => Wish::Return,
                 (12, []) => Wish::Join,
+                (13, [NodeId(number)]) if *number < 1 << 16 => {
+                    Wish::Release { lane: (number >> 8) as u8, lanes: *number as u8 }
+                }
                 _ => return Err(Malformed("a wish that is not known")),
             },
         }),

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use data::slot::SLOTS;
 use replication::catalogue::Catalogue;
+use replication::merged::hints::HintsStatus;
 use replication::shard::PartitionStatus;
 use replication::{NodeId, PartitionId, Placement, Time};
 
@@ -46,6 +47,8 @@ pub struct ClusterState {
     pub partitions: Vec<Option<PartitionStatus>>,
     /// What this node's replicas say of groups of keyspaces of their own.
     pub groups: BTreeMap<PartitionId, PartitionStatus>,
+    /// What each of this node's workers holds for replicas that cannot be reached.
+    pub hints: BTreeMap<usize, Vec<HintsStatus>>,
     /// When what replicas say was entered last.
     pub told_at: Time,
     /// Rises when nodes, placement, members or leaders change (not with every applied entry).
@@ -179,6 +182,7 @@ impl ClusterView {
             catalogue: None,
             partitions,
             groups,
+            hints: BTreeMap::new(),
             told_at: Time::default(),
             version: 1,
         };
@@ -214,6 +218,16 @@ impl ClusterView {
             }
             changed
         });
+    }
+
+    /// Enters what a worker's shard holds for replicas that cannot be reached.
+    pub fn set_hints(&self, worker: usize, hints: Vec<HintsStatus>) {
+        if self.lock().hints.get(&worker).map_or(&[][..], |known| &known[..]) != hints {
+            self.change(|state| {
+                state.hints.insert(worker, hints);
+                false
+            });
+        }
     }
 
     /// This node holds the partition no longer.

@@ -113,6 +113,8 @@ pub struct Config {
     pub storage: Storage,
     /// What is remembered of `IDEMPOTENT` tokens.
     pub tokens: Tokens,
+    /// What is held for replicas elsewhere that cannot be reached.
+    pub hints: Hints,
     /// How the cluster changes its shape.
     pub membership: Membership,
     /// What is logged to standard error: a level, or directives like `info,server=debug`.
@@ -202,6 +204,15 @@ pub struct Tokens {
     pub retention: Duration,
     /// How many a partition remembers.
     pub limit: usize,
+}
+
+/// What a node holds for replicas that cannot be reached, in keyspaces with `SLOPPY yes`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hints {
+    /// The most bytes, for each group of a keyspace.
+    pub bytes: u64,
+    /// For how long a replica may be silent.
+    pub window: Duration,
 }
 
 impl Config {

@@ -504,6 +504,7 @@ impl Worker {
         let due = state.roles_changed || now.since(state.published) >= PUBLISH_EVERY;
         if state.dirty && due {
             self.node.context.cluster.set_status(state.shard.status(), now);
+            self.node.context.cluster.set_hints(self.index, state.shard.hints());
             state.published = now;
             state.dirty = false;
             state.roles_changed = false;
@@ -516,6 +517,7 @@ impl Worker {
         if state.dirty {
             let now = self.node.clock.now().time;
             self.node.context.cluster.set_status(state.shard.status(), now);
+            self.node.context.cluster.set_hints(self.index, state.shard.hints());
             state.dirty = false;
             state.roles_changed = false;
         }

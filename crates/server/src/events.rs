@@ -133,6 +133,11 @@ fn causal(PartitionId(group): PartitionId, event: &causal::Event) {
             theirs = format!("{theirs:032x}"),
             "two replicas that have applied the same hold different states"
         ),
+        causal::Event::HintsFull { bytes } => tracing::warn!(
+            group,
+            bytes,
+            "this node holds as much as it may (hints.bytes) for replicas that cannot be reached, and takes no more"
+        ),
         causal::Event::Repaired { from, with_state } => {
             tracing::info!(group, from = format!("{:016x}", from.0), with_state, "took over what was missed")
         }

@@ -31,7 +31,7 @@ use crate::roster::{Content, Stranger};
 
 const MAGIC: &[u8; 8] = b"consort\0";
 /// The versions of the peer protocol that this program speaks.
-const VERSIONS: (u16, u16) = (7, 7);
+const VERSIONS: (u16, u16) = (8, 8);
 const FRAME_BYTES: usize = 64 << 10;
 /// The list of members may be longer; it is taken only from whom this node asked for it.
 const JOINED_BYTES: usize = 16 << 20;

@@ -426,6 +426,8 @@ fn make_shard(index: usize, node: &Node, recovered: Vec<Recovered>) -> Shard {
         max_payload_bytes: (config.limits.request_bytes + (1 << 20)).max(64 << 20),
         token_retention_ms: config.tokens.retention.as_millis() as u64,
         token_limit: config.tokens.limit,
+        hint_bytes: config.hints.bytes,
+        hint_window: config.hints.window,
         founding: node.founding_catalogue(),
         #[cfg(feature = "planted-bugs")]
         planted: crate::planted::merged_bug(),

@@ -126,6 +126,7 @@ fn keep_a_scenario() {
         "Merged" => Some(Focus::Merged),
         "Bounded" => Some(Focus::Bounded),
         "Leaderless" => Some(Focus::Leaderless),
+        "Sloppy" => Some(Focus::Sloppy),
         other => panic!("no such focus: {other}"),
     };
     let consensus = Bug::ALL.into_iter().find(|known| format!("{known:?}") == bug);

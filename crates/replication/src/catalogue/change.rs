@@ -133,7 +133,7 @@ const LONGEST_PREFIX: usize = 512;
 /// The most keyspaces.
 const MOST_KEYSPACES: usize = 10_000;
 /// The most keyspaces with groups of their own that are ever made: their numbers are not used again.
-const MOST_NUMBERED: u16 = u16::MAX - 1;
+const MOST_NUMBERED: u16 = (1 << 15) - 2;
 /// The most members.
 const MOST_MEMBERS: usize = 10_000;
 /// The most partitions: one for each slot.

@@ -149,6 +149,11 @@ impl Catalogue {
         catalogue
     }
 
+    /// Is there a keyspace for which nodes hold what they have no replica of?
+    pub fn has_sloppy(&self) -> bool {
+        self.primaries.values().any(|group| group.leaderless.is_some_and(|options| options.sloppy))
+    }
+
     /// What shards act on.
     pub fn placement(&self) -> Placement {
         Placement {
@@ -161,6 +166,12 @@ impl Catalogue {
             groups: self.placed_groups(),
             primaries: self.primaries.clone(),
             zones: self.numbered_zones(),
+            active: self
+                .members
+                .iter()
+                .filter(|(_, member)| member.state == MemberState::Active)
+                .map(|(&node, _)| node)
+                .collect(),
             prefixes: self.numbered_prefixes(),
             keyspaces_numbered: self.keyspaces_numbered,
             ..Placement::of(self.partitions.clone())

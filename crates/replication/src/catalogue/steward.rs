@@ -2,7 +2,7 @@
 //! and who shows signs of life. So it does not matter who leads it, or how often that changes.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::{Catalogue, Change, MemberState, Policy, Report, plan};
@@ -36,7 +36,7 @@ pub fn next_change(situation: &Situation<'_>) -> Option<Change> {
         .or_else(|| next_seats(situation))
         .or_else(|| next_state(situation))
         .or_else(|| next_voters(catalogue))
-        .or_else(|| next_removal(catalogue))
+        .or_else(|| next_removal(situation))
         .or_else(|| next_place(catalogue))
         .or_else(|| next_homes(situation))
         .or_else(|| next_split(catalogue))
@@ -264,11 +264,25 @@ fn next_voters(catalogue: &Catalogue) -> Option<Change> {
     (present != voters).then_some(Change::Voters(voters))
 }
 
-/// Members that were told to leave and have nothing left.
-fn next_removal(catalogue: &Catalogue) -> Option<Change> {
+/// Members that were told to leave and have nothing left: of their own, and of what others count on. Who has been silent for so long that others take
+/// its place will not say so.
+fn next_removal(situation: &Situation<'_>) -> Option<Change> {
+    let Situation { catalogue, silent_for, asks, .. } = situation;
+    let is_sloppy = catalogue.has_sloppy();
+    let limit = Duration::from_millis(catalogue.settings.replace_after_ms);
+    let holds_no_hints = |node: NodeId| {
+        let released = asks.iter().filter(|ask| ask.from == node).filter_map(|ask| match ask.wish {
+            Wish::Release { lane, lanes } => Some((lane, lanes)),
+            _ => None,
+        });
+        let released: BTreeSet<(u8, u8)> = released.collect();
+        let is_gone = !limit.is_zero() && silent_for(node) >= limit;
+        is_gone || released.first().is_some_and(|(_, lanes)| released.len() == usize::from(*lanes))
+    };
     let leaving = catalogue.members.iter().filter(|(_, member)| member.state == MemberState::Leaving);
     let node = leaving
         .map(|(id, _)| *id)
+        .filter(|&node| !is_sloppy || holds_no_hints(node))
         .find(|&node| !catalogue.holds_anything(node) && !catalogue.voters.contains(&node))?;
     Some(Change::Remove { node })
 }

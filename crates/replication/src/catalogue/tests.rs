@@ -824,3 +824,46 @@ fn who_is_dismissed_may_be_asked_until_the_primary_knows_it() {
     assert!(confirmed.groups[&GROUP].dismissed.is_empty());
     assert_eq!(asked(&confirmed, &[], &[(primary, Wish::Appoint(NodeId(other)))]), None);
 }
+
+/// A node that is to go may hold what others count on: it goes when each of its shards has said that it does not, or when it has been silent for so
+/// long that it is taken for dead.
+#[test]
+fn a_node_with_hints_is_not_let_go() {
+    let catalogue = genesis((1..=4).map(|number| member(number, 0, 1)), 1, 1);
+    let options = crate::primaries::Leaderless {
+        replicas: 1,
+        read: crate::primaries::Level::Count(1),
+        write: crate::primaries::Level::Count(1),
+        conflict: Default::default(),
+        sloppy: true,
+    };
+    let policy = Policy::Leaderless { number: 0, options };
+    let prefix = Bytes::from_static(b"p:");
+    let mut catalogue = changed(&catalogue, &Change::CreateKeyspace { prefix, policy });
+    let idle = catalogue
+        .members
+        .keys()
+        .copied()
+        .find(|node| !catalogue.holds_anything(*node) && !catalogue.voters.contains(node));
+    let node = idle.expect("one of four has nothing");
+    catalogue = changed(&catalogue, &Change::State { node, state: MemberState::Leaving });
+    let limit = Duration::from_millis(catalogue.settings.replace_after_ms);
+    let is_removed = |silent: Duration, lanes: &[u8]| {
+        let release = |lane: &u8| Ask {
+            partition: CATALOGUE,
+            version: 0,
+            from: node,
+            wish: Wish::Release { lane: *lane, lanes: 2 },
+        };
+        let asks: Vec<Ask> = lanes.iter().map(release).collect();
+        let silent_for = |other: NodeId| if other == node { silent } else { Duration::ZERO };
+        let situation =
+            Situation { catalogue: &catalogue, silent_for: &silent_for, reports: &[], asks: &asks };
+        next_change(&situation) == Some(Change::Remove { node })
+    };
+    assert!(!is_removed(Duration::ZERO, &[]));
+    assert!(!is_removed(Duration::ZERO, &[0]), "the other shard has not said so");
+    assert!(!is_removed(Duration::ZERO, &[1, 1]));
+    assert!(is_removed(Duration::ZERO, &[1, 0]));
+    assert!(is_removed(limit, &[]), "it is dead");
+}

@@ -18,7 +18,7 @@ use super::splits;
 use super::strategy::Strategy;
 use super::{Recovered, Shard};
 use crate::catalogue::{self, CATALOGUE, Catalogue, Change, Report, Situation};
-use crate::configuration::{Ask, Configuration};
+use crate::configuration::{Ask, Configuration, Wish};
 #[cfg(any(test, feature = "planted-bugs"))]
 use crate::contract::Call;
 use crate::contract::{Event, Output, SnapshotWrite, Write};
@@ -73,6 +73,11 @@ impl Governed {
     /// What is left of a replica that was given up, or what storage found of one that is not opened yet.
     pub fn take_given_up(&mut self, partition: PartitionId) -> Option<Recovered> {
         self.given_up.remove(&partition)
+    }
+
+    /// The groups of which storage found hints that nobody has taken yet.
+    pub fn remembered_hints(&self) -> Vec<PartitionId> {
+        self.given_up.keys().filter_map(|partition| partition.hinted()).collect()
     }
 
     /// Is the replica given up, and not yet durably so?
@@ -198,6 +203,7 @@ impl Shard {
         self.governed.tries_again_at = Time::NEVER;
         self.open_and_close_groups(&placement, now);
         self.open_and_close_primaries(&placement);
+        self.open_and_close_hints(&placement, now);
         let elsewhere: Vec<PartitionId> = self
             .replicas
             .keys()
@@ -263,7 +269,9 @@ impl Shard {
                 None => {}
             }
         }
-        let remembered: Vec<PartitionId> = self.governed.given_up.keys().copied().filter(is_group).collect();
+        let is_replica = |partition: &PartitionId| is_group(partition) && partition.hinted().is_none();
+        let remembered: Vec<PartitionId> =
+            self.governed.given_up.keys().copied().filter(is_replica).collect();
         for partition in remembered {
             let dropped = partition.keyspace() <= placement.keyspaces_numbered
                 && !placement.groups.contains_key(&partition)
@@ -480,7 +488,14 @@ impl Shard {
                 self.governed.asks.retain(|ask| {
                     let group = catalogue.groups.get(&ask.partition).map(|record| record.version);
                     let primaries = catalogue.primaries.get(&ask.partition).map(|record| record.version);
-                    group.or(primaries) == Some(ask.version)
+                    let is_leaving = || {
+                        let member = catalogue.members.get(&ask.from);
+                        member.is_some_and(|member| member.state == catalogue::MemberState::Leaving)
+                    };
+                    match ask.wish {
+                        Wish::Release { .. } => is_leaving(),
+                        _ => group.or(primaries) == Some(ask.version),
+                    }
                 });
                 self.governed.reports = reports;
                 self.governed.reports.retain(|report| {

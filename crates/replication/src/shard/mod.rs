@@ -11,6 +11,7 @@ pub(crate) mod call;
 mod forward;
 mod gather;
 mod governed;
+mod hints;
 pub mod lost;
 pub(crate) mod outbox;
 mod peers;
@@ -44,6 +45,7 @@ use self::outbox::{Gate, Outbox, Requester, Work};
 use self::peers::{Heard, Peers};
 use self::splits::Nursery;
 use self::strategy::Strategy;
+use crate::merged::hints::{Hints, HintsStatus};
 
 /// How often requests that wait for other nodes are looked through for those past their deadline.
 const SWEEP_INTERVAL: Duration = Duration::from_millis(100);
@@ -74,6 +76,10 @@ pub struct Options {
     pub token_retention_ms: u64,
     /// How many tokens a partition remembers at the most; the oldest go first.
     pub token_limit: usize,
+    /// A node that stands in for members of a group takes no more from this many bytes of what they lack on.
+    pub hint_bytes: u64,
+    /// For so long others stand in for a member that cannot be reached.
+    pub hint_window: Duration,
     /// How long a write waits at the most for others to share a log batch and frames with, while earlier ones are under
     /// way ([`gather`]). Zero: not at all.
     pub gather: Duration,
@@ -100,6 +106,8 @@ impl Options {
             max_payload_bytes: 64 << 20,
             token_retention_ms: 600_000,
             token_limit: 100_000,
+            hint_bytes: 64 << 20,
+            hint_window: Duration::from_secs(3 * 3600),
             gather: Duration::from_millis(2),
             announce_applied: false,
             #[cfg(any(test, feature = "planted-bugs"))]
@@ -193,6 +201,9 @@ pub struct Shard {
     replicas: BTreeMap<PartitionId, Strategy>,
     /// Those of keyspaces that take writes on all of them.
     primaries: BTreeMap<PartitionId, crate::merged::replica::Replica>,
+    /// What is held for members of groups, by the numbers under which it is stored.
+    hints: BTreeMap<PartitionId, Hints>,
+    releases_at: Time,
     /// Replicas that took an input since the last `finish`.
     touched: BTreeSet<PartitionId>,
     timers: BTreeSet<(Time, PartitionId)>,
@@ -286,6 +297,8 @@ pub struct MergedStatus {
     pub rounds: u64,
     /// So often mutations were sent to a replica that was found to lack them when it asked.
     pub read_repairs: u64,
+    /// So many nodes stand in for replicas that cannot be reached.
+    pub stand_ins: u64,
 }
 
 impl Shard {
@@ -327,6 +340,8 @@ impl Shard {
             touched: replicas.keys().copied().collect(),
             replicas,
             primaries: BTreeMap::new(),
+            hints: BTreeMap::new(),
+            releases_at: Time::NEVER,
             timers: BTreeSet::new(),
             timer_of: BTreeMap::new(),
             peers,
@@ -394,6 +409,7 @@ impl Shard {
                 self.disk_full = full;
                 self.each(|replica, _| replica.set_disk_full(full));
                 self.primaries.values_mut().for_each(|replica| replica.set_disk_full(full));
+                self.hints.values_mut().for_each(|hints| hints.set_disk_full(full));
             }
             Input::PeerLost { node } => self.on_peer_lost(node, now),
             // One that was overtaken by a newer one is not taken.
@@ -610,6 +626,10 @@ impl Shard {
         for (partition, token) in released.tokens {
             self.with(partition, |replica, _| replica.persisted(token, now));
             self.with_primary(partition, |replica, _| replica.persisted(token));
+            if let Some(hints) = self.hints.get_mut(&partition) {
+                self.touched.insert(partition);
+                hints.persisted(token);
+            }
         }
         for (partition, to, message) in released.messages {
             self.outbox.send_consensus(partition, to, message);
@@ -658,7 +678,7 @@ impl Shard {
                 self.touched.insert(partition);
                 let peers = &self.peers;
                 replica.wake(now, &|node| peers.is_alive(node, now.time), &mut self.outbox);
-            } else if self.primaries.contains_key(&partition) {
+            } else if self.primaries.contains_key(&partition) || self.hints.contains_key(&partition) {
                 self.touched.insert(partition);
             }
         }
@@ -708,6 +728,7 @@ impl Shard {
             // Partitions came and went.
             self.finish_replicas(gathering, now);
         }
+        self.release_hints(now);
         self.tell_reports(now);
         self.keep_lost();
         self.settle(now, outputs);
@@ -726,7 +747,10 @@ impl Shard {
     fn finish_touched(&mut self, (gathering, keeps_back): (bool, bool), now: Now) {
         for partition in std::mem::take(&mut self.touched) {
             let Some(replica) = self.replicas.get_mut(&partition) else {
-                self.finish_primary(partition, now);
+                match partition.hinted() {
+                    None => self.finish_primary(partition, now),
+                    Some(_) => self.finish_hints(partition, now),
+                }
                 continue;
             };
             replica.gather(gathering);
@@ -766,7 +790,7 @@ impl Shard {
             .min(self.gather.wake_at())
             .min(self.ship.wake_at());
         let governed = self.governed.wake_at();
-        timer.min(own).min(self.next_sweep).min(self.next_hand_over).min(governed)
+        timer.min(own).min(self.releases_at).min(self.next_sweep).min(self.next_hand_over).min(governed)
     }
 
     /// Writes of deposed primaries that their successors have not, and that this node has kept, by group.
@@ -778,6 +802,16 @@ impl Shard {
     pub fn status(&self) -> Vec<PartitionStatus> {
         let primaries = self.primaries.values().map(crate::merged::replica::Replica::status);
         self.replicas.values().map(Strategy::status).chain(primaries).collect()
+    }
+
+    /// What is held for members of groups that have no replica here.
+    pub fn hints(&self) -> Vec<HintsStatus> {
+        self.hints.values().map(Hints::status).collect()
+    }
+
+    /// The mutations that are held durably for members of a group.
+    pub fn hinted(&self, group: PartitionId) -> Vec<data::merged::Dot> {
+        self.hints.get(&group.of_hints()).map(|hints| hints.dots().collect()).unwrap_or_default()
     }
 
     /// The leader of a partition as known here.

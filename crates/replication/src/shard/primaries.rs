@@ -41,6 +41,7 @@ impl Shard {
         message: causal::Message,
         now: Now,
     ) {
+        self.on_hint(from, partition, &message, now);
         self.with_primary(partition, |replica, _| replica.receive(from, message, now));
     }
 
@@ -72,7 +73,7 @@ impl Shard {
                 self.primaries.insert(partition, replica);
                 self.outbox.event(Event::Opened { partition });
             }
-            self.with_primary(partition, |replica, _| replica.set_primaries(primaries, &placement.zones));
+            self.with_primary(partition, |replica, _| replica.set_primaries(primaries, placement));
         }
     }
 

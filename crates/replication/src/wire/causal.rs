@@ -4,7 +4,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use data::merged::{Facet, HybridTime, VersionVector};
 
 use super::Malformed;
-use super::fields::{Reader, put_bytes, put_number, put_option, put_position};
+use super::fields::{Reader, put_bytes, put_flag, put_number, put_option, put_position};
 use crate::merged::causal::{Body, Holds, Message, Range, Round, Want, What, state};
 
 mod kind {
@@ -21,6 +21,8 @@ mod kind {
     pub const REBUILD: u8 = 10;
     pub const ASK: u8 = 11;
     pub const TOLD: u8 = 12;
+    pub const HINT: u8 = 13;
+    pub const HINTED: u8 = 14;
 }
 
 fn put_vector(out: &mut BytesMut, vector: &VersionVector) {
@@ -36,6 +38,11 @@ fn put_round(out: &mut BytesMut, kind: u8, round: Round, vector: &VersionVector)
     put_vector(out, vector);
 }
 
+fn put_mutations(out: &mut BytesMut, mutations: &[Bytes]) {
+    put_number(out, mutations.len() as u64);
+    mutations.iter().for_each(|bytes| put_bytes(out, bytes));
+}
+
 fn put_cursor(out: &mut BytesMut, (facet, position): state::Cursor) {
     out.put_u8(facet as u8);
     put_position(out, position);
@@ -45,8 +52,17 @@ pub(super) fn put_message(out: &mut BytesMut, message: &Message) {
     match message {
         Message::Mutations(mutations) => {
             out.put_u8(kind::MUTATIONS);
-            put_number(out, mutations.len() as u64);
-            mutations.iter().for_each(|bytes| put_bytes(out, bytes));
+            put_mutations(out, mutations);
+        }
+        Message::Hint { base, mutations } => {
+            out.put_u8(kind::HINT);
+            put_vector(out, base);
+            put_mutations(out, mutations);
+        }
+        Message::Hinted { vector, takes } => {
+            out.put_u8(kind::HINTED);
+            put_vector(out, vector);
+            put_flag(out, *takes);
         }
         Message::Holds(Holds { vector, base, folded, digest }) => {
             out.put_u8(kind::HOLDS);
@@ -124,6 +140,14 @@ fn vector(reader: &mut Reader) -> Result<VersionVector, Malformed> {
     if bytes.is_empty() { Ok(vector) } else { Err(Malformed("bytes after a version vector")) }
 }
 
+fn mutations(reader: &mut Reader) -> Result<Vec<Bytes>, Malformed> {
+    let mut mutations = Vec::new();
+    for _ in 0..reader.number()? {
+        mutations.push(reader.bytes()?);
+    }
+    Ok(mutations)
+}
+
 fn round(reader: &mut Reader) -> Result<Round, Malformed> {
     Ok(Round { life: reader.word()?, number: reader.word()? })
 }
@@ -135,14 +159,9 @@ fn cursor(reader: &mut Reader) -> Result<state::Cursor, Malformed> {
 
 pub(super) fn message(reader: &mut Reader) -> Result<Message, Malformed> {
     Ok(match reader.byte()? {
-        kind::MUTATIONS => {
-            let count = reader.number()?;
-            let mut mutations = Vec::new();
-            for _ in 0..count {
-                mutations.push(reader.bytes()?);
-            }
-            Message::Mutations(mutations)
-        }
+        kind::MUTATIONS => Message::Mutations(mutations(reader)?),
+        kind::HINT => Message::Hint { base: vector(reader)?, mutations: mutations(reader)? },
+        kind::HINTED => Message::Hinted { vector: vector(reader)?, takes: reader.flag()? },
         kind::HOLDS => Message::Holds(Holds {
             vector: vector(reader)?,
             base: vector(reader)?,

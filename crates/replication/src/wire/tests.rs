@@ -135,6 +135,7 @@ fn wish() -> impl Strategy<Value = Wish> {
         Just(Wish::Leave),
         Just(Wish::Return),
         Just(Wish::Join),
+        any::<(u8, u8)>().prop_map(|(lane, lanes)| Wish::Release { lane, lanes }),
     ]
 }
 
@@ -180,6 +181,9 @@ fn causal() -> impl Strategy<Value = causal::Message> {
         (round(), vector()).prop_map(|(round, vector)| M::Ask { round, vector }),
         (round(), vector()).prop_map(|(round, vector)| M::Told { round, vector }),
         (payload(), any::<i128>()).prop_map(|(key, amount)| M::Rights { key, amount }),
+        (vector(), prop::collection::vec(payload(), 0..4))
+            .prop_map(|(base, mutations)| M::Hint { base, mutations }),
+        (vector(), any::<bool>()).prop_map(|(vector, takes)| M::Hinted { vector, takes }),
     ]
 }
 

@@ -4,6 +4,7 @@
 use std::fmt::{Display, Write as _};
 
 use replication::PartitionId;
+use replication::merged::hints::HintsStatus;
 use replication::shard::{MergedStatus, PartitionStatus};
 
 use super::cluster_texts::hexadecimal_id;
@@ -249,6 +250,9 @@ fn consort(lines: &mut Lines, context: &Context, state: &ClusterState) {
     lines.add("peer_drops", stats.peer_drops.get());
     lines.add("peer_bytes_in", stats.peer_bytes_in.get());
     lines.add("peer_bytes_out", stats.peer_bytes_out.get());
+    let hints = || state.hints.values().flatten();
+    lines.add("hints", hints().map(|held| held.hints).sum::<u64>());
+    lines.add("hints_bytes", hints().map(|held| held.bytes).sum::<u64>());
     for node in state.nodes.iter().filter(|node| node.id != state.myself) {
         let alive = u8::from(node.alive);
         let row = format!("id={:016x},address={},alive={alive}", node.id.0, node.peer);
@@ -265,16 +269,40 @@ fn consort(lines: &mut Lines, context: &Context, state: &ClusterState) {
             primaries(lines, state, status, merged);
         }
     }
+    for held in state.hints.values().flatten() {
+        hints_held(lines, state, held);
+    }
+}
+
+/// What this node holds for replicas of a group that cannot be reached.
+fn hints_held(lines: &mut Lines, state: &ClusterState, held: &HintsStatus) {
+    let number = held.group.keyspace();
+    let row = format!(
+        "prefix={},hints={},bytes={},limit={},oldest_ms={},handed_over={},refused={}",
+        prefix_of(state, number),
+        held.hints,
+        held.bytes,
+        held.limit,
+        held.oldest_ms,
+        held.handed_over,
+        held.refused,
+    );
+    lines.add(&format!("hints_keyspace{number}_group{}", held.group.0 & 0xffff), row);
+}
+
+/// The prefix of the keyspace with that number.
+fn prefix_of(state: &ClusterState, number: u16) -> String {
+    let prefix = state.placement.prefixes.iter().find(|(_, of)| **of == number).map(|(prefix, _)| prefix);
+    String::from_utf8_lossy(prefix.map_or(&[][..], |prefix| &prefix[..])).escape_debug().to_string()
 }
 
 /// A keyspace whose replicas all take writes, as the replica here sees it.
 fn primaries(lines: &mut Lines, state: &ClusterState, status: &PartitionStatus, merged: &MergedStatus) {
     let number = status.partition.keyspace();
-    let prefix = state.placement.prefixes.iter().find(|(_, of)| **of == number).map(|(prefix, _)| prefix);
     let row = format!(
         "prefix={},strategy={},serves={},origin={},others={},away={},keys={},bytes={},applied={},not_everywhere={},\
-         kept={},kept_bytes={},held={},repairs={},conflicts={},mismatches={},rounds={},read_repairs={}",
-        String::from_utf8_lossy(prefix.map_or(&[][..], |prefix| &prefix[..])).escape_debug(),
+         kept={},kept_bytes={},held={},repairs={},conflicts={},mismatches={},rounds={},read_repairs={},stand_ins={}",
+        prefix_of(state, number),
         if merged.leaderless { "leaderless" } else { "multi-primary" },
         u8::from(status.leader.is_some()),
         merged.origin,
@@ -292,6 +320,7 @@ fn primaries(lines: &mut Lines, state: &ClusterState, status: &PartitionStatus, 
         status.digest_mismatches,
         merged.rounds,
         merged.read_repairs,
+        merged.stand_ins,
     );
     // A leaderless keyspace has a group for each range of slots.
     match merged.leaderless {

@@ -243,8 +243,13 @@ fn multi_primary(mut rest: &[Bytes], known: Option<MultiPrimary>) -> Result<Mult
 }
 
 fn leaderless(mut rest: &[Bytes], known: Option<Leaderless>) -> Result<Leaderless, Value> {
-    let new = Leaderless { replicas: 0, read: Level::Quorum, write: Level::Quorum, conflict: Conflict::Lww };
-    let mut options = known.unwrap_or(new);
+    let mut options = known.unwrap_or(Leaderless {
+        replicas: 0,
+        read: Level::Quorum,
+        write: Level::Quorum,
+        conflict: Conflict::Lww,
+        sloppy: false,
+    });
     while let Some(word) = rest.first() {
         check_option(Some(word), StrategyKind::Leaderless)?;
         let name = lossy(word).to_ascii_lowercase();
@@ -264,12 +269,8 @@ fn leaderless(mut rest: &[Bytes], known: Option<Leaderless>) -> Result<Leaderles
             ("conflict", "lww") => options.conflict = Conflict::Lww,
             ("conflict", "siblings") => options.conflict = Conflict::Siblings,
             ("conflict", _) => return Err(error("ERR CONFLICT is one of lww, siblings")),
-            ("sloppy", "no") => {}
-            ("sloppy", "yes") => {
-                return Err(error(
-                    "ERR SLOPPY yes is not built yet: writes are held by replicas of their key, and refused where too few can be reached",
-                ));
-            }
+            ("sloppy", "no") => options.sloppy = false,
+            ("sloppy", "yes") => options.sloppy = true,
             ("sloppy", _) => return Err(error("ERR SLOPPY is one of yes, no")),
             _ => match word.parse::<u32>() {
                 Ok(count) => options.replicas = count,
@@ -284,9 +285,17 @@ fn leaderless(mut rest: &[Bytes], known: Option<Leaderless>) -> Result<Leaderles
 /// What `KEYSPACE INFO` promises of a `leaderless` keyspace: does R + W > N hold, and what follows.
 fn promise_of_quorums(options: &Leaderless, copies: usize) -> String {
     let (read, write) = (options.read.of(copies), options.write.of(copies));
+    let or_hints = if options.sloppy { ", or nodes that stand in for them," } else { "" };
     let survives = format!(
-        "nothing acknowledged is lost while fewer than {write} of the {copies} replicas of its key lose their disks"
+        "nothing acknowledged is lost while fewer than {write} of the {copies} replicas of its key{or_hints} lose their disks"
     );
+    if options.sloppy && options.is_strict(copies) != Some(false) {
+        return format!(
+            "eventual: while replicas cannot be reached other nodes stand in for them, so a read may miss what was acknowledged elsewhere meanwhile (at other times R {} and W {} of {copies} hold as without SLOPPY); causes are seen before their effects, and replicas that have the same writes are the same; {survives}",
+            options.read.name(),
+            options.write.name()
+        );
+    }
     match options.is_strict(copies) {
         Some(true) => format!(
             "regular: R + W > N ({read} + {write} > {copies}), so a read sees the last write that was acknowledged before it began, or a later one; not linearizable: of two reads during a write the second may see less; {survives}"
@@ -485,6 +494,7 @@ fn entry(prefix: &Bytes, keyspace: &Keyspace, catalogue: &Catalogue) -> Value {
                 ("r", bulk(options.read.name())),
                 ("w", bulk(options.write.name())),
                 ("r_plus_w_above_n", bulk(strict)),
+                ("sloppy", bulk(if options.sloppy { "yes" } else { "no" })),
                 ("conflict", bulk(options.conflict.name())),
                 ("groups", integer(groups().count() as u64)),
                 (

@@ -442,11 +442,16 @@ fn keyspaces_are_made_with_what_makes_sense() {
     let prefix = bytes::Bytes::from_static(b"cart:");
     let create = Change::CreateKeyspace { prefix: prefix.clone(), policy: Policy::Raft };
     assert_eq!(bench.act("KEYSPACE CREATE cart: STRATEGY Raft"), Action::Change(create));
-    let options =
-        Leaderless { replicas: 5, read: Level::Count(2), write: Level::All, conflict: Conflict::Siblings };
+    let options = Leaderless {
+        replicas: 5,
+        read: Level::Count(2),
+        write: Level::All,
+        conflict: Conflict::Siblings,
+        sloppy: true,
+    };
     let policy = Policy::Leaderless { number: 0, options };
     let create = Change::CreateKeyspace { prefix: prefix.clone(), policy };
-    let words = "KEYSPACE CREATE cart: STRATEGY leaderless REPLICAS 5 R 2 W all SLOPPY no CONFLICT siblings";
+    let words = "KEYSPACE CREATE cart: STRATEGY leaderless REPLICAS 5 R 2 W all SLOPPY yes CONFLICT siblings";
     assert_eq!(bench.act(words), Action::Change(create));
     for (option, says) in [
         ("R", "ERR R has no value"),

@@ -275,6 +275,22 @@ pub const FIELDS: &[Field] = &[
         secret: false,
     },
     Field {
+        path: "hints.bytes",
+        about: "How much a node holds at the most for replicas that cannot be reached, for each group of a keyspace with SLOPPY yes. It is in memory and on disk. With more, writes that count on it are refused.",
+        accepts: "a size from 4KiB to 64GiB",
+        set: |draft, text| put(&mut draft.config.hints.bytes, size(text, 4 << 10, 64 << 30)?),
+        get: |config| quoted(&format_bytes(config.hints.bytes)),
+        secret: false,
+    },
+    Field {
+        path: "hints.window",
+        about: "For how long other nodes stand in for a replica that cannot be reached, in keyspaces with SLOPPY yes. What they hold for it then they go on holding until it is back.",
+        accepts: "a duration from 1s to 168h",
+        set: |draft, text| put(&mut draft.config.hints.window, duration(text, 1_000, 168 * 3_600_000)?),
+        get: |config| quoted(&format_duration(config.hints.window)),
+        secret: false,
+    },
+    Field {
         path: "membership.replace_after",
         about: "A node that no one has heard of for this long is given up: its copies are made anew on other nodes, if there are enough others. If it comes back it takes part again. 0 never gives a node up. Only the founders' first start looks at it; `NODE SETTING` changes it later.",
         accepts: "a duration, 0 for never",

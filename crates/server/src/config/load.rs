@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::field::{Draft, FIELDS, Field};
-use super::{Address, Config, Limits, Membership, NodeConfig, Storage, Timing, Tokens, nodes, validate};
+use super::{
+    Address, Config, Hints, Limits, Membership, NodeConfig, Storage, Timing, Tokens, nodes, validate,
+};
 
 /// Where values come from; each goes over the one before.
 #[derive(Clone, Copy, Debug, Default)]
@@ -101,6 +103,7 @@ fn defaults() -> Config {
         },
         storage: Storage { snapshot_log_bytes: 64 << 20, segment_bytes: 64 << 20 },
         tokens: Tokens { retention: Duration::from_secs(600), limit: 100_000 },
+        hints: Hints { bytes: 64 << 20, window: Duration::from_secs(3 * 3600) },
         membership: Membership {
             replace_after: Duration::from_secs(300),
             moves_at_once: 1,

@@ -105,7 +105,7 @@ fn bad_numbers_and_conditions_are_refused() {
         ("R 0", "R is a number of replicas from 1 on"),
         ("REPLICAS 5", "more than the 3 nodes"),
         ("ACK sync", "makes no sense for leaderless"),
-        ("SLOPPY yes", "not built"),
+        ("SLOPPY maybe", "SLOPPY is one of yes, no"),
     ] {
         let reply = client.call(&format!("KEYSPACE CREATE p: STRATEGY leaderless {options}"));
         assert!(error_of(&reply).contains(says), "{options}: {reply:?}");
@@ -149,4 +149,78 @@ fn bad_numbers_and_conditions_are_refused() {
         }
     }
     assert_eq!(found, 100);
+}
+
+/// What `INFO consort` of a node says under a name, or the value of a field of the first row whose name begins so.
+fn info(cluster: &Cluster, node: usize, row: &str, name: Option<&str>) -> Option<String> {
+    let Value::Bulk(text) = cluster.client(node).call("INFO consort") else { panic!("INFO is a text") };
+    let text = String::from_utf8_lossy(&text);
+    let line = text.lines().find(|line| line.starts_with(row))?;
+    let (_, value) = line.split_once(':')?;
+    match name {
+        None => Some(value.to_owned()),
+        Some(name) => {
+            value.split(',').find_map(|part| Some(part.strip_prefix(name)?.strip_prefix('=')?.into()))
+        }
+    }
+}
+
+#[test]
+fn others_stand_in_for_replicas_that_are_gone_and_hand_over_what_they_hold() {
+    let mut cluster = Cluster::start(5, "partitions = 1");
+    create(&cluster, "REPLICAS 3 SLOPPY yes");
+    let promise = cluster.client(0).call("KEYSPACE INFO p:");
+    assert_eq!(*field(&promise, "sloppy"), bulk("yes"));
+    let is_replica =
+        |node: &usize| info(&cluster, *node, "keyspace1_group0", Some("serves")).as_deref() == Some("1");
+    let (replicas, others): (Vec<usize>, Vec<usize>) = (0..5).partition(is_replica);
+    assert_eq!((replicas.len(), others.len()), (3, 2));
+    cluster.nodes[replicas[1]].kill();
+    cluster.nodes[replicas[2]].kill();
+    let mut client = cluster.client(replicas[0]);
+    done(&mut client, "SET p:first 1");
+    // Through a node that has no replica, too.
+    let mut elsewhere = cluster.client(others[0]);
+    for round in 0..50 {
+        done(&mut client, &format!("SET p:{round} {round}"));
+        done(&mut elsewhere, "INCR p:count");
+    }
+    assert_eq!(done(&mut elsewhere, "GET p:49"), bulk("49"));
+    eventually("both to be stood in for", || {
+        (info(&cluster, replicas[0], "keyspace1_group0", Some("stand_ins"))? == "2").then_some(())
+    });
+    for node in &others {
+        eventually("hints", || {
+            (info(&cluster, *node, "hints:", None)?.parse::<u64>().ok()? >= 100).then_some(())
+        });
+    }
+    // What they hold they hold on.
+    cluster.nodes[others[1]].kill();
+    cluster.nodes[others[1]].start(Start::Normal);
+    // The only replica that has it all is gone.
+    cluster.nodes[replicas[0]].kill();
+    cluster.nodes[replicas[1]].start(Start::Normal);
+    cluster.nodes[replicas[2]].start(Start::Normal);
+    for node in [replicas[1], replicas[2], others[0]] {
+        let mut client = cluster.client(node);
+        eventually("what was written meanwhile", || (client.call("GET p:49") == bulk("49")).then_some(()));
+        assert_eq!(done(&mut client, "GET p:first"), bulk("1"));
+        eventually("all of it", || {
+            let count = client.call("GET p:count");
+            matches!(&count, Value::Bulk(bytes) if bytes[..] >= b"50"[..]).then_some(())
+        });
+    }
+    assert_eq!(done(&mut cluster.client(replicas[1]), "DEL p:first"), Value::Integer(1));
+    cluster.nodes[replicas[0]].start(Start::Normal);
+    for node in 0..5 {
+        eventually("nothing to be held any more", || {
+            (info(&cluster, node, "hints:", None)? == "0").then_some(())
+        });
+    }
+    eventually("the same state everywhere", || {
+        let of = |node: &usize| digests(&cluster, *node);
+        let first = of(&replicas[0]);
+        (!first.is_empty() && replicas.iter().all(|node| of(node) == first)).then_some(())
+    });
+    assert_eq!(cluster.client(replicas[0]).call("GET p:first"), Value::Null, "nothing comes back");
 }

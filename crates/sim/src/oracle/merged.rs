@@ -12,6 +12,7 @@ use replication::merged::causal::Causal;
 use replication::{NodeId, PartitionId};
 
 use super::Violation;
+use crate::clock::{SECOND, TrueTime};
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -26,11 +27,82 @@ pub struct Merged {
     surviving: BTreeSet<(PartitionId, Dot)>,
     /// The same, of each origin up to which.
     acknowledged_up_to: BTreeMap<PartitionId, VersionVector>,
+    /// The same when a disk or a node was lost last, and how many nodes had been removed by then.
+    at_loss: (BTreeMap<PartitionId, VersionVector>, usize),
+    /// What is on the disk of each node, as it said when it was up last.
+    disks: BTreeMap<(NodeId, PartitionId), OnDisk>,
     /// All that was acknowledged when a replica of a `leaderless` keyspace asked the others.
     asked: BTreeMap<(NodeId, PartitionId, u64), VersionVector>,
 }
 
+/// What a node has on its disk of a group.
+#[derive(Debug, Default)]
+struct OnDisk {
+    vector: VersionVector,
+    hinted: BTreeSet<Dot>,
+    /// The life of the process that said so, and when it was up first.
+    life: (u64, TrueTime),
+    /// It may hold more.
+    is_unknown: bool,
+}
+
+/// So long after its start a process may not have opened all that it holds.
+const OPENS_IN: TrueTime = 5 * SECOND;
+
 impl Merged {
+    /// A node is up in that life, and has this on its disk: as a replica, if it is one, and as one that stands in for others.
+    pub fn on_disk(
+        &mut self,
+        (node, life, at): (NodeId, u64, TrueTime),
+        (partition, has_seat): (PartitionId, bool),
+        replica: Option<&VersionVector>,
+        hinted: Vec<Dot>,
+    ) {
+        let disk = self.disks.entry((node, partition)).or_default();
+        if disk.life.0 != life {
+            disk.life = (life, at);
+        }
+        disk.is_unknown = disk.life.1 + OPENS_IN > at || (has_seat && replica.is_none());
+        if !disk.is_unknown {
+            disk.vector = replica.cloned().unwrap_or_default();
+            disk.hinted = hinted.into_iter().collect();
+        }
+    }
+
+    /// A node is down: it may hold more than it said last.
+    pub fn is_down(&mut self, node: NodeId, partition: PartitionId) {
+        self.disks.entry((node, partition)).or_default().is_unknown = true;
+    }
+
+    /// What was acknowledged since a disk was lost last is on two of them, if more than one was waited for.
+    ///
+    /// # Errors
+    /// It is not.
+    pub fn check_disks(&self, partition: PartitionId) -> Result<(), Violation> {
+        let disks: Vec<&OnDisk> =
+            self.disks.iter().filter(|((_, of), _)| *of == partition).map(|(_, disk)| disk).collect();
+        let Some(acknowledged) = self.acknowledged_up_to.get(&partition) else { return Ok(()) };
+        let nothing = VersionVector::new();
+        let at_loss = self.at_loss.0.get(&partition).unwrap_or(&nothing);
+        for last in acknowledged.iter() {
+            let mut counters: Vec<u64> = disks.iter().map(|disk| disk.vector.get(last.origin)).collect();
+            counters.sort_unstable();
+            let on_two = counters.iter().rev().nth(1).copied().unwrap_or(0);
+            for counter in on_two.max(at_loss.get(last.origin)) + 1..=last.counter {
+                let dot = Dot { counter, ..last };
+                let holds = |disk: &&&OnDisk| {
+                    disk.is_unknown || disk.vector.covers(dot) || disk.hinted.contains(&dot)
+                };
+                if self.surviving.contains(&(partition, dot)) && disks.iter().filter(holds).count() < 2 {
+                    let on: Vec<_> = self.disks.iter().filter(|((_, of), _)| *of == partition).collect();
+                    let text = format!("{dot:?} was acknowledged, and is not on two disks of {on:?}");
+                    return Err(Violation::new("copies", text));
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// A node logs an entry.
     ///
     /// # Errors
@@ -67,6 +139,17 @@ impl Merged {
         }
         self.acknowledged_up_to.entry(partition).or_default().raise(dot.origin, dot.counter);
         self.acknowledged.push((partition, dot, self.logged.get(&(partition, dot)).cloned()));
+    }
+
+    /// The disk of a node is lost, or a node was removed.
+    pub fn on_loss(&mut self, node: NodeId, removed: usize) {
+        self.at_loss = (self.acknowledged_up_to.clone(), removed);
+        self.disks.retain(|(other, _), _| *other != node);
+    }
+
+    /// All that was acknowledged when that happened last, and the number that was given then.
+    pub fn at_loss(&self) -> (&BTreeMap<PartitionId, VersionVector>, usize) {
+        (&self.at_loss.0, self.at_loss.1)
     }
 
     /// A replica asks others what they hold.

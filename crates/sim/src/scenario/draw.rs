@@ -137,6 +137,8 @@ pub enum Focus {
     Bounded,
     /// The keys are in a `leaderless` keyspace.
     Leaderless,
+    /// The same, and nodes without a replica stand in for those that cannot be reached.
+    Sloppy,
     /// Partitions are split, and at that very moment nodes die or are cut off; logs are cut all the time.
     Splits,
 }
@@ -149,6 +151,10 @@ impl Scenario {
                 scenario.nodes = 5;
                 scenario.replication_factor = 3;
                 scenario.partitions = 1;
+                if focus == Focus::Sloppy {
+                    scenario.nodes = 5;
+                    scenario.sync_time = (0..scenario.nodes).map(|_| disk_speed(random)).collect();
+                }
                 scenario.snapshot_log_bytes = *random.pick(&[1 << 10, 64 << 10]);
                 scenario.sync_time = (0..scenario.nodes).map(|_| disk_speed(random)).collect();
                 scenario.faults = changes_of_members(scenario.breaks_until, random);
@@ -207,7 +213,7 @@ impl Scenario {
                     }
                 }
             }
-            Focus::Merged | Focus::Bounded | Focus::Leaderless => {
+            Focus::Merged | Focus::Bounded | Focus::Leaderless | Focus::Sloppy => {
                 scenario.merged = true;
                 scenario.bounded = focus == Focus::Bounded;
                 scenario.workload.bounded = scenario.bounded;
@@ -220,7 +226,7 @@ impl Scenario {
                 const LOSES: [Fault; 3] = [Fault::LyingSync, Fault::BitRot, Fault::Rebuild];
                 let had = scenario.faults.clone();
                 scenario.faults.retain(|planned| !LOSES.contains(&planned.fault));
-                if focus == Focus::Leaderless {
+                if matches!(focus, Focus::Leaderless | Focus::Sloppy) {
                     const QUORUMS: [(Level, Level); 5] = [
                         (Level::Quorum, Level::Quorum),
                         (Level::Quorum, Level::Quorum),
@@ -229,13 +235,19 @@ impl Scenario {
                         (Level::Count(1), Level::Count(1)),
                     ];
                     let (read, write) = *random.pick(&QUORUMS);
+                    let sloppy = focus == Focus::Sloppy;
+                    if sloppy {
+                        scenario.replication_factor = 3;
+                    }
                     scenario.leaderless =
-                        Some(Leaderless { replicas: 0, read, write, conflict: Conflict::Lww });
+                        Some(Leaderless { replicas: 0, read, write, conflict: Conflict::Lww, sloppy });
                     if write != Level::Count(1) {
                         // What two hold one may lose.
                         let survives = |planned: &Planned| !LOSES[..2].contains(&planned.fault);
                         scenario.faults = had.into_iter().filter(survives).collect();
-                        if random.chance(300) {
+                        if sloppy && random.chance(700) {
+                            scenario.faults = long_cuts(scenario.breaks_until, random);
+                        } else if random.chance(300) {
                             const KINDS: [Fault; 3] =
                                 [Fault::Rebuild, Fault::CutIsolated, Fault::CrashSeveral];
                             let more = often(&KINDS, (1000, 4000), scenario.breaks_until, random);
@@ -296,6 +308,34 @@ fn often(kinds: &[Fault], lasts_ms: (u64, u64), until: TrueTime, random: &mut Ra
         faults.push(planned(*random.pick(kinds), at, lasts, random));
         at += random.between(100, 1800) * MILLISECOND;
     }
+    faults
+}
+
+/// Replicas are away for long enough that others stand in for them, and a disk is lost soon after.
+fn long_cuts(until: TrueTime, random: &mut Random) -> Vec<Planned> {
+    const CUTS: [Fault; 5] =
+        [Fault::CutHalves, Fault::CutHalves, Fault::CutIsolated, Fault::CutOneWay, Fault::CrashSeveral];
+    const MEANWHILE: [Fault; 5] =
+        [Fault::CrashSeveral, Fault::CrashAll, Fault::CutIsolated, Fault::LinkBad, Fault::DiskSlow];
+    let mut faults = Vec::new();
+    let mut at = SECOND;
+    while at < until {
+        let lasts = random.between(3000, 9000) * MILLISECOND;
+        faults.push(planned(*random.pick(&CUTS), at, lasts, random));
+        if random.chance(500) {
+            let meanwhile = at + random.between(500, 3000) * MILLISECOND;
+            let lasts = random.between(100, 1500) * MILLISECOND;
+            faults.push(planned(*random.pick(&MEANWHILE), meanwhile, lasts, random));
+        }
+        at += lasts;
+        if random.chance(700) {
+            let lost_at = at + random.between(0, 1500) * MILLISECOND;
+            let lasts = random.between(300, 3000) * MILLISECOND;
+            faults.push(planned(Fault::Rebuild, lost_at, lasts, random));
+        }
+        at += random.between(500, 4000) * MILLISECOND;
+    }
+    faults.sort_by_key(|planned| planned.at);
     faults
 }
 

@@ -206,6 +206,11 @@ fn is_zero(number: &usize) -> bool {
 pub const RATE_ERROR_PPM: i64 = 24_000;
 
 impl Scenario {
+    /// May nodes stand in for replicas that cannot be reached?
+    pub fn is_sloppy(&self) -> bool {
+        self.leaderless.is_some_and(|options| options.sloppy)
+    }
+
     /// How many nodes found the cluster.
     pub(crate) fn founders(&self) -> usize {
         if self.founders == 0 { self.nodes } else { self.founders }

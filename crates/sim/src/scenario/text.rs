@@ -146,6 +146,7 @@ mod tests {
             Focus::Merged,
             Focus::Bounded,
             Focus::Leaderless,
+            Focus::Sloppy,
         ] {
             let drawn = Scenario::of_seed_focused(7, focus);
             assert_eq!(Scenario::from_text(&drawn.to_text()), Ok(drawn));

@@ -36,7 +36,9 @@ impl World {
                 let strict = self.operator.newest().primaries.get(&partition).is_some_and(|group| {
                     let copies = group.copies as usize;
                     group.leaderless.is_some_and(|options| {
-                        options.is_strict(copies) == Some(true) && needed >= options.read.of(copies)
+                        options.is_strict(copies) == Some(true)
+                            && !options.sloppy
+                            && needed >= options.read.of(copies)
                     })
                 });
                 if strict {
@@ -44,6 +46,7 @@ impl World {
                     self.merged.on_covered(id, partition, round, &vector)?;
                 }
             }
+            Told::Causal { event: causal::Event::HintsFull { .. }, .. } => self.counters.add("hints.full"),
             Told::Causal { event: causal::Event::Malformed { from }, .. } => {
                 return Err(Violation::new("wire", format!("node {} sent what cannot be read", from.0)));
             }
@@ -218,7 +221,7 @@ impl World {
         for write in &batch.writes {
             match write {
                 Write::Append { partition, entry } => {
-                    if self.scenario.merged && partition.keyspace() != 0 {
+                    if self.scenario.merged && partition.keyspace() != 0 && partition.hinted().is_none() {
                         let noted = self.merged.on_logged(*partition, &entry.payload);
                         self.alarm = self.alarm.take().or(noted.err());
                     }
@@ -257,6 +260,7 @@ impl World {
             let quiet = process.shard.status().iter().filter(|status| status.quiet).count();
             self.counters.add_many("raft.quiet", quiet as u64);
         }
+        self.check_disks()?;
         if self.scenario.merged && (self.at / (100 * MILLISECOND)).is_multiple_of(30) {
             self.look_at_merged()?;
         }

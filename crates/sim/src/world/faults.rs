@@ -398,6 +398,7 @@ impl World {
             && (self.scenario.acknowledgement.is_none() || self.at > self.doubted_at + 4 * SECOND)
             && !self.proposed_members.iter().any(under_way)
             && self.operator.unsettled(&self.members).is_none()
+            && self.loss_is_made_up_for()
     }
 
     /// A node loses its disk and comes back under another identity.
@@ -423,6 +424,8 @@ impl World {
         let victim = &mut self.nodes[node];
         victim.id = new;
         victim.disk = storage::MemoryDisk::new();
+        self.merged.on_loss(old, self.operator.newest().removed.len());
+        let victim = &mut self.nodes[node];
         (victim.lying, victim.rotten, victim.lost) = (false, false, false);
         self.come_back_for(node, old);
     }

@@ -8,6 +8,7 @@
 mod clients;
 mod effects;
 mod faults;
+mod hints;
 mod nodes;
 mod operator;
 mod promises;

@@ -1,5 +1,7 @@
 //! What happens at nodes: messages come in, batches are stepped, disks complete, processes start and die.
 
+use std::time::Duration;
+
 use bytes::{Bytes, BytesMut};
 use replication::configuration::{Ask, Wish};
 use replication::contract::{Batch, Input, Output, SnapshotWrite};
@@ -38,6 +40,11 @@ impl World {
         }
         options.snapshot_log_bytes = self.scenario.snapshot_log_bytes;
         options.announce_applied = true;
+        if self.scenario.is_sloppy() {
+            let chance = self.scenario.chance;
+            options.hint_bytes = [64 << 20, 64 << 20, 4 << 10][(chance / 5 % 3) as usize];
+            options.hint_window = Duration::from_secs([3600, 3600, 4][(chance / 15 % 3) as usize]);
+        }
         let journal = storage::journal::Options {
             segment_bytes: self.scenario.segment_bytes,
             maintain_bytes: self.scenario.segment_bytes / 4,
@@ -229,6 +236,7 @@ impl World {
                             self.merged.on_told(*partition, payload)?;
                         }
                     }
+                    self.on_hint_sent(&message)?;
                     if matches!(
                         message,
                         wire::Message::Causal { message: causal::Message::Rights { .. }, .. }

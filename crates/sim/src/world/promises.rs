@@ -25,6 +25,7 @@ impl World {
         }
         if self.scenario.merged {
             self.counters.add("merged.acknowledged");
+            self.count_hinted(partition, Dot { origin: term, counter: index });
             let survives = self.scenario.leaderless.is_some()
                 && matches!(demand, Some(Acknowledgement::SemiSync(copies)) if copies > 0);
             let may_be_lost = || self.scenario.faults.iter().any(|planned| planned.fault == Fault::Rebuild);

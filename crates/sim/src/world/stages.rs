@@ -132,6 +132,9 @@ impl World {
         if let Some(text) = self.left_over() {
             return Some(text);
         }
+        if let Some(text) = self.undelivered() {
+            return Some(text);
+        }
         let different = |partition: &PartitionId| self.difference_of_primaries(*partition);
         if let Some(text) = self.operator.newest().primaries.keys().find_map(different) {
             return Some(text);

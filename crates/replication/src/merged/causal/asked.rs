@@ -40,7 +40,7 @@ impl Causal {
     /// Asks again those of whom `lacks` says so.
     pub fn ask_again(&mut self, number: u64, lacks: impl Fn(NodeId) -> bool) {
         let round = Round { life: self.options.life, number };
-        for node in self.peers.keys().filter(|node| lacks(**node)) {
+        for node in self.peers.keys().chain(self.stand_ins.keys()).filter(|node| lacks(**node)) {
             self.effects.send.push((*node, Message::Ask { round, vector: self.vector.clone() }));
         }
     }
@@ -93,10 +93,14 @@ impl Causal {
     }
 
     pub(super) fn on_told(&mut self, from: NodeId, round: Round, vector: VersionVector, now: Now) {
-        let Some(peer) = self.peers.get_mut(&from).filter(|_| round.life == self.options.life) else {
+        if round.life != self.options.life {
             return;
-        };
-        peer.hear(now);
+        }
+        match self.peers.get_mut(&from) {
+            Some(peer) => peer.hear(now),
+            None if self.stand_ins.contains_key(&from) => {}
+            None => return,
+        }
         self.asked.told.push((from, round.number, vector));
     }
 }

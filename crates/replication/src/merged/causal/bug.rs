@@ -47,13 +47,19 @@ pub enum Bug {
     OldCatalogueTaken,
     /// A replica that gets another origin takes itself for one of the others.
     CountsItself,
+    /// What a node holds that stands in counts though the quorum is strict.
+    HintCounted,
+    /// A node that stands in says that it holds what is not durable there.
+    HintedBeforeDurable,
+    /// What is held for others is dropped when one of them has it.
+    HintsDroppedEarly,
     /// What was seen of parts is forgotten while a replica is away.
     SeenForgotten,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 22] = [
+    pub const ALL: [Bug; 25] = [
         Bug::DependenciesIgnored,
         Bug::ToldBeforeDurable,
         Bug::ClockTakenRaw,
@@ -75,6 +81,9 @@ impl Bug {
         Bug::LeavesAtOnce,
         Bug::OldCatalogueTaken,
         Bug::CountsItself,
+        Bug::HintCounted,
+        Bug::HintedBeforeDurable,
+        Bug::HintsDroppedEarly,
         Bug::SeenForgotten,
     ];
 }

@@ -27,6 +27,11 @@ pub enum Message {
     Ask { round: Round, vector: VersionVector },
     /// All that was durable with the sender when it was asked in that round.
     Told { round: Round, vector: VersionVector },
+    /// For a node that stands in for members ([`crate::merged::hints`]): all members hold `base`, and these mutations come after it, causes
+    /// before effects.
+    Hint { base: VersionVector, mutations: Vec<Bytes> },
+    /// The sender stands in for members: all of this is durable there, or with all members. Does it take more?
+    Hinted { vector: VersionVector, takes: bool },
     /// The sender lacks rights to a counter that is not to fall below zero.
     Rights { key: Bytes, amount: i128 },
 }

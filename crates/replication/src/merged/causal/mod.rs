@@ -31,6 +31,7 @@ mod repair;
 mod rights;
 mod ship;
 mod snapshot;
+mod stand_ins;
 pub mod state;
 mod write;
 
@@ -49,6 +50,7 @@ use self::kept::{Kept, Logged};
 pub use self::message::{Body, Holds, Message, Round, Want, What};
 use self::repair::{Incoming, Outgoing};
 pub use self::snapshot::Taking;
+use self::stand_ins::StandIn;
 use self::state::State;
 
 use super::clock::HybridClock;
@@ -115,6 +117,8 @@ pub enum Event {
     Malformed { from: NodeId },
     /// Two replicas that have applied the same hold different states, of all keys or of a range ([`audit`]): an alarm.
     Differs { from: NodeId, ours: u128, theirs: u128 },
+    /// What this node holds for members that cannot be reached has come to so many bytes: no more is taken.
+    HintsFull { bytes: u64 },
     /// What was missed is here now, as steps, or with a state.
     Repaired { from: NodeId, with_state: bool },
 }
@@ -237,6 +241,8 @@ pub struct Causal {
     /// When it was told last that the clock of an origin is ahead.
     skew_told: BTreeMap<u64, Time>,
     peers: BTreeMap<NodeId, Peer>,
+    /// Who stands in for members that cannot be reached.
+    stand_ins: BTreeMap<NodeId, StandIn>,
     /// What is being given to others, by who takes it.
     outgoing: BTreeMap<NodeId, Outgoing>,
     /// What is being taken.
@@ -246,6 +252,8 @@ pub struct Causal {
     next_want: u64,
     audits: Audits,
     asked: Asked,
+    /// It is to go, and others hold this much of what it holds.
+    holds_at_end: Option<VersionVector>,
     effects: Effects,
     duplicates: u64,
     repairs: u64,
@@ -296,6 +304,7 @@ impl Causal {
             retry_at: now.time,
             skew_told: BTreeMap::new(),
             peers: BTreeMap::new(),
+            stand_ins: BTreeMap::new(),
             outgoing: BTreeMap::new(),
             incoming: None,
             wants_state: false,
@@ -303,6 +312,7 @@ impl Causal {
             next_want: now.wall_ms << 20,
             audits: Audits::default(),
             asked: Asked::default(),
+            holds_at_end: None,
             effects: Effects::default(),
             duplicates: 0,
             repairs: 0,
@@ -335,6 +345,14 @@ impl Causal {
     /// These members are not waited for from now on: they take a state if what they lack is kept no more.
     pub fn set_away(&mut self, is_away: impl Fn(NodeId) -> bool) {
         self.peers.iter_mut().for_each(|(node, peer)| peer.away = is_away(*node));
+    }
+
+    /// This replica is as good as gone: others must not count on what comes to it from now on, so they are told of no more than it held by now.
+    pub fn set_going(&mut self, is_going: bool) {
+        match is_going {
+            true => drop(self.holds_at_end.get_or_insert_with(|| self.durable.clone())),
+            false => self.holds_at_end = None,
+        }
     }
 
     /// What is written from now on is named by another number.
@@ -515,6 +533,7 @@ impl Causal {
         self.repair(now);
         self.audit(now);
         self.ship(now);
+        self.hint(now);
         self.forget_stable(now);
         std::mem::take(&mut self.effects)
     }

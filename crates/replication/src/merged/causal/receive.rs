@@ -33,6 +33,9 @@ impl Causal {
             Message::Rebuild { round } => self.on_rebuild(from, round),
             Message::Ask { round, vector } => self.on_ask(from, round, &vector, now),
             Message::Told { round, vector } => self.on_told(from, round, vector, now),
+            // That is for nodes that stand in for members.
+            Message::Hint { .. } => {}
+            Message::Hinted { vector, takes } => self.on_hinted(from, vector, takes, now),
             Message::Rights { key, amount } => self.on_rights(from, &key, amount, now),
         }
     }

@@ -35,6 +35,8 @@ impl Causal {
                 at = at.min(since + self.options.resend_after);
             }
         }
+        let hint_at = self.stand_ins.values().map(|stand_in| stand_in.wake_at(&self.options)).min();
+        at = at.min(hint_at.unwrap_or(Time::NEVER));
         let audit_at = if self.peers.is_empty() { Time::NEVER } else { self.audits.wake_at() };
         at.min(self.repair_at()).min(audit_at)
     }
@@ -56,7 +58,8 @@ impl Causal {
         #[cfg(not(any(test, feature = "planted-bugs")))]
         let early = false;
         let holds = if early { &self.vector } else { &self.durable };
-        let is_exact = self.durable == self.vector;
+        let holds = self.holds_at_end.as_ref().unwrap_or(holds);
+        let is_exact = self.durable == self.vector && *holds == self.vector;
         let Some(peer) = self.peers.get_mut(&node) else { return };
         let is_due = peer.told_at.is_none_or(|told_at| told_at + self.options.tell_every <= now.time);
         if is_due || peer.told != *holds {

@@ -12,6 +12,7 @@
 mod quorum;
 mod rights;
 mod serve;
+mod sloppy;
 mod snapshot;
 
 use std::collections::BTreeMap;
@@ -22,6 +23,7 @@ use data::merged::MergedTable;
 use self::quorum::Rounds;
 use self::rights::Short;
 use self::serve::Answers;
+use self::sloppy::Sloppy;
 use self::snapshot::Snapshots;
 use super::causal::{self, Causal, Message};
 use crate::configuration::{Ask, Wish};
@@ -32,7 +34,7 @@ use crate::shard::outbox::Outbox;
 use crate::shard::{Content, MergedStatus, Options, PartitionStatus, Recovered};
 use crate::time::{Now, Time};
 use crate::wire;
-use crate::{NodeId, PartitionId};
+use crate::{NodeId, PartitionId, Placement};
 
 /// How often the catalogue is asked again.
 const ASK_INTERVAL: Duration = Duration::from_millis(500);
@@ -69,6 +71,7 @@ pub(crate) struct Replica {
     is_filled: bool,
     answers: Answers,
     rounds: Rounds,
+    sloppy: Sloppy,
     /// Of the members of the cluster.
     zones: BTreeMap<NodeId, u16>,
     short: Short,
@@ -106,6 +109,7 @@ impl Replica {
             is_filled: false,
             answers: Answers::default(),
             rounds: Rounds::default(),
+            sloppy: Sloppy::default(),
             zones: BTreeMap::new(),
             short: Short::default(),
             writes: Vec::new(),
@@ -117,7 +121,9 @@ impl Replica {
     }
 
     /// The catalogue says who takes part.
-    pub fn set_primaries(&mut self, primaries: &Primaries, zones: &BTreeMap<NodeId, u16>) {
+    pub fn set_primaries(&mut self, primaries: &Primaries, placement: &Placement) {
+        let zones = &placement.zones;
+        self.sloppy.set_active(&placement.active);
         if self.zones != *zones {
             self.zones.clone_from(zones);
         }
@@ -224,7 +230,14 @@ impl Replica {
                 // When they hold that, too.
                 return;
             }
+            if let Some(causal) = &mut self.causal {
+                causal.set_going(true);
+            }
             self.ask(Wish::Leave, now, outbox);
+        } else if !seat.leaving
+            && let Some(causal) = &mut self.causal
+        {
+            causal.set_going(false);
         }
     }
 
@@ -267,6 +280,10 @@ impl Replica {
         }
         // What is small there is small here, so that a simulator sees all of it.
         options.recent_bytes = options.recent_bytes.min(self.options.snapshot_log_bytes as usize / 16);
+        if self.primaries.leaderless.is_some_and(|options| options.sloppy) {
+            // What is folded a node that begins to stand in cannot take.
+            options.recent_bytes *= 8;
+        }
         options.slice_bytes = options.slice_bytes.min(self.options.snapshot_log_bytes as usize);
         let mut causal = Causal::new(options, &members, causal::Recovered { state, log }, now)
             .unwrap_or_else(|reason| panic!("group {:08x}: {reason}", self.partition.0));
@@ -309,7 +326,12 @@ impl Replica {
 
     /// When [`Replica::finish`] is to be called.
     pub fn wake_at(&self, now: Now) -> Time {
-        let mut at = self.answers.wake_at().min(self.short.wake_at()).min(self.rounds.wake_at());
+        let mut at = self
+            .answers
+            .wake_at()
+            .min(self.short.wake_at())
+            .min(self.rounds.wake_at())
+            .min(self.sloppy.wake_at());
         if let Some(asked_at) = self.asked_at {
             at = at.min(asked_at + ASK_INTERVAL);
         }
@@ -331,6 +353,7 @@ impl Replica {
         // What is not asked for any more need not be asked for again.
         self.asked_at = self.asked_at.filter(|at| *at + ASK_INTERVAL > now.time);
         self.retry_short(now, outbox);
+        self.find_stand_ins(now);
         self.run_rounds(now, outbox);
         self.expire_due(now);
         let partition = self.partition;
@@ -391,6 +414,7 @@ impl Replica {
             leaderless: self.primaries.leaderless.is_some(),
             rounds: self.rounds.asked,
             read_repairs: causal.read_repairs(),
+            stand_ins: causal.stand_ins().filter(|(node, _)| causal.has_stand_in(*node)).count() as u64,
         }
     }
 

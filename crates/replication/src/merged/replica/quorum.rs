@@ -138,6 +138,16 @@ pub(super) fn needed(
     }
 }
 
+/// Does a node count that stands in for a replica, for `me`?
+pub(super) fn counts_as_stand_in(
+    zones: &BTreeMap<NodeId, u16>,
+    me: NodeId,
+    node: NodeId,
+    needed: Needed,
+) -> bool {
+    !needed.local || zones.get(&node) == zones.get(&me)
+}
+
 /// Does the answer of that replica count, for `me`?
 pub(super) fn counts(
     primaries: &Primaries,
@@ -156,7 +166,12 @@ impl Replica {
     }
 
     fn counts(&self, node: NodeId, needed: Needed) -> bool {
-        counts(&self.primaries, &self.zones, self.options.node, node, needed)
+        counts(&self.primaries, &self.zones, self.options.node, node, needed) || self.stands_in(node, needed)
+    }
+
+    fn stands_in(&self, node: NodeId, needed: Needed) -> bool {
+        self.causal.as_ref().is_some_and(|causal| causal.has_stand_in(node))
+            && counts_as_stand_in(&self.zones, self.options.node, node, needed)
     }
 
     /// So many hold a write before it is acknowledged; `None`: that is not for the keyspace to say.
@@ -212,20 +227,26 @@ impl Replica {
     fn reachable(&self, needed: Needed, now: Now) -> usize {
         let Some(causal) = &self.causal else { return 0 };
         let heard = |node: &NodeId| self.counts(*node, needed) && causal.is_heard(*node, REACHABLE, now);
-        1 + self
-            .primaries
-            .seats
-            .keys()
-            .filter(|node| **node != self.options.node)
-            .filter(|node| heard(node))
-            .count()
+        let others = self.primaries.seats.keys().filter(|node| **node != self.options.node);
+        1 + others.filter(|node| heard(node)).count() + self.standing_in(needed)
+    }
+
+    /// How many of those that stand in count.
+    fn standing_in(&self, needed: Needed) -> usize {
+        let Some(causal) = &self.causal else { return 0 };
+        causal.stand_ins().filter(|(node, _)| self.stands_in(*node, needed)).count()
     }
 
     fn no_quorum(&self, needed: Needed, now: Now) -> String {
         let place = if needed.local { " in this zone" } else { "" };
+        let standing_in = self.standing_in(needed);
+        let beside = match self.primaries.leaderless.is_some_and(|options| options.sloppy) {
+            true => format!(", {standing_in} nodes stand in for others"),
+            false => String::new(),
+        };
         format!(
-            "NOQUORUM {} of {} replicas{place} can be reached from here, and {} are asked for; nothing was done",
-            self.reachable(needed, now),
+            "NOQUORUM {} of {} replicas{place} can be reached from here{beside}, and {} are asked for; nothing was done",
+            self.reachable(needed, now) - standing_in,
             self.primaries.seats.keys().filter(|node| self.counts(**node, needed)).count(),
             needed.replicas
         )

@@ -402,7 +402,9 @@ impl Replica {
                 && holders.level.is_none_or(|level| {
                     let needed = super::quorum::needed(primaries, zones, me, level);
                     let counts = |node| super::quorum::counts(primaries, zones, me, node, needed);
-                    1 + more + causal.copies_among(dot, counts) >= needed.replicas
+                    let stands_in = |node| super::quorum::counts_as_stand_in(zones, me, node, needed);
+                    let copies = causal.copies_among(dot, counts) + causal.stand_in_copies(dot, stands_in);
+                    1 + more + copies >= needed.replicas
                 })
         };
         let held = answers.held_back.extract_if(.., |(dot, holders, _)| is_held(*dot, *holders));

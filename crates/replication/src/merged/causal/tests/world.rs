@@ -388,7 +388,7 @@ impl World {
             match event {
                 Event::Skewed { .. } => self.counters.skewed += 1,
                 Event::Malformed { from } => panic!("{from:?} sent something that is none"),
-                Event::Differs { .. } => panic!("{event:?}"),
+                Event::Differs { .. } | Event::HintsFull { .. } => panic!("{event:?}"),
                 Event::Repaired { with_state: true, .. } => self.counters.repaired_with_states += 1,
                 Event::Repaired { .. } => self.counters.repaired_with_steps += 1,
             }
