@@ -250,6 +250,9 @@ pub enum Wish {
     Return,
     /// Such a replica of a `leaderless` keyspace has what may have been acknowledged before it came ([`crate::primaries::Seat::joined`]).
     Join,
+    /// All replicas of such a group go by the number of copies that it was raised to, and each has what any had before
+    /// ([`crate::primaries::Primaries::raised`]).
+    Known,
     /// This one of so many shards of a node that is to go holds nothing for members of groups any more, and will not ([`crate::merged::hints`]).
     Release { lane: u8, lanes: u8 },
 }

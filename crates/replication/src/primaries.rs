@@ -221,6 +221,8 @@ pub struct Primaries {
     pub leaderless: Option<Leaderless>,
     /// There are to be so many replicas.
     pub copies: u32,
+    /// The version in which that was raised, as long as not all replicas are known to go by it; 0: they do.
+    pub raised: u64,
 }
 
 impl Primaries {
@@ -238,7 +240,7 @@ impl Primaries {
     fn of(nodes: &[NodeId], slots: (u16, u16), leaderless: Option<Leaderless>) -> Primaries {
         let seats = nodes.iter().map(|&node| (node, Seat::default())).collect();
         let copies = nodes.len() as u32;
-        Primaries { version: 1, seats, origins: 0, bounded: false, slots, leaderless, copies }
+        Primaries { version: 1, seats, origins: 0, bounded: false, slots, leaderless, copies, raised: 0 }
     }
 
     /// How many replicas that level means now. While there are more than there are to be, so many more: any read asks one that holds a write, though they
@@ -262,7 +264,8 @@ impl Primaries {
             return 1;
         };
         let again = self.seats.get(&node).is_some_and(|seat| seat.again);
-        let held_by = self.needed(options.write);
+        // One that goes by fewer copies may acknowledge with one less.
+        let held_by = self.needed(options.write) - usize::from(self.raised > 0);
         let before = (counted + usize::from(again)).max(self.copies as usize);
         (before + 1).saturating_sub(held_by).clamp(1, counted.max(1))
     }
@@ -274,14 +277,18 @@ impl Primaries {
         }
     }
 
-    /// There are to be so many replicas: as soon as there are, or are no more. What was written to so many as there were to be before is read by
-    /// enough all the time, since one comes or goes at a time, and who goes has given others what it held.
+    /// There are to be so many replicas: as soon as there are, or are no more. One that has not heard of it goes by the number of before, and what
+    /// it acknowledges is read by enough all the same, since one comes or goes at a time, and who goes has given others what it held. But not with two
+    /// more: two of three are none of the three of five that a read asks. So all have to know of one more, and to have what was acknowledged
+    /// before, for another one.
     pub(crate) fn resize(&mut self, copies: u32) {
         let counted = self.counted().count() as u32;
-        self.copies = match copies >= self.copies {
-            true => self.copies.max(copies.min(counted)),
-            false => self.copies.min(copies.max(counted)),
-        };
+        if copies < self.copies {
+            self.copies = self.copies.min(copies.max(counted));
+        } else if copies.min(counted) > self.copies && self.raised == 0 {
+            self.copies += 1;
+            self.raised = self.version + 1;
+        }
     }
 
     /// The nodes that take part, with their origins.
@@ -445,6 +452,21 @@ mod tests {
         assert_eq!(primaries.needed(Level::Quorum), 3);
         primaries.resize(4);
         assert_eq!((primaries.copies, primaries.needed(Level::Quorum)), (4, 3));
+        assert_eq!(primaries.raised, primaries.version + 1);
+        let fifth = NodeId(5);
+        primaries.follow(&[&nodes[..], &[fifth]].concat());
+        primaries.claim(fifth, 5);
+        assert_eq!(primaries.needed_to_join(fifth), 3, "one that goes by three may acknowledge with two");
+        primaries.join(fifth);
+        primaries.resize(5);
+        assert_eq!((primaries.copies, primaries.needed(Level::Quorum)), (4, 4), "some may go by three still");
+        primaries.raised = 0;
+        primaries.resize(5);
+        assert_eq!((primaries.copies, primaries.needed(Level::Quorum)), (5, 3));
+        primaries.raised = 0;
+        primaries.seats.remove(&fifth);
+        primaries.resize(4);
+        assert_eq!((primaries.copies, primaries.raised), (4, 0));
         primaries.resize(3);
         assert_eq!(primaries.copies, 4, "there are still four");
         primaries.seats.remove(&nodes[0]);

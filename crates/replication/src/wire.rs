@@ -204,6 +204,7 @@ pub fn encode(message: &Message, out: &mut BytesMut) {
                 Wish::Eject(node) => (10, std::slice::from_ref(node)),
                 Wish::Return => (11, &[]),
                 Wish::Join => (12, &[]),
+                Wish::Known => (14, &[]),
                 Wish::Release { lane, lanes } => (13, &[NodeId(u64::from(*lane) << 8 | u64::from(*lanes))]),
             };
             out.put_u8(kind);
@@ -297,6 +298,7 @@ pub fn decode(bytes: Bytes) -> Result<Message, Malformed> {
                 (10, [node]) => Wish::Eject(*node),
                 (11, []) => Wish::Return,
                 (12, []) => Wish::Join,
+                (14, []) => Wish::Known,
                 (13, [NodeId(number)]) if *number < 1 << 16 => {
                     Wish::Release { lane: (number >> 8) as u8, lanes: *number as u8 }
                 }

@@ -21,14 +21,16 @@ const UNSEEN: [Bug; 6] = [
 ];
 
 /// The same of replicas that all take writes; the tests of `replication::merged::causal` see each of them. What is not passed on is asked for once
-/// it is folded; no promise speaks of clocks that are far off; what a replica has that goes others have mostly; the others take more than a hundred seeds, and another hundred after each change.
-const UNSEEN_MERGED: [MergedBug; 6] = [
+/// it is folded; no promise speaks of clocks that are far off; what a replica has that goes others have mostly; the others take more than a hundred seeds, and another hundred after each change
+/// (`RaisedUnknown` was a fault of ours: two seeds in a thousand showed it, with another one that is mended too).
+const UNSEEN_MERGED: [MergedBug; 7] = [
     MergedBug::NothingRelayed,
     MergedBug::SkewIgnored,
     MergedBug::SeenForgotten,
     MergedBug::HoldsBeforeDurable,
     MergedBug::ListsMixed,
     MergedBug::LeavesAtOnce,
+    MergedBug::RaisedUnknown,
 ];
 
 fn kept() -> Vec<(String, Scenario)> {

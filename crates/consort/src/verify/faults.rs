@@ -14,7 +14,7 @@ use super::proxy::LinkFault;
 use crate::ask::Connection;
 
 /// A fault as it was.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct Happened {
     /// When it began, in microseconds since the beginning.
     pub from: u64,

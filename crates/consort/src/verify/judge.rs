@@ -15,6 +15,7 @@ use check::{Budget, Counterexample, Finding, History, Operation, Outcome, check,
 use super::faults::Happened;
 use super::keyspaces::{Keyspace, Loss};
 use super::record::Recorder;
+use super::staleness::Point;
 use super::workload::{Histories, Settled, Shared};
 
 /// What one check of one workload found.
@@ -50,6 +51,8 @@ pub struct Judged {
     pub verdicts: Vec<Verdict>,
     /// How old the values were that were read.
     pub staleness: Staleness,
+    /// How stale reads are by chance: what was measured while nothing was broken, and what latencies predict.
+    pub curve: Vec<Point>,
     /// What was there in the end: keys and values of single writes.
     pub held: Vec<(String, String)>,
     /// What the keyspace lists as lost.
@@ -95,10 +98,11 @@ pub fn judge(keyspace: Keyspace, recorder: Recorder, histories: Shared, evidence
     let (listed, with_disks) = judge.accounts(&keyspace, &all, evidence);
     judge.impossible(&all, evidence);
     let verdicts = judge.verdicts;
+    let curve = all.staleness.while_quiet(evidence.happened).curve(keyspace.replicas);
     drop(all);
     let held = evidence.settled.iter().flat_map(|settled| settled.held.clone()).collect();
     let lost = evidence.lost.to_vec();
-    Judged { keyspace, recorder, histories, verdicts, staleness, held, lost, listed, with_disks }
+    Judged { keyspace, recorder, histories, verdicts, staleness, curve, held, lost, listed, with_disks }
 }
 
 /// Keys of which writes were lost as the promise allows: it ends there.
@@ -186,10 +190,13 @@ impl Judge {
     /// Everything whose answers are checked one by one.
     fn values(&mut self, keyspace: &Keyspace, all: &Histories) -> Staleness {
         if keyspace.regular {
-            return self.regular(all);
+            return self.regular(keyspace, all);
         }
         if keyspace.merges {
-            self.sessions(all);
+            match keyspace.leaderless {
+                true => self.sessions_at_their_nodes(keyspace, all),
+                false => self.sessions(all),
+            }
             return Staleness::default();
         }
         let (registers, exempt) = self.exemption.without(&all.registers);
@@ -223,7 +230,7 @@ impl Judge {
     }
 
     /// What a read sees that asks enough replicas; whatever key it is of, nothing is said about two of them.
-    fn regular(&mut self, all: &Histories) -> Staleness {
+    fn regular(&mut self, keyspace: &Keyspace, all: &Histories) -> Staleness {
         let (registers, exempt) = self.exemption.without(&all.registers);
         let mut staleness = Staleness::default();
         self.registers("regular", "registers", &registers, exempt, |history| {
@@ -233,12 +240,22 @@ impl Judge {
         });
         let (sessions, exempt) = self.exemption.without(&all.sessions);
         self.registers("regular", "sessions", &sessions, exempt, |history| bounded(history, 0).0);
+        self.sessions_at_their_nodes(keyspace, all);
+        staleness
+    }
+
+    /// What every session has seen of each key, where nothing is said about two of them. A node without a replica passes requests on to any that
+    /// answers, which may know less than the one before.
+    fn sessions_at_their_nodes(&mut self, keyspace: &Keyspace, all: &Histories) {
+        if !keyspace.everywhere {
+            return;
+        }
+        let (sessions, exempt) = self.exemption.without(&all.sessions);
         for guarantee in [Guarantee::ReadYourWrites, Guarantee::MonotonicReads] {
             self.registers(guarantee.name(), "sessions", &sessions, exempt, |history| {
                 session(history, guarantee)
             });
         }
-        staleness
     }
 
     /// What every session has seen.

@@ -35,6 +35,12 @@ pub struct Keyspace {
     pub has_primaries: bool,
     /// Do all of its replicas take writes, which merge?
     pub merges: bool,
+    /// Is it of peers without leaders: so many are asked by a read, and hold a write?
+    pub leaderless: bool,
+    /// The copies of each key.
+    pub replicas: usize,
+    /// Has each node of the cluster one?
+    pub everywhere: bool,
     /// Does every read ask a replica that holds what was acknowledged before it? Then each key is a regular register.
     pub regular: bool,
 }
@@ -51,6 +57,9 @@ impl Keyspace {
             relaxed: false,
             has_primaries: false,
             merges: false,
+            leaderless: false,
+            replicas: 1,
+            everywhere: false,
             regular: false,
         }
     }
@@ -62,7 +71,9 @@ impl Keyspace {
         let is_leaderless = strategy == "leaderless";
         let merges = strategy == "multi-primary" || is_leaderless;
         // What two hold does not go with one disk.
-        let held_by_one = !is_leaderless || of("w").is_some_and(|w| w == "1");
+        // Nor if one that stood in for a replica loses it, before it has handed over what it held; two in a row are two disks.
+        let is_sloppy = of("sloppy").is_some_and(|sloppy| sloppy == "yes");
+        let held_by_one = !is_leaderless || is_sloppy || of("w").is_some_and(|w| w == "1");
         let relaxed = of("durability").is_some_and(|durability| durability == "relaxed");
         let kind = match &ack {
             Some(ack) => format!("{strategy} {ack}{}", if relaxed { ", relaxed" } else { "" }),
@@ -85,7 +96,10 @@ impl Keyspace {
             relaxed,
             has_primaries: strategy == "primary-replica",
             merges,
-            regular: of("r_plus_w_above_n").is_some_and(|is_above| is_above == "yes"),
+            leaderless: is_leaderless,
+            replicas: field(value, "replicas").and_then(number).unwrap_or(1) as usize,
+            everywhere: false,
+            regular: !is_sloppy && of("r_plus_w_above_n").is_some_and(|is_above| is_above == "yes"),
         })
     }
 }
@@ -114,7 +128,12 @@ pub const OWN: &[(&str, &[&str])] = &[
     ("relaxed:", &["primary-replica", "ACK", "semi-sync", "1", "DURABILITY", "relaxed"]),
     ("multi:", &["multi-primary"]),
     ("peers:", &["leaderless"]),
+    ("any:", &["leaderless", "R", "1", "W", "1"]),
+    (SLOPPY, &["leaderless", "REPLICAS", "3", "SLOPPY", "yes"]),
 ];
+
+/// Needs more nodes than it has replicas.
+pub const SLOPPY: &str = "sloppy:";
 
 /// Makes the keyspaces of [`OWN`].
 ///

@@ -19,6 +19,7 @@ mod proxy;
 mod record;
 mod report;
 mod settled;
+mod staleness;
 mod workload;
 
 use std::collections::BTreeMap;
@@ -239,7 +240,10 @@ async fn start_local(
 async fn prepare(options: &Options, cluster: &mut Cluster) -> Result<(), String> {
     settled::wait(cluster.nodes.len(), || cluster.statuses()).await?;
     // One copy has no replica that could acknowledge.
-    let possible = |prefix: &str| options.nodes > 1 || !["semi:", "relaxed:"].contains(&prefix);
+    let possible = |prefix: &str| {
+        (options.nodes > 1 || !["semi:", "relaxed:"].contains(&prefix))
+            && (options.nodes > 3 || prefix != keyspaces::SLOPPY)
+    };
     let wanted = |prefix: &str| is_wanted(&options.keyspaces, prefix) && possible(prefix);
     keyspaces::create(&cluster.nodes[0].client, &wanted).await?;
     settled::wait(cluster.nodes.len(), || cluster.statuses()).await.map(|_| ())
@@ -270,6 +274,7 @@ async fn test(
     let known = keyspaces::ask(&addresses[0], password.as_deref()).await?;
     let is_ours = known.is_some();
     let mut spaces = known.unwrap_or_else(|| vec![Keyspace::foreign()]);
+    spaces.iter_mut().for_each(|keyspace| keyspace.everywhere = keyspace.replicas >= addresses.len());
     spaces.retain(|keyspace| is_wanted(&options.keyspaces, &keyspace.prefix));
     if spaces.is_empty() {
         return Err("there is no such keyspace; --keyspaces takes prefixes, and default".into());
@@ -451,13 +456,7 @@ fn start_load(
             prefix,
             histories: histories.clone(),
             recorder: recorder.clone(),
-            kinds: match keyspace.merges {
-                true => {
-                    let fits = |kind: &Kind| kind.merges() || (keyspace.regular && *kind == Kind::Registers);
-                    kinds.iter().copied().filter(fits).collect()
-                }
-                false => kinds.clone(),
-            },
+            kinds: kinds.iter().copied().filter(|kind| kind.fits(keyspace)).collect(),
             stays: keyspace.merges,
             pace,
             until,

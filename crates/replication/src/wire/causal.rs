@@ -64,10 +64,11 @@ pub(super) fn put_message(out: &mut BytesMut, message: &Message) {
             put_vector(out, vector);
             put_flag(out, *takes);
         }
-        Message::Holds(Holds { vector, base, folded, digest }) => {
+        Message::Holds(Holds { vector, base, folded, digest, knows }) => {
             out.put_u8(kind::HOLDS);
             [vector, base, folded].into_iter().for_each(|vector| put_vector(out, vector));
             put_option(out, *digest, |out, digest| out.put_u128_le(digest));
+            put_number(out, *knows);
         }
         Message::Want(Want { id, vector, what }) => {
             match what {
@@ -167,6 +168,7 @@ pub(super) fn message(reader: &mut Reader) -> Result<Message, Malformed> {
             base: vector(reader)?,
             folded: vector(reader)?,
             digest: reader.option(Reader::long_word)?,
+            knows: reader.number()?,
         }),
         kind::WANT_STEPS => {
             let what = What::Steps { list: reader.word()?, have: reader.number_u32()? };

@@ -135,6 +135,7 @@ fn wish() -> impl Strategy<Value = Wish> {
         Just(Wish::Leave),
         Just(Wish::Return),
         Just(Wish::Join),
+        Just(Wish::Known),
         any::<(u8, u8)>().prop_map(|(lane, lanes)| Wish::Release { lane, lanes }),
     ]
 }
@@ -169,8 +170,9 @@ fn causal() -> impl Strategy<Value = causal::Message> {
     ];
     prop_oneof![
         prop::collection::vec(payload(), 0..4).prop_map(M::Mutations),
-        (vector(), vector(), vector(), any::<Option<u128>>())
-            .prop_map(|(vector, base, folded, digest)| M::Holds(Holds { vector, base, folded, digest })),
+        ((vector(), vector(), vector()), any::<Option<u128>>(), number()).prop_map(
+            |((vector, base, folded), digest, knows)| M::Holds(Holds { vector, base, folded, digest, knows })
+        ),
         (any::<u64>(), vector(), what).prop_map(|(id, vector, what)| M::Want(Want { id, vector, what })),
         (any::<u64>(), body).prop_map(|(id, body)| M::Piece { id, body }),
         (any::<u64>(), cursor(), any::<Option<u64>>(), vector(), any::<u128>()).prop_map(

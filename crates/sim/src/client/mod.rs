@@ -262,7 +262,10 @@ impl Client {
     fn shall_retry(&self, running: &Running, outcome: Outcome, shared: &Shared) -> bool {
         let patient = shared.at < running.first_invoked + TOKEN_PATIENCE;
         let uncertain = outcome == Outcome::Unknown || running.maybe_done;
-        running.insist || (running.intent.token().is_some() && uncertain && patient)
+        // Tokens have no meaning there: to ask again is of no use.
+        let is_misuse =
+            matches!(running.replies.last(), Some(Value::Error(text)) if text.starts_with("ERR "));
+        running.insist || (running.intent.token().is_some() && uncertain && patient && !is_misuse)
     }
 
     /// An operation that had been done was sent again under its token.

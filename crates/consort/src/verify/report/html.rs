@@ -9,6 +9,7 @@ use super::Run;
 use super::figures::{Availability, Latency, STEP};
 use crate::verify::faults::Happened;
 use crate::verify::judge::{Judged, Verdict};
+use crate::verify::staleness::picture;
 
 const STYLE: &str = "\
 :root{color-scheme:light}body{font:15px/1.5 system-ui,sans-serif;margin:0;color:#1d2733;background:#f6f7f9}\
@@ -41,6 +42,7 @@ pub fn page(run: &Run) -> String {
     verdicts(&mut page, run);
     counterexamples(&mut page, run);
     availability(&mut page, run);
+    stale(&mut page, run);
     numbers(&mut page, run);
     faults(&mut page, run);
     page.push_str("</main></body></html>\n");
@@ -214,6 +216,29 @@ fn chart(availability: &Availability, happened: &[Happened], length: u64) -> Str
     }
     svg.push_str("</svg>");
     svg
+}
+
+/// The curves, where reads may be stale by chance.
+fn stale(page: &mut String, run: &Run) {
+    let curves: Vec<&Judged> = run.keyspaces.iter().filter(|judged| !judged.curve.is_empty()).collect();
+    if curves.is_empty() {
+        return;
+    }
+    page.push_str(
+        "<h2>How stale</h2><p class=\"key muted\">Share of reads with R = 1 at one node that miss a write acknowledged with W = 1 at another, while nothing was broken:\
+         <span style=\"background:#d62828\"></span>measured, with the bounds of 95 %<span style=\"background:#1d5fa8\"></span>predicted from latencies of R and W alone\
+         (Bailis et al., probabilistically bounded staleness, 2012)</p>",
+    );
+    for judged in curves {
+        let _ = write!(
+            page,
+            "<div class=\"card\"><b>{}</b> <span class=\"muted\">{}; {} reads</span><br>{}</div>",
+            escape(judged.name()),
+            escape(&judged.keyspace.kind),
+            grouped(judged.curve.iter().map(|point| point.reads as u64).sum()),
+            picture(&judged.curve)
+        );
+    }
 }
 
 fn numbers(page: &mut String, run: &Run) {

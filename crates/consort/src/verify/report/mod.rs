@@ -15,6 +15,7 @@ use serde_json::{Value as Json, json};
 use super::faults::Happened;
 use super::judge::{Judged, Verdict};
 use super::plan::Planned;
+use super::staleness;
 
 pub use figures::{Availability, Latency};
 
@@ -126,9 +127,11 @@ pub fn write(run: &Run, folder: &Path) -> Result<(), String> {
         ];
         // Where replicas take writes at the same time there is no one order of all operations, and sessions alone have seen something.
         let merges = judged.keyspace.merges;
-        let regular = [Check::ReadYourWrites, Check::MonotonicReads, Check::Bounded(0)];
+        let regular = [Check::Bounded(0), Check::ReadYourWrites, Check::MonotonicReads];
+        let of_each_key = if judged.keyspace.everywhere { 3 } else { 1 };
         let of_sessions = match (judged.keyspace.regular, merges) {
-            (true, _) => &regular[..],
+            (true, _) => &regular[..of_each_key],
+            (false, true) if judged.keyspace.leaderless => &regular[1..of_each_key],
             (false, true) => &sessions[1..sessions.len() - 1],
             (false, false) => &sessions[..],
         };
@@ -221,6 +224,7 @@ fn keyspace(judged: &Judged, run: &Run) -> Json {
             "p99_us": staleness.quantile(0.99),
             "max_us": staleness.quantile(1.0),
         },
+        "stale_by_time": staleness::as_json(&judged.curve),
         "listed_as_lost": judged.listed,
         "lost_with_disks": judged.with_disks,
         "during_faults": during,

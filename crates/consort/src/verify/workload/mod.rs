@@ -3,6 +3,7 @@
 //! Each workload has a few processes. Keys are used for some hundred operations and then left for others: what a check costs
 //! grows faster than linearly with the operations on one key, and more so with those of unknown outcome.
 
+mod stale;
 mod values;
 mod written;
 
@@ -19,8 +20,10 @@ use check::{History, Operation, Outcome};
 use resp::Value;
 
 use super::client::{Answer, Asked, Client, Process, Target};
+use super::keyspaces::Keyspace;
 use super::plan::Draw;
 use super::record::Recorder;
+use super::staleness::Measured;
 
 /// All histories of a keyspace.
 #[derive(Debug, Default)]
@@ -41,6 +44,8 @@ pub struct Histories {
     pub blind: Vec<Blind>,
     /// Members added to sets: set, member, how it ended.
     pub members: Vec<(String, u32, check::durable::Ended)>,
+    /// How stale reads were.
+    pub staleness: Measured,
     /// What could not be what it seems: an answer of a kind that the command does not have.
     pub absurd: Vec<String>,
 }
@@ -88,11 +93,13 @@ pub enum Kind {
     Blind,
     /// Sets.
     Members,
+    /// Reads elsewhere, a moment after a write.
+    Stale,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Kind; 8] = [
+    pub const ALL: [Kind; 9] = [
         Kind::Registers,
         Kind::Sessions,
         Kind::Lists,
@@ -101,6 +108,7 @@ impl Kind {
         Kind::Expiring,
         Kind::Blind,
         Kind::Members,
+        Kind::Stale,
     ];
 
     /// Its name on the command line and in the report.
@@ -114,6 +122,7 @@ impl Kind {
             Kind::Expiring => "expiry",
             Kind::Blind => "writes",
             Kind::Members => "sets",
+            Kind::Stale => "staleness",
         }
     }
 
@@ -124,9 +133,15 @@ impl Kind {
         found.ok_or_else(|| format!("accepted: {names}"))
     }
 
-    /// Does it make sense where replicas take writes at the same time?
-    pub fn merges(self) -> bool {
-        matches!(self, Kind::Sessions | Kind::Counters | Kind::Blind | Kind::Members)
+    /// Does it make sense there?
+    pub fn fits(self, keyspace: &Keyspace) -> bool {
+        match self {
+            Kind::Stale => keyspace.leaderless && !keyspace.regular,
+            Kind::Registers => !keyspace.merges || keyspace.regular,
+            // Where replicas take writes at the same time there is no one order of all operations.
+            Kind::Lists | Kind::Transactions | Kind::Expiring => !keyspace.merges,
+            Kind::Sessions | Kind::Counters | Kind::Blind | Kind::Members => true,
+        }
     }
 
     /// How many processes it has in a cluster of so many nodes.
@@ -136,7 +151,7 @@ impl Kind {
             Kind::Registers => WRITERS + nodes,
             Kind::Sessions => 4,
             Kind::Lists | Kind::Counters | Kind::Transactions => 3,
-            Kind::Expiring | Kind::Blind | Kind::Members => 2,
+            Kind::Expiring | Kind::Blind | Kind::Members | Kind::Stale => 2,
         }
     }
 }
@@ -228,8 +243,13 @@ impl Worker {
             Kind::Sessions | Kind::Expiring => (0..self.load.target.addresses.len())
                 .map(|at| Client::of_one(&self.load.target, at))
                 .collect(),
+            Kind::Stale => (0..self.load.target.addresses.len())
+                .map(|at| Client::through_one(&self.load.target, at))
+                .collect(),
             _ => Vec::new(),
         };
+        // A curve takes many points.
+        let pace = if kind == Kind::Stale { self.load.pace / 8 } else { self.load.pace };
         // Whoever says READONLY is told who leads when it writes.
         let mut writing: Vec<Client> = match kind {
             Kind::Sessions => (0..hops.len()).map(|at| Client::through_one(&self.load.target, at)).collect(),
@@ -246,9 +266,10 @@ impl Worker {
                 Kind::Expiring => self.expiring(&mut hops).await,
                 Kind::Blind => self.blind().await,
                 Kind::Members => self.members().await,
+                Kind::Stale => self.stale(&mut hops).await,
             }
             self.turn += 1;
-            tokio::time::sleep_until(began + self.load.pace).await;
+            tokio::time::sleep_until(began + pace).await;
         }
     }
 

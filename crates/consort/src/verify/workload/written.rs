@@ -176,6 +176,7 @@ pub(super) fn keys(prefix: &str, all: &Histories) -> Vec<String> {
     keys.extend(all.sessions.operations().iter().map(|operation| operation.key.clone()));
     keys.extend(all.lists.operations().iter().map(|operation| operation.key.clone()));
     keys.extend(all.expiring.operations().iter().map(|operation| operation.key.clone()));
+    keys.extend(all.staleness.keys.iter().cloned());
     for operation in all.transactions.operations() {
         keys.extend(NAMES.map(|name| super::in_slot(prefix, &operation.key, name)));
     }

@@ -53,13 +53,15 @@ pub enum Bug {
     HintedBeforeDurable,
     /// What is held for others is dropped when one of them has it.
     HintsDroppedEarly,
+    /// There may be one replica more though not all know of the one before.
+    RaisedUnknown,
     /// What was seen of parts is forgotten while a replica is away.
     SeenForgotten,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 25] = [
+    pub const ALL: [Bug; 26] = [
         Bug::DependenciesIgnored,
         Bug::ToldBeforeDurable,
         Bug::ClockTakenRaw,
@@ -84,6 +86,7 @@ impl Bug {
         Bug::HintCounted,
         Bug::HintedBeforeDurable,
         Bug::HintsDroppedEarly,
+        Bug::RaisedUnknown,
         Bug::SeenForgotten,
     ];
 }

@@ -56,6 +56,8 @@ pub struct Holds {
     pub folded: VersionVector,
     /// The digest of the state, if all that is applied is durable.
     pub digest: Option<u128>,
+    /// The version of the catalogue's record of the group that the sender goes by.
+    pub knows: u64,
 }
 
 /// What a replica has missed.

@@ -174,6 +174,8 @@ struct Peer {
     away: bool,
     /// When something that it has is missing here, since when.
     lacking_since: Option<Time>,
+    /// The version of the catalogue's record that it goes by.
+    knows: u64,
     /// The number by which its writes are named.
     origin: u64,
     /// What is durable there; nothing is known before it has said so.
@@ -252,6 +254,10 @@ pub struct Causal {
     next_want: u64,
     audits: Audits,
     asked: Asked,
+    /// The version of the catalogue's record of the group that this replica goes by.
+    knows: u64,
+    /// All that any member held when all of them went by that version.
+    held_by_any: Option<(u64, VersionVector)>,
     /// It is to go, and others hold this much of what it holds.
     holds_at_end: Option<VersionVector>,
     effects: Effects,
@@ -312,6 +318,8 @@ impl Causal {
             next_want: now.wall_ms << 20,
             audits: Audits::default(),
             asked: Asked::default(),
+            knows: 0,
+            held_by_any: None,
             holds_at_end: None,
             effects: Effects::default(),
             duplicates: 0,
@@ -357,7 +365,11 @@ impl Causal {
 
     /// What is written from now on is named by another number.
     pub fn set_origin(&mut self, origin: u64) {
-        self.options.origin = origin;
+        if self.options.origin != origin {
+            self.options.origin = origin;
+            // Nothing of that was sent to anybody.
+            self.peers.values_mut().for_each(|peer| (peer.sent, peer.waiting_since) = (0, None));
+        }
     }
 
     /// The state.
@@ -407,6 +419,28 @@ impl Causal {
         let has_all_of =
             |(node, peer): &(&NodeId, &Peer)| counts(**node) && self.durable.includes(&peer.holds);
         heard.by_ref().filter(has_all_of).count() >= others
+    }
+
+    /// This replica goes by that version of the catalogue's record of the group.
+    pub fn set_knows(&mut self, version: u64) {
+        self.knows = version;
+    }
+
+    /// Do all of these members go by that version, or a later one, and has each of them all that any had then?
+    pub fn is_known_to(&mut self, members: &[NodeId], version: u64) -> bool {
+        let peers: Option<Vec<&Peer>> = members.iter().map(|node| self.peers.get(node)).collect();
+        let Some(peers) = peers.filter(|peers| peers.iter().all(|peer| peer.heard && peer.knows >= version))
+        else {
+            self.held_by_any = None;
+            return false;
+        };
+        if self.held_by_any.as_ref().is_none_or(|(known, _)| *known != version) {
+            let mut all = self.vector.clone();
+            peers.iter().for_each(|peer| all.merge(&peer.holds));
+            self.held_by_any = Some((version, all));
+        }
+        let Some((_, all)) = &self.held_by_any else { return false };
+        self.durable.includes(all) && peers.iter().all(|peer| peer.holds.includes(all))
     }
 
     /// Is all here that another member has? If those of whom was heard have nothing, they have to be a majority of so many `seats`, this

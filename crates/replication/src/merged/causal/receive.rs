@@ -124,7 +124,7 @@ impl Causal {
 
     fn on_holds(&mut self, from: NodeId, holds: Holds, now: Now) {
         let me = self.options.origin;
-        let Holds { vector, base, folded, digest } = holds;
+        let Holds { vector, base, folded, digest, knows } = holds;
         if let Some(theirs) = digest.filter(|_| vector == self.vector) {
             let ours = self.table.digest();
             if ours != theirs {
@@ -135,6 +135,7 @@ impl Causal {
         let Some(peer) = self.peers.get_mut(&from) else { return };
         peer.hear(now);
         (peer.base, peer.folded) = (base, folded);
+        peer.knows = peer.knows.max(knows);
         if vector.get(me) > peer.holds.get(me) {
             peer.waiting_since = Some(now.time);
         }

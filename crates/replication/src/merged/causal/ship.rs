@@ -70,6 +70,7 @@ impl Causal {
                 base: self.kept.base.clone(),
                 folded: self.kept.folded.clone(),
                 digest: is_exact.then(|| self.table.digest()),
+                knows: self.knows,
             };
             self.effects.send.push((node, Message::Holds(holds)));
         }

@@ -44,6 +44,8 @@ const SILENT: Duration = Duration::from_secs(2);
 const HANDED_OVER_AT_ONCE: usize = 512;
 /// The token of a state record.
 const STATE_TOKEN: PersistToken = PersistToken(u64::MAX);
+/// The same, of one that says what is known.
+const KNOWN_TOKEN: PersistToken = PersistToken(u64::MAX - 1);
 /// The version of state records; no other strategy's begin with it.
 const STATE_VERSION: u8 = 0xc2;
 /// All entries are of this term: nobody is elected.
@@ -63,6 +65,11 @@ pub(crate) struct Replica {
     noting: Option<u64>,
     /// The version of the catalogue's record in which one of the two was given to it, 0: none was.
     seated_in: u64,
+    /// It goes durably by this version of the catalogue's record, or a later one: with an older one, as a node reads it that has just started, it
+    /// does nothing that others rely on.
+    known: u64,
+    /// The version that is being made so.
+    noting_known: u64,
     asked_at: Option<Time>,
     /// What storage found, until it is begun with.
     found: Option<Recovered>,
@@ -103,6 +110,8 @@ impl Replica {
             origin: noted.map(|(origin, _)| origin),
             noting: None,
             seated_in: noted.map_or(0, |(_, version)| version),
+            known: noted.map_or(0, |(_, version)| version),
+            noting_known: 0,
             asked_at: None,
             found: Some(recovered),
             causal: None,
@@ -170,6 +179,26 @@ impl Replica {
                 let counts = seat.joined || self.primaries.leaderless.is_none();
                 !seat.leaving && counts && Some(seat.origin) == self.origin
             })
+            && self.primaries.version >= self.known
+    }
+
+    fn note(&mut self, origin: u64, version: u64, token: PersistToken, outbox: &mut Outbox) {
+        let mut state = vec![STATE_VERSION];
+        state.extend_from_slice(&origin.to_le_bytes());
+        state.extend_from_slice(&version.to_le_bytes());
+        let (partition, state) = (self.partition, state.into());
+        self.writes.push(Write::State { partition, state });
+        outbox.persist(self.partition, &mut self.writes, Some(token));
+    }
+
+    /// Does this replica go durably by that version? It will soon.
+    fn note_known(&mut self, version: u64, outbox: &mut Outbox) -> bool {
+        let Some(origin) = self.origin.filter(|_| self.known < version) else { return true };
+        if self.noting_known <= self.known && self.noting.is_none() {
+            self.noting_known = version;
+            self.note(origin, version, KNOWN_TOKEN, outbox);
+        }
+        false
     }
 
     /// Gets an origin, begins with it, goes.
@@ -181,18 +210,14 @@ impl Replica {
                 if self.noting != Some(seat.origin) {
                     self.noting = Some(seat.origin);
                     self.seated_in = self.primaries.version;
-                    let mut state = vec![STATE_VERSION];
-                    state.extend_from_slice(&seat.origin.to_le_bytes());
-                    state.extend_from_slice(&self.seated_in.to_le_bytes());
-                    let (partition, state) = (self.partition, state.into());
-                    self.writes.push(Write::State { partition, state });
-                    outbox.persist(self.partition, &mut self.writes, Some(STATE_TOKEN));
+                    self.note(seat.origin, self.seated_in, STATE_TOKEN, outbox);
                 }
                 return;
             }
             _ => return self.ask(Wish::Claim(self.claim), now, outbox),
         }
         self.ask_about_absence(seat, now, outbox);
+        self.tell_what_is_known(seat, now, outbox);
         let Some(causal) = &self.causal else { return };
         let seats = self.primaries.seats.len();
         self.is_filled |= match self.primaries.leaderless {
@@ -230,14 +255,36 @@ impl Replica {
                 // When they hold that, too.
                 return;
             }
+            if !self.note_known(self.primaries.version, outbox) {
+                return;
+            }
             if let Some(causal) = &mut self.causal {
                 causal.set_going(true);
             }
             self.ask(Wish::Leave, now, outbox);
         } else if !seat.leaving
+            && self.primaries.version >= self.known
             && let Some(causal) = &mut self.causal
         {
             causal.set_going(false);
+        }
+    }
+
+    /// All replicas go by the number of copies that it was raised to.
+    fn tell_what_is_known(&mut self, seat: Seat, now: Now, outbox: &mut Outbox) {
+        let raised = self.primaries.raised;
+        if raised == 0 || !self.note_known(raised, outbox) || !seat.joined {
+            return;
+        }
+        let me = self.options.node;
+        let others: Vec<NodeId> = self.primaries.counted().filter(|node| *node != me).collect();
+        #[cfg(any(test, feature = "planted-bugs"))]
+        let others = match self.options.planted {
+            Some(causal::Bug::RaisedUnknown) => Vec::new(),
+            _ => others,
+        };
+        if self.causal.as_mut().is_some_and(|causal| causal.is_known_to(&others, raised)) {
+            self.ask(Wish::Known, now, outbox);
         }
     }
 
@@ -287,6 +334,9 @@ impl Replica {
         options.slice_bytes = options.slice_bytes.min(self.options.snapshot_log_bytes as usize);
         let mut causal = Causal::new(options, &members, causal::Recovered { state, log }, now)
             .unwrap_or_else(|reason| panic!("group {:08x}: {reason}", self.partition.0));
+        causal.set_knows(self.known);
+        // It may have said that it is to go.
+        causal.set_going(self.primaries.version < self.known);
         causal.set_away(|node| self.primaries.seats.get(&node).is_some_and(|seat| seat.away));
         if causal.last_index() > end {
             // The state is from after all that the log holds.
@@ -314,6 +364,13 @@ impl Replica {
     pub fn persisted(&mut self, token: PersistToken) {
         if token == STATE_TOKEN {
             self.origin = self.noting.take().or(self.origin);
+            self.known = self.known.max(self.seated_in);
+        } else if token == KNOWN_TOKEN {
+            self.known = self.known.max(self.noting_known);
+            self.seated_in = self.seated_in.max(self.known);
+            if let Some(causal) = &mut self.causal {
+                causal.set_knows(self.known);
+            }
         } else if let Some(causal) = &mut self.causal {
             causal.persisted(token.0);
         }

@@ -148,7 +148,7 @@ impl Replica {
             Call::Command { command, .. } if command.is_read() => self.read(work, now, outbox),
             Call::Fingerprint { .. } => self.read(work, now, outbox),
             Call::Command { token: Some(_), .. } => {
-                let text = "ERR a multi-primary keyspace remembers no idempotency tokens: another replica would not know them";
+                let text = "ERR a keyspace whose replicas all take writes remembers no idempotency tokens: another replica would not know them";
                 outbox.answers.push((work.requester, Reply::Refused(text.into())));
             }
             Call::Command { .. } | Call::Transaction { .. } => self.write(work, now, outbox),
@@ -195,7 +195,7 @@ impl Replica {
                 return;
             }
             Admin::Await { .. } => refuse(
-                "ERR a command does not wait for elements in a multi-primary keyspace: several replicas might give the same one; ask again, or use a keyspace of another strategy",
+                "ERR a command does not wait for elements in a keyspace whose replicas all take writes: several replicas might give the same one; ask again, or use a keyspace of another strategy",
             ),
             Admin::Seen => {
                 let Some(causal) = &self.causal else { return };
@@ -206,7 +206,9 @@ impl Replica {
                 self.answers.wait(index, Waiting { requester, reply, deadline, written: None }, now);
                 return;
             }
-            Admin::Transfer { .. } => refuse("ERR a multi-primary keyspace has no leader to hand over"),
+            Admin::Transfer { .. } => {
+                refuse("ERR a keyspace whose replicas all take writes has no leader to hand over")
+            }
             Admin::Lost { .. } => Reply::Done(Value::Array(Vec::new())),
             Admin::ForgetLost { .. } => Reply::Done(Value::Integer(0)),
         };

@@ -333,3 +333,64 @@ fn who_goes_says_no_more_that_it_holds_something() {
     replicas[1].set_going(false);
     assert_eq!(copies_of_a_write(&mut replicas, "SET after 1"), 2, "it is wanted again");
 }
+
+/// A replica gets another origin when its seat was taken away and given again at once: what it writes then comes to others as ever. (Found by the
+/// simulator: it was taken for sent, since that many mutations of the former origin had been.)
+#[test]
+fn what_is_written_under_another_origin_is_sent() {
+    let members = [1, 2].map(|number| (crate::NodeId(number), number));
+    let mut replicas = [1, 2].map(|origin| {
+        let options = super::Options::new(origin);
+        super::Causal::new(options, &members, super::Recovered::default(), crate::Now::default())
+            .expect("nothing is wrong")
+    });
+    let mut at = 0;
+    let mut now = || {
+        at += 50;
+        crate::Now { time: crate::Time(at * 1_000_000), wall_ms: 1_000_000 + at }
+    };
+    for number in 0..5 {
+        write(&mut replicas[0], &format!("SET old{number} 1"), now());
+    }
+    (0..20).for_each(|_| drop(exchange(&mut replicas, now(), |_, _, _| true)));
+    replicas[0].set_origin(3);
+    replicas[1].set_members(&[(crate::NodeId(1), 3), (crate::NodeId(2), 2)]);
+    let dot = replicas[0].next_dot();
+    assert_eq!((dot.origin, dot.counter), (3, 1));
+    write(&mut replicas[0], "SET new 1", now());
+    (0..20).for_each(|_| drop(exchange(&mut replicas, now(), |_, _, _| true)));
+    assert!(replicas[1].durable().covers(dot));
+}
+
+/// All have to say that they go by a version, and then to have what any of them had by that moment.
+#[test]
+fn a_version_is_known_when_all_say_so_and_hold_what_any_held() {
+    let members = [1, 2, 3].map(|number| (crate::NodeId(number), number));
+    let mut replicas = [1, 2, 3].map(|origin| {
+        let options = super::Options::new(origin);
+        super::Causal::new(options, &members, super::Recovered::default(), crate::Now::default())
+            .expect("nothing is wrong")
+    });
+    let others = [crate::NodeId(2), crate::NodeId(3)];
+    let mut at = 0;
+    let mut now = || {
+        at += 50;
+        crate::Now { time: crate::Time(at * 1_000_000), wall_ms: 1_000_000 + at }
+    };
+    replicas[0].set_knows(7);
+    replicas[1].set_knows(7);
+    (0..20).for_each(|_| drop(exchange(&mut replicas, now(), |_, _, _| true)));
+    assert!(!replicas[0].is_known_to(&others, 7), "the third does not");
+    // It acknowledges something to a client, and says then that it does.
+    write(&mut replicas[2], "SET late 1", now());
+    replicas[2].set_knows(7);
+    let is_told = |from: usize, to: usize, message: &super::Message| {
+        (from, to) == (2, 0) && matches!(message, super::Message::Holds(_)) || from == 0
+    };
+    (0..20).for_each(|_| drop(exchange(&mut replicas, now(), is_told)));
+    assert!(!replicas[0].is_known_to(&others, 7), "what it holds is nowhere else");
+    (0..40).for_each(|_| drop(exchange(&mut replicas, now(), |_, _, _| true)));
+    assert!(replicas[0].is_known_to(&others, 7));
+    assert!(!replicas[0].is_known_to(&others, 8));
+    assert!(!replicas[0].is_known_to(&[crate::NodeId(2), crate::NodeId(4)], 7), "of one that never spoke");
+}
