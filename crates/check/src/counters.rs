@@ -73,6 +73,26 @@ pub fn monotonic(history: &History<CounterInput, CounterOutput>) -> Finding {
     Finding::Valid
 }
 
+/// Is no counter ever below zero, neither in an answer nor in the end?
+pub fn never_negative(
+    history: &History<CounterInput, CounterOutput>,
+    sums: &BTreeMap<String, i64>,
+) -> Finding {
+    const PATTERN: &str = "below zero";
+    for (index, operation) in history.operations().iter().enumerate() {
+        if let Outcome::Done { output: CounterOutput(sum), .. } = &operation.outcome
+            && *sum < 0
+        {
+            let text = operation_line::<Counter>(operation, true);
+            return Finding::invalid(PATTERN, vec![index], text);
+        }
+    }
+    match sums.iter().find(|(_, sum)| **sum < 0) {
+        None => Finding::Valid,
+        Some((key, sum)) => Finding::invalid(PATTERN, Vec::new(), format!("key {key:?} is {sum} in the end")),
+    }
+}
+
 /// Is the sum in the end what was acknowledged, and at the most what may have happened besides? `sums` are those that
 /// were read when all was quiet; a counter without one is 0.
 pub fn settled(history: &History<CounterInput, CounterOutput>, sums: &BTreeMap<String, i64>) -> Finding {

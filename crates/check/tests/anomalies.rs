@@ -238,6 +238,21 @@ fn counters_that_grow() {
 }
 
 #[test]
+fn counters_that_have_a_bound() {
+    use CounterInput::{Add, Get};
+    let done = |at: u64, sum: i64| Outcome::Done { at, output: CounterOutput(sum) };
+    let verdict = |lines: &[_], sum: i64| {
+        let sums = BTreeMap::from([("c".to_owned(), sum)]);
+        pattern(&counters::never_negative(&counter(lines), &sums))
+    };
+    let sound = [(1, Add(2), done(5, 2)), (2, Add(-2), done(15, 0)), (2, Add(-1), Outcome::Refused)];
+    assert_eq!(verdict(&sound, 0), None);
+    assert_eq!(verdict(&sound, -1), Some("below zero"));
+    assert_eq!(verdict(&[(1, Add(-1), done(5, -1))], 0), Some("below zero"));
+    assert_eq!(verdict(&[(1, Get, done(5, -3))], 0), Some("below zero"));
+}
+
+#[test]
 fn keys_that_expire() {
     let verdict = |reads: &[(u64, Option<&str>)]| {
         let mut history = History::new();

@@ -404,6 +404,12 @@ impl Judge {
             Counter::describe,
             |history| counters::settled(history, &settled.sums),
         );
+        if keyspace.bounded {
+            let name = "no counter is ever below zero";
+            self.judged(name, "counters", &all.counters, 0, Counter::describe, |history| {
+                counters::never_negative(history, &settled.sums)
+            });
+        }
         (report.listed.len(), with_disks)
     }
 

@@ -41,6 +41,8 @@ pub struct Keyspace {
     pub replicas: usize,
     /// Has each node of the cluster one?
     pub everywhere: bool,
+    /// Are counters never below zero?
+    pub bounded: bool,
     /// Does every read ask a replica that holds what was acknowledged before it? Then each key is a regular register.
     pub regular: bool,
 }
@@ -60,6 +62,7 @@ impl Keyspace {
             leaderless: false,
             replicas: 1,
             everywhere: false,
+            bounded: false,
             regular: false,
         }
     }
@@ -99,6 +102,7 @@ impl Keyspace {
             leaderless: is_leaderless,
             replicas: field(value, "replicas").and_then(number).unwrap_or(1) as usize,
             everywhere: false,
+            bounded: of("counters").is_some_and(|counters| counters == "bounded"),
             regular: !is_sloppy && of("r_plus_w_above_n").is_some_and(|is_above| is_above == "yes"),
         })
     }
@@ -127,6 +131,7 @@ pub const OWN: &[(&str, &[&str])] = &[
     ("async:", &["primary-replica", "ACK", "async"]),
     ("relaxed:", &["primary-replica", "ACK", "semi-sync", "1", "DURABILITY", "relaxed"]),
     ("multi:", &["multi-primary"]),
+    ("bounded:", &["multi-primary", "COUNTERS", "bounded"]),
     ("peers:", &["leaderless"]),
     ("any:", &["leaderless", "R", "1", "W", "1"]),
     (SLOPPY, &["leaderless", "REPLICAS", "3", "SLOPPY", "yes"]),

@@ -150,7 +150,7 @@ pub fn picture(curve: &[Point]) -> String {
     let most = PAUSES[PAUSES.len() - 1] as f64 * 1.05;
     let x = |after: f64| left + (after.min(most) / most).sqrt() * (width - left - 8.0);
     let highest = curve.iter().map(|point| point.bounds().1.max(point.predicted.unwrap_or(0.0)));
-    let top = highest.fold(0.01_f64, f64::max) * 1.08;
+    let top = (highest.fold(0.01_f64, f64::max) * 1.08).min(1.0);
     let y = |share: f64| height - bottom - share / top * (height - bottom - 8.0);
     let mut svg = format!(
         "<svg viewBox=\"0 0 {width} {height}\" width=\"{width}\" font-size=\"11\" font-family=\"system-ui,sans-serif\" role=\"img\">\

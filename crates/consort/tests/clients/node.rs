@@ -25,3 +25,8 @@ fn ioredis() {
 fn ioredis_cluster() {
     with_node("ioredis_cluster", "cluster.js");
 }
+
+#[test]
+fn ioredis_where_all_replicas_take_writes() {
+    with_node("ioredis_where_all_replicas_take_writes", "strategies.js");
+}

@@ -36,6 +36,11 @@ fn redis_py_cluster() {
 }
 
 #[test]
+fn redis_py_where_all_replicas_take_writes() {
+    with_python("redis_py_where_all_replicas_take_writes", "strategies.py", |_, _| {});
+}
+
+#[test]
 fn leaders_killed_under_load_lose_nothing() {
     let history = |cluster: &Cluster| cluster.folder().join("history.jsonl");
     let cluster = with_python("leaders_killed_under_load_lose_nothing", "failover.py", |command, cluster| {

@@ -226,7 +226,7 @@ fn stale(page: &mut String, run: &Run) {
     }
     page.push_str(
         "<h2>How stale</h2><p class=\"key muted\">Share of reads with R = 1 at one node that miss a write acknowledged with W = 1 at another, while nothing was broken:\
-         <span style=\"background:#d62828\"></span>measured, with the bounds of 95 %<span style=\"background:#1d5fa8\"></span>predicted from latencies of R and W alone\
+         <span style=\"background:#d62828\"></span>measured, with the bounds of 95 %<span style=\"background:#1d5fa8\"></span>predicted from latencies of R and W alone \
          (Bailis et al., probabilistically bounded staleness, 2012)</p>",
     );
     for judged in curves {

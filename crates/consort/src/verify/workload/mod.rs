@@ -140,7 +140,9 @@ impl Kind {
             Kind::Registers => !keyspace.merges || keyspace.regular,
             // Where replicas take writes at the same time there is no one order of all operations.
             Kind::Lists | Kind::Transactions | Kind::Expiring => !keyspace.merges,
-            Kind::Sessions | Kind::Counters | Kind::Blind | Kind::Members => true,
+            // Strings are not set where they may be counters with a bound.
+            Kind::Sessions | Kind::Blind => !keyspace.bounded,
+            Kind::Counters | Kind::Members => true,
         }
     }
 
@@ -177,6 +179,8 @@ pub struct Load {
     pub kinds: Vec<Kind>,
     /// A session stays at its node: what it has seen there, others may not have yet.
     pub stays: bool,
+    /// Counters are taken from as well, and never fall below zero.
+    pub bounded: bool,
     /// The pause between two operations of a process.
     pub pace: Duration,
     /// When it ends, in microseconds since the beginning.

@@ -163,6 +163,8 @@ impl Worker {
     /// Half of the additions carry a token and are sent again until their outcome is known.
     pub(super) async fn counters(&mut self) {
         let key = self.key("c", 3, 300);
+        // Fields of hashes have no bound.
+        let key = if self.load.bounded { format!("{key}b") } else { key };
         let sum = |value: Value| integer(value).map(CounterOutput);
         if self.draw.one_in(3) {
             let asked = self.process.ask(&read_counter(&key), false).await;
@@ -177,7 +179,9 @@ impl Worker {
                 },
             );
         }
-        let amount = self.draw.between(1, 9);
+        // As often as it is added to: then it is at its bound now and again.
+        let takes = self.load.bounded && self.draw.one_in(2);
+        let amount = self.draw.between(1, 9) as i64 * if takes { -1 } else { 1 };
         let text = amount.to_string();
         let add: &[&str] =
             if is_collection(&key) { &["HINCRBY", &key, FIELD, &text] } else { &["INCRBY", &key, &text] };
@@ -188,7 +192,7 @@ impl Worker {
                 self.insist(&[&["IDEMPOTENT", &token], add].concat()).await
             }
         };
-        self.note(|all| &mut all.counters, key, CounterInput::Add(amount as i64), asked, sum);
+        self.note(|all| &mut all.counters, key, CounterInput::Add(amount), asked, sum);
     }
 
     /// Sends a command that may be sent twice until its outcome is known.
