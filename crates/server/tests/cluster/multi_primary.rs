@@ -102,7 +102,7 @@ fn transactions_span_keys_and_what_cannot_merge_is_refused() {
     everywhere(&cluster, &[0, 1, 2], "MGET m:one m:third", &Value::Array(vec![bulk("1"), bulk("5")]));
     for (command, says) in [
         ("BLPOP m:list 1", "multi-primary"),
-        ("IDEMPOTENT t INCR m:one", "multi-primary"),
+        ("IDEMPOTENT t INCR m:one", "all take writes"),
         ("MSET m:one 1 other 2", ""),
     ] {
         let reply = client.call(command);
