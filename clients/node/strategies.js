@@ -21,7 +21,6 @@ async function create(prefix, ...options) {
   } catch (error) {
     await nodes[0].call('KEYSPACE', 'CREATE', prefix, 'STRATEGY', ...options);
   }
-  await same(nodes[0].flushall(), 'OK');
   for (const node of nodes) {
     await until(async () => {
       const { replicas, take_part, take_part_at_least } = await info(node);
@@ -29,6 +28,8 @@ async function create(prefix, ...options) {
     }, `all replicas of ${prefix}`);
     await until(() => node.set(`${prefix}ready`, '1').then(() => true, () => false), `${prefix} to be served`);
   }
+  // All of its groups, now.
+  await until(() => nodes[0].flushall().then(() => true, () => false), `all of ${prefix} to be served`);
 }
 
 function types(prefix) {

@@ -23,7 +23,6 @@ def create(prefix, *options):
         r.execute_command("KEYSPACE", "INFO", prefix)
     except redis.ResponseError:
         r.execute_command("KEYSPACE", "CREATE", prefix, "STRATEGY", *options)
-    same(r.flushall(), True)
     until(
         lambda: all(
             str(info["take_part"]) == str(info["replicas"])
@@ -35,6 +34,15 @@ def create(prefix, *options):
     )
     for node in range(len(NODES)):
         until(lambda: writes(connect(node), f"{prefix}ready"), f"node {node} to serve {prefix}")
+    # All of its groups, now.
+    until(lambda: flushes(r), f"all of {prefix} to be served")
+
+
+def flushes(r):
+    try:
+        return r.flushall()
+    except redis.ResponseError:
+        return False
 
 
 def writes(r, key):

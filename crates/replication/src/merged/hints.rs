@@ -87,6 +87,8 @@ struct Member {
     /// Since when it lacks something without any progress, or gets it from here.
     lacking_since: Option<Time>,
     gets: bool,
+    /// When it was sent something last since a client of it asked.
+    repaired_at: Option<Time>,
 }
 
 /// A member that counts on what is here.
@@ -199,6 +201,7 @@ impl Hints {
                 heard_at: None,
                 lacking_since: None,
                 gets: false,
+                repaired_at: None,
             });
         }
     }
@@ -246,7 +249,12 @@ impl Hints {
             Message::Ask { round, vector } => {
                 let told = Message::Told { round, vector: self.durable.clone() };
                 self.send(from, told, outbox);
-                // A client waits for it. (What it has applied may not be durable there: it is not held.)
+                let Some(member) = self.members.get_mut(&from) else { return };
+                // A client waits for it, and it is asked again and again. (What that one has applied may not be durable there: it is not held.)
+                if member.repaired_at.is_some_and(|at| at + ASK_AGAIN > now.time) {
+                    return;
+                }
+                member.repaired_at = Some(now.time);
                 let batch = self.lacking(&vector, HANDED_OVER_AT_ONCE);
                 if !batch.is_empty() {
                     self.send(from, Message::Mutations(batch), outbox);
@@ -305,20 +313,24 @@ impl Hints {
 
     /// What waits for nothing any more.
     fn take_early(&mut self, now: Now) {
-        while !self.early.is_empty() {
-            let vector = &self.vector;
-            let is_done = |(origin, counter): (u64, u64)| vector.covers(Dot { origin, counter });
-            let is_ready = |(name, bytes): (&(u64, u64), &Bytes)| {
-                is_done(*name) || Merge::decode(bytes).is_ok_and(|merge| self.is_next(&merge))
-            };
-            let Some(name) = self.early.iter().find(|entry| is_ready(*entry)).map(|(name, _)| *name) else {
-                return;
-            };
-            let Some(bytes) = self.early.remove(&name) else { return };
-            self.early_bytes -= bytes.len();
-            let dot = Dot { origin: name.0, counter: name.1 };
-            if !self.vector.covers(dot) {
-                self.push(dot, bytes, now);
+        let mut is_more = true;
+        while is_more {
+            is_more = false;
+            let mut after = 0;
+            // Of each origin the first that is left.
+            while let Some((&(origin, counter), bytes)) = self.early.range((after, 0)..).next() {
+                let dot = Dot { origin, counter };
+                let is_known = self.vector.covers(dot);
+                if !is_known && !Merge::decode(bytes).is_ok_and(|merge| self.is_next(&merge)) {
+                    after = origin + 1;
+                    continue;
+                }
+                let bytes = self.early.remove(&(origin, counter)).unwrap_or_default();
+                self.early_bytes -= bytes.len();
+                if !is_known {
+                    self.push(dot, bytes, now);
+                    is_more = true;
+                }
             }
         }
     }

@@ -6,6 +6,8 @@
 //!
 //! What is folded here cannot be told one by one, so one that has not got it by then does not count until members have it.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use data::merged::{Dot, VersionVector};
 
@@ -54,9 +56,15 @@ impl Causal {
         }
     }
 
-    /// Those that stand in, and when each was heard last, or was asked to.
-    pub fn stand_ins(&self) -> impl Iterator<Item = (NodeId, Time)> {
-        self.stand_ins.iter().map(|(node, stand_in)| (*node, stand_in.heard_at))
+    /// Those that stand in.
+    pub fn stand_ins(&self) -> impl Iterator<Item = NodeId> {
+        self.stand_ins.keys().copied()
+    }
+
+    /// Was one heard within this time, or asked to stand in, and has it room?
+    pub fn may_stand_in(&self, node: NodeId, within: Duration, now: Now) -> bool {
+        let stand_in = self.stand_ins.get(&node);
+        stand_in.is_some_and(|stand_in| stand_in.takes && stand_in.heard_at + within > now.time)
     }
 
     /// Does that node stand in, and take what it is told?

@@ -471,7 +471,7 @@ impl Replica {
             leaderless: self.primaries.leaderless.is_some(),
             rounds: self.rounds.asked,
             read_repairs: causal.read_repairs(),
-            stand_ins: causal.stand_ins().filter(|(node, _)| causal.has_stand_in(*node)).count() as u64,
+            stand_ins: causal.stand_ins().filter(|node| causal.has_stand_in(*node)).count() as u64,
         }
     }
 

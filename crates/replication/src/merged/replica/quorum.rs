@@ -234,7 +234,7 @@ impl Replica {
     /// How many of those that stand in count.
     fn standing_in(&self, needed: Needed) -> usize {
         let Some(causal) = &self.causal else { return 0 };
-        causal.stand_ins().filter(|(node, _)| self.stands_in(*node, needed)).count()
+        causal.stand_ins().filter(|node| self.stands_in(*node, needed)).count()
     }
 
     fn no_quorum(&self, needed: Needed, now: Now) -> String {

@@ -6,7 +6,7 @@
 //! acknowledged on the other side of a cut.
 //!
 //! Chosen are nodes in the zones in which the fewest of the others are, then by chance that is the same for all replicas of a group. One that does not
-//! answer is passed over for a while. After a time ([`Options::hint_window`](crate::shard::Options)) nobody stands in for a silent replica any more:
+//! answer, or is full, is passed over for a while. After a time ([`Options::hint_window`](crate::shard::Options)) nobody stands in for a silent replica any more:
 //! it is likely to need a state when it is back.
 
 use std::collections::BTreeMap;
@@ -82,9 +82,9 @@ impl Replica {
         let wanted = silent_since.values().filter(|since| **since + window > now.time).count();
         passed_over.retain(|_, at| *at + PASSED_OVER_FOR > now.time);
         let mut chosen = Vec::new();
-        for (node, heard_at) in causal.stand_ins() {
+        for node in causal.stand_ins() {
             let may = active.contains(&node) && !self.primaries.seats.contains_key(&node);
-            match may && heard_at + DOES_NOT > now.time {
+            match may && causal.may_stand_in(node, DOES_NOT, now) {
                 true if chosen.len() < wanted => chosen.push(node),
                 true => {}
                 false => {
