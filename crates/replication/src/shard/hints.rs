@@ -6,7 +6,6 @@ use std::time::Duration;
 use super::{Recovered, Shard};
 use crate::catalogue::CATALOGUE;
 use crate::configuration::{Ask, Wish};
-use crate::contract::Write;
 use crate::merged::causal::Message;
 use crate::merged::hints::{self, Hints};
 use crate::time::{Now, Time};
@@ -86,14 +85,7 @@ impl Shard {
     fn drop_hints(&mut self, partition: PartitionId) {
         self.hints.remove(&partition);
         self.governed.take_given_up(partition);
-        self.outbox.forget(partition);
-        self.gate.forget(partition);
-        self.touched.remove(&partition);
-        if let Some(at) = self.timer_of.remove(&partition) {
-            self.timers.remove(&(at, partition));
-        }
-        self.outbox.persist(partition, &mut vec![Write::Forget { partition }], None);
-        self.governed.leaves(partition);
+        self.forget_all_of(partition);
     }
 
     /// A node that is to go takes nothing for others any more, and says so when it has nothing.

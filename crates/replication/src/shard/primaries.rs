@@ -82,6 +82,12 @@ impl Shard {
         if let Some(mut replica) = self.primaries.remove(&partition) {
             replica.give_up(&mut self.outbox);
         }
+        self.forget_all_of(partition);
+        self.outbox.event(Event::GivenUp { partition });
+    }
+
+    /// Nothing of it is kept, nor opened again before that is durable.
+    pub(super) fn forget_all_of(&mut self, partition: PartitionId) {
         self.outbox.forget(partition);
         self.gate.forget(partition);
         self.touched.remove(&partition);
@@ -90,7 +96,6 @@ impl Shard {
         }
         self.outbox.persist(partition, &mut vec![Write::Forget { partition }], None);
         self.governed.leaves(partition);
-        self.outbox.event(Event::GivenUp { partition });
     }
 
     pub(super) fn finish_primary(&mut self, partition: PartitionId, now: Now) {

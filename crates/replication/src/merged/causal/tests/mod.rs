@@ -151,6 +151,25 @@ fn exchange(
     files
 }
 
+/// Replicas of these origins, each at the node of that number.
+fn group<const COUNT: usize>(origins: [u64; COUNT]) -> [super::Causal; COUNT] {
+    let members = origins.map(|number| (crate::NodeId(number), number));
+    origins.map(|origin| {
+        let options = super::Options::new(origin);
+        super::Causal::new(options, &members, super::Recovered::default(), crate::Now::default())
+            .expect("nothing is wrong")
+    })
+}
+
+/// Moments, each a little later than the one before.
+fn clock() -> impl FnMut() -> crate::Now {
+    let mut at = 0;
+    move || {
+        at += 50;
+        crate::Now { time: crate::Time(at * 1_000_000), wall_ms: 1_000_000 + at }
+    }
+}
+
 /// One that was away adds to a counter of which the others know the first additions, and which they have taken away since.
 fn counts_what_was_added_while_away(bug: Option<Bug>) -> bool {
     let members = [1, 2, 3].map(|number| (crate::NodeId(number), number));
@@ -160,11 +179,7 @@ fn counts_what_was_added_while_away(bug: Option<Bug>) -> bool {
         super::Causal::new(options, &members, super::Recovered::default(), crate::Now::default())
             .expect("nothing is wrong")
     });
-    let mut at = 0;
-    let mut now = || {
-        at += 50;
-        crate::Now { time: crate::Time(at * 1_000_000), wall_ms: 1_000_000 + at }
-    };
+    let mut now = clock();
     const AWAY: usize = 2;
     // The others have it, and it does not hear so.
     write(&mut replicas[AWAY], "INCR c", now());
@@ -309,17 +324,8 @@ fn a_replica_that_holds_something_else_is_found_and_heals_while_all_take_writes(
 /// asked for one copy more was answered because of a copy that was dropped at the next moment.)
 #[test]
 fn who_goes_says_no_more_that_it_holds_something() {
-    let members = [1, 2].map(|number| (crate::NodeId(number), number));
-    let mut replicas = [1, 2].map(|origin| {
-        let options = super::Options::new(origin);
-        super::Causal::new(options, &members, super::Recovered::default(), crate::Now::default())
-            .expect("nothing is wrong")
-    });
-    let mut at = 0;
-    let mut now = || {
-        at += 50;
-        crate::Now { time: crate::Time(at * 1_000_000), wall_ms: 1_000_000 + at }
-    };
+    let mut replicas = group([1, 2]);
+    let mut now = clock();
     let mut copies_of_a_write = |replicas: &mut [super::Causal; 2], text: &str| {
         let dot = replicas[0].next_dot();
         write(&mut replicas[0], text, now());
@@ -338,17 +344,8 @@ fn who_goes_says_no_more_that_it_holds_something() {
 /// simulator: it was taken for sent, since that many mutations of the former origin had been.)
 #[test]
 fn what_is_written_under_another_origin_is_sent() {
-    let members = [1, 2].map(|number| (crate::NodeId(number), number));
-    let mut replicas = [1, 2].map(|origin| {
-        let options = super::Options::new(origin);
-        super::Causal::new(options, &members, super::Recovered::default(), crate::Now::default())
-            .expect("nothing is wrong")
-    });
-    let mut at = 0;
-    let mut now = || {
-        at += 50;
-        crate::Now { time: crate::Time(at * 1_000_000), wall_ms: 1_000_000 + at }
-    };
+    let mut replicas = group([1, 2]);
+    let mut now = clock();
     for number in 0..5 {
         write(&mut replicas[0], &format!("SET old{number} 1"), now());
     }
@@ -365,18 +362,9 @@ fn what_is_written_under_another_origin_is_sent() {
 /// All have to say that they go by a version, and then to have what any of them had by that moment.
 #[test]
 fn a_version_is_known_when_all_say_so_and_hold_what_any_held() {
-    let members = [1, 2, 3].map(|number| (crate::NodeId(number), number));
-    let mut replicas = [1, 2, 3].map(|origin| {
-        let options = super::Options::new(origin);
-        super::Causal::new(options, &members, super::Recovered::default(), crate::Now::default())
-            .expect("nothing is wrong")
-    });
+    let mut replicas = group([1, 2, 3]);
     let others = [crate::NodeId(2), crate::NodeId(3)];
-    let mut at = 0;
-    let mut now = || {
-        at += 50;
-        crate::Now { time: crate::Time(at * 1_000_000), wall_ms: 1_000_000 + at }
-    };
+    let mut now = clock();
     replicas[0].set_knows(7);
     replicas[1].set_knows(7);
     (0..20).for_each(|_| drop(exchange(&mut replicas, now(), |_, _, _| true)));
