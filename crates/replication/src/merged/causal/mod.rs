@@ -256,6 +256,8 @@ pub struct Causal {
     asked: Asked,
     /// The version of the catalogue's record of the group that this replica goes by.
     knows: u64,
+    /// Not all members may be known here: nothing is forgotten.
+    knows_all_members: bool,
     /// All that any member held when all of them went by that version.
     held_by_any: Option<(u64, VersionVector)>,
     /// It is to go, and others hold this much of what it holds.
@@ -319,6 +321,7 @@ impl Causal {
             audits: Audits::default(),
             asked: Asked::default(),
             knows: 0,
+            knows_all_members: true,
             held_by_any: None,
             holds_at_end: None,
             effects: Effects::default(),
@@ -424,6 +427,11 @@ impl Causal {
     /// This replica goes by that version of the catalogue's record of the group.
     pub fn set_knows(&mut self, version: u64) {
         self.knows = version;
+    }
+
+    /// Are all members known here? A node that has restarted may read an old catalogue first, which lacks some.
+    pub fn set_knows_all_members(&mut self, knows: bool) {
+        self.knows_all_members = knows;
     }
 
     /// Do all of these members go by that version, or a later one, and has each of them all that any had then?
@@ -598,6 +606,9 @@ impl Causal {
         let forgets = self.has_bug(Bug::ForgottenMeanwhile);
         #[cfg(not(any(test, feature = "planted-bugs")))]
         let forgets = false;
+        if !self.knows_all_members {
+            return;
+        }
         if self.incoming.is_some() && !forgets {
             // What is made here until a state is here has to be added to it; and steps that were read elsewhere may be older than the moment
             // at which all came to hold what tells how much of them is new (seed 889 of the tests).

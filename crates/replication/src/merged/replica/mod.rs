@@ -70,6 +70,8 @@ pub(crate) struct Replica {
     known: u64,
     /// The version that is being made so.
     noting_known: u64,
+    /// The version since which the members are these.
+    members_since: u64,
     asked_at: Option<Time>,
     /// What storage found, until it is begun with.
     found: Option<Recovered>,
@@ -112,6 +114,7 @@ impl Replica {
             seated_in: noted.map_or(0, |(_, version)| version),
             known: noted.map_or(0, |(_, version)| version),
             noting_known: 0,
+            members_since: primaries.version,
             asked_at: None,
             found: Some(recovered),
             causal: None,
@@ -138,6 +141,9 @@ impl Replica {
         }
         if primaries.version <= self.primaries.version {
             return;
+        }
+        if !self.primaries.members().eq(primaries.members()) {
+            self.members_since = primaries.version;
         }
         self.primaries = primaries.clone();
         self.asked_at = None;
@@ -215,6 +221,11 @@ impl Replica {
                 return;
             }
             _ => return self.ask(Wish::Claim(self.claim), now, outbox),
+        }
+        // What is forgotten since all members hold it must not be forgotten after a start with fewer of them.
+        let knows_all = self.note_known(self.members_since, outbox) && self.primaries.version >= self.known;
+        if let Some(causal) = &mut self.causal {
+            causal.set_knows_all_members(knows_all);
         }
         self.ask_about_absence(seat, now, outbox);
         self.tell_what_is_known(seat, now, outbox);
