@@ -285,7 +285,13 @@ fn messages() -> Vec<Message> {
             deadline_ms: 2000,
             call: Bytes::from_static(b"\0\x02\0\0\0\x03\0\0\0GET\x01\0\0\0k"),
         },
-        Message::Forwarded { sequence: 256, sender_incarnation: 9, outcome: 0, value: slice.clone() },
+        Message::Forwarded {
+            sequence: 256,
+            sender_incarnation: 9,
+            outcome: 0,
+            value: slice.clone(),
+            seen: slice.clone(),
+        },
         Message::SnapshotChunk(SnapshotChunk {
             partition,
             term: 2,

@@ -27,6 +27,7 @@ use resp::Value;
 
 use crate::catalogue::{Catalogue, Change};
 use crate::configuration::Acknowledgement;
+use crate::consistency::{Consistency, Seen};
 use crate::ordered::raft::Entry;
 use crate::primaries::Quorum;
 use crate::time::Time;
@@ -103,11 +104,12 @@ pub enum Call {
     Demanding { demand: Acknowledgement, call: Box<Call> },
     /// A request to a `leaderless` keyspace of a client that says itself how many replicas are asked.
     Quorum { quorum: Quorum, call: Box<Call> },
+    /// A request of a session whose reads are to be so fresh, or as fresh as its keyspace makes them: what it has seen comes with the reply.
+    At { consistency: Option<Consistency>, call: Box<Call> },
     /// `WATCH`: the reply is an array of bulk strings, 16 bytes (little endian) a key.
     Fingerprint { keys: Vec<Bytes> },
-    /// A request of a session that has seen so much of a keyspace whose replicas all take writes (an encoded vector): a replica that has
-    /// less waits for it.
-    After { seen: Bytes, call: Box<Call> },
+    /// A request of a session that has seen so much of the group: a replica that has less waits for it, or asks another one.
+    After { seen: Seen, call: Box<Call> },
     /// An operator's order to this partition's leader.
     Admin(Admin),
 }
@@ -155,8 +157,8 @@ pub enum Output {
     Fetch { partition: PartitionId, from: u64, to: u64, max_bytes: usize },
     /// Write a piece of a snapshot file.
     Snapshot(SnapshotWrite),
-    /// Answer a request.
-    Reply { id: RequestId, reply: Reply },
+    /// Answer a request. `seen`: what its session has seen of which group by that, if the request was one [`Call::At`].
+    Reply { id: RequestId, reply: Reply, seen: Option<(PartitionId, Seen)> },
     /// Something happened that logs, metrics, oracles or an operator want to know.
     Event(Event),
 }

@@ -7,6 +7,7 @@
 
 pub mod catalogue;
 pub mod configuration;
+pub mod consistency;
 pub mod contract;
 pub mod merged;
 pub mod ordered;

@@ -8,6 +8,7 @@ use data::slot::SLOTS;
 use serde::{Deserialize, Serialize};
 
 use crate::configuration::Group;
+use crate::consistency::Consistency;
 use crate::primaries::Primaries;
 
 /// The identity of a node: generated when its data folder is formatted, outlives address changes. A node that lost its
@@ -94,6 +95,9 @@ pub struct Placement {
     /// The members that may be given something new to hold.
     #[serde(skip)]
     pub active: Vec<NodeId>,
+    /// How fresh reads are to be by the prefix of their keyspace, if any keyspace says so.
+    #[serde(skip)]
+    pub reads: BTreeMap<Bytes, Option<Consistency>>,
     /// The prefixes of keyspaces and their numbers, if any of them has groups of its own: 0 where it has none.
     #[serde(skip)]
     pub prefixes: BTreeMap<Bytes, u16>,
@@ -173,6 +177,14 @@ impl Placement {
             moving_to: Vec::new(),
         };
         Placement::of((0..partitions).map(place).collect())
+    }
+
+    /// How fresh the keyspace of a key wants its reads to be, if it says so.
+    pub fn read_level(&self, key: &[u8]) -> Option<Consistency> {
+        if self.reads.is_empty() {
+            return None;
+        }
+        longest_prefix(&self.reads, key).and_then(|(_, level)| *level)
     }
 
     /// The partition that holds `slot`.

@@ -44,7 +44,8 @@ pub enum Message {
         call: Bytes,
     },
     /// The answer: 0 done, 1 refused, 2 unknown, 3 not the leader (so: refused, try elsewhere); then the encoded value.
-    Forwarded { sequence: u64, sender_incarnation: u64, outcome: u8, value: Bytes },
+    /// `seen`: what its session has seen by it, encoded; empty if it is not told.
+    Forwarded { sequence: u64, sender_incarnation: u64, outcome: u8, value: Bytes, seen: Bytes },
     /// A piece of a snapshot.
     SnapshotChunk(SnapshotChunk),
     /// How far the receiver got; the sender goes on from there.
@@ -109,6 +110,7 @@ mod tag {
     pub const FORWARD_WITH_LAYOUT: u8 = 11;
     pub const ASK: u8 = 12;
     pub const CAUSAL: u8 = 13;
+    pub const FORWARDED_AND_SEEN: u8 = 14;
 }
 
 /// Appends the bytes of `message` to `out` (no length in front; the frame has it).
@@ -146,12 +148,15 @@ pub fn encode(message: &Message, out: &mut BytesMut) {
             put_number(out, u64::from(*layout));
             put_bytes(out, call);
         }
-        Message::Forwarded { sequence, sender_incarnation, outcome, value } => {
-            out.put_u8(tag::FORWARDED);
+        Message::Forwarded { sequence, sender_incarnation, outcome, value, seen } => {
+            out.put_u8(if seen.is_empty() { tag::FORWARDED } else { tag::FORWARDED_AND_SEEN });
             put_number(out, *sequence);
             out.put_u64_le(*sender_incarnation);
             out.put_u8(*outcome);
             put_bytes(out, value);
+            if !seen.is_empty() {
+                put_bytes(out, seen);
+            }
         }
         Message::SnapshotChunk(chunk) => {
             out.put_u8(tag::SNAPSHOT_CHUNK);
@@ -243,11 +248,12 @@ pub fn decode(bytes: Bytes) -> Result<Message, Malformed> {
             layout: if kind == tag::FORWARD { 0 } else { reader.number_u32()? },
             call: reader.bytes()?,
         },
-        tag::FORWARDED => Message::Forwarded {
+        kind @ (tag::FORWARDED | tag::FORWARDED_AND_SEEN) => Message::Forwarded {
             sequence: reader.number()?,
             sender_incarnation: reader.word()?,
             outcome: reader.byte()?,
             value: reader.bytes()?,
+            seen: if kind == tag::FORWARDED { Bytes::new() } else { reader.bytes()? },
         },
         tag::SNAPSHOT_CHUNK => Message::SnapshotChunk(SnapshotChunk {
             partition: reader.partition()?,

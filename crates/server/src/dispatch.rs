@@ -3,7 +3,9 @@
 //! Everything here is synchronous; replies come back through the [pipeline](crate::pipeline). Commands that need the
 //! replies of all those before them (`WATCH`, `WAIT`) hold the line: nothing more is taken until those have come.
 
-use std::collections::BTreeMap;
+mod ask;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -14,11 +16,12 @@ use replication::contract::{Admin, Call, Reply};
 use replication::{PartitionId, Placement};
 use resp::{Protocol, Value};
 
+use self::ask::Asks;
 use crate::blocking::{self, Waiting};
 use crate::clock::monotonic_ms;
 use crate::command::{self, Action};
 use crate::config::Redirect;
-use crate::driver::{Asker, Worker};
+use crate::driver::Worker;
 use crate::inbox::KeysInSlot;
 use crate::pipeline::{ENCODE_BYTES, Finish, Manner, Shared};
 use crate::random;
@@ -46,6 +49,10 @@ enum Hold {
     Wait(Manner, Waits),
     /// A command that waits until there is something to pop can be tried.
     Block(Manner, Waiting, usize),
+    /// Partitions can be asked.
+    Ask(Asks),
+    /// `CLIENT SESSION TOKEN` can be answered.
+    Token(Manner),
 }
 
 /// What a `WAIT` asks for.
@@ -111,6 +118,8 @@ pub struct Dispatch {
     more_behind: bool,
     /// A read is under way that any replica may answer: what comes next must not overtake it.
     alone: bool,
+    /// All that is under way are reads that any replica may answer, in their order.
+    relaxed: bool,
     /// The command that runs waits until there is something to pop.
     blocked: bool,
     closing: bool,
@@ -119,6 +128,10 @@ pub struct Dispatch {
     layout: u32,
     /// The groups of keyspaces of their own that were written to, and the term in which this node last knew them.
     written: BTreeMap<PartitionId, u64>,
+    /// Groups that were asked for all there is, which is told with the answer.
+    telling: BTreeSet<PartitionId>,
+    /// The last group that was used without being told what was seen of it.
+    last_used: Option<PartitionId>,
     /// Partitions were written to as well.
     wrote_partitions: bool,
     /// For commands that ask for chance.
@@ -141,6 +154,9 @@ impl Dispatch {
             hold: None,
             more_behind: false,
             alone: false,
+            relaxed: false,
+            telling: BTreeSet::new(),
+            last_used: None,
             blocked: false,
             closing: false,
             in_flight_limit,
@@ -233,6 +249,8 @@ impl Dispatch {
             }
             Some(Hold::Wait(manner, waits)) => self.begin_wait(manner, waits),
             Some(Hold::Block(manner, waiting, bytes)) => self.begin_blocking(manner, waiting, bytes),
+            Some(Hold::Ask(asks)) => self.ask(asks),
+            Some(Hold::Token(manner)) => self.begin_token(manner),
             None => {}
         }
     }
@@ -430,7 +448,8 @@ impl Dispatch {
         }
         let bytes = size(&arguments);
         let call = Call::Command { command, arguments, token: None };
-        let call = match self.demanding(placement.at(home), call, true) {
+        self.used_untold(placement.at(home));
+        let call = match self.demanding(placement.at(home), call, None, true) {
             Ok(call) => call,
             Err(error) => return self.fail(error),
         };
@@ -466,6 +485,18 @@ impl Dispatch {
         tokio::task::spawn_local(async move {
             let copies = copies_of(&worker, groups, waits).await.min(most);
             pipeline.borrow_mut().complete(place, 0, Reply::Done(waits.reply(copies)));
+        });
+    }
+
+    /// Everything before `CLIENT SESSION TOKEN` is answered.
+    fn begin_token(&mut self, manner: Manner) {
+        self.note_seen();
+        let place = self.pipeline.borrow_mut().wait(manner, Finish::Plain, 1, false, COMMAND_BYTES);
+        let (worker, pipeline) = (self.worker.clone(), self.pipeline.clone());
+        let (used, seen) = (self.session.used.clone(), self.session.seen.clone());
+        tokio::task::spawn_local(async move {
+            let reply = crate::seen::token(&worker, used, seen).await;
+            pipeline.borrow_mut().complete(place, 0, reply);
         });
     }
 
@@ -543,12 +574,11 @@ impl Dispatch {
                 });
             }
             Action::SessionToken => {
-                let asker = self.take_place(Finish::Plain, 1, false, COMMAND_BYTES)(0);
-                let (worker, used) = (self.worker.clone(), self.session.used.clone());
-                tokio::task::spawn_local(async move {
-                    let reply = crate::seen::token(&worker, used).await;
-                    asker.pipeline.borrow_mut().complete(asker.place, asker.part, reply);
-                });
+                let manner = self.manner();
+                self.hold = Some(Hold::Token(manner));
+                if self.pipeline.borrow().in_flight() == 0 {
+                    self.let_go();
+                }
             }
             Action::Lost { keyspace, key, verb } => {
                 let asker = self.take_place(Finish::Plain, 1, true, COMMAND_BYTES)(0);
@@ -637,125 +667,6 @@ impl Dispatch {
         let state = self.context().cluster.state();
         let node = state.elsewhere(partition, any_replica)?;
         Some(Value::error(format!("MOVED {slot} {}:{}", node.client.host, node.client.port)))
-    }
-
-    /// Does a command have to keep its place among others of this connection? A read that stands alone may be answered
-    /// by any replica; nothing more is taken until it is.
-    fn is_ordered(&mut self, is_write: bool) -> bool {
-        let ordered = is_write || self.more_behind || self.pipeline.borrow().in_flight() > 0;
-        self.alone = !ordered;
-        ordered
-    }
-
-    /// Notes what is written, and what `CLIENT ACK` asks for.
-    fn demanding(&mut self, partition: PartitionId, call: Call, is_write: bool) -> Result<Call, Value> {
-        let call = self.after_what_was_seen(partition, call);
-        let call = self.of_so_many(partition, call);
-        if !is_write || matches!(call, Call::Admin(_)) {
-            return Ok(call);
-        }
-        if partition.keyspace() == 0 {
-            self.wrote_partitions = true;
-            return match self.session.acknowledgement {
-                Some(demand) if demand.copies(usize::MAX) > self.known_replicas().max(0) as usize => {
-                    Err(Value::error(
-                        "NOREPLICAS a raft keyspace acknowledges a write that a majority holds, which is fewer than CLIENT ACK asks for; nothing was written",
-                    ))
-                }
-                _ => Ok(call),
-            };
-        }
-        if let Some(group) = self.worker.placement().groups.get(&partition) {
-            self.written.insert(partition, group.configuration.term);
-        } else {
-            // Nobody is elected there.
-            self.written.insert(partition, 0);
-        }
-        Ok(match self.session.acknowledgement {
-            Some(demand) => Call::Demanding { demand, call: Box::new(call) },
-            None => call,
-        })
-    }
-
-    /// As many replicas are asked as `CLIENT QUORUM` says.
-    fn of_so_many(&self, partition: PartitionId, call: Call) -> Call {
-        let placement = self.worker.placement();
-        let is_leaderless =
-            || placement.primaries.get(&partition).is_some_and(|group| group.leaderless.is_some());
-        match self.session.quorum {
-            Some(quorum) if !matches!(call, Call::Admin(_)) && is_leaderless() => {
-                Call::Quorum { quorum, call: Box::new(call) }
-            }
-            _ => call,
-        }
-    }
-
-    /// A session that came from elsewhere sees no less than what it had seen there.
-    fn after_what_was_seen(&mut self, partition: PartitionId, call: Call) -> Call {
-        if partition.keyspace() == 0 || matches!(call, Call::Admin(_)) {
-            return call;
-        }
-        if self.worker.placement().primaries.contains_key(&partition) {
-            self.session.used.insert(partition);
-        }
-        match self.session.seen.get(&partition) {
-            Some(seen) => Call::After { seen: seen.clone(), call: Box::new(call) },
-            None => call,
-        }
-    }
-
-    fn ask_one(&mut self, partition: PartitionId, call: Call, finish: Finish, is_write: bool, bytes: usize) {
-        if !self.worker.has_room(1) {
-            return self.fail(BUSY);
-        }
-        let call = match self.demanding(partition, call, is_write) {
-            Ok(call) => call,
-            Err(error) => return self.fail(error),
-        };
-        let ordered = self.is_ordered(is_write);
-        let asker = self.take_place(finish, 1, is_write, bytes)(0);
-        self.worker.ask(partition, call, self.worker.deadline(), ordered, asker);
-    }
-
-    fn ask_many(
-        &mut self,
-        command: &'static Command,
-        calls: Vec<(PartitionId, Vec<Bytes>)>,
-        finish: Finish,
-        is_write: bool,
-        bytes: usize,
-    ) {
-        if !self.worker.has_room(calls.len()) {
-            return self.fail(BUSY);
-        }
-        let mut parts = Vec::with_capacity(calls.len());
-        for (partition, arguments) in calls {
-            let call = Call::Command { command, arguments, token: None };
-            match self.demanding(partition, call, is_write) {
-                Ok(call) => parts.push((partition, call)),
-                Err(error) => return self.fail(error),
-            }
-        }
-        let ordered = self.is_ordered(is_write);
-        let deadline = self.worker.deadline();
-        let asker = self.take_place(finish, parts.len(), is_write, bytes);
-        for (part, (partition, call)) in parts.into_iter().enumerate() {
-            self.worker.ask(partition, call, deadline, ordered, asker(part as u32));
-        }
-    }
-
-    /// Takes a place in the line for a command that partitions answer; the result makes the asker of each part.
-    fn take_place(
-        &mut self,
-        finish: Finish,
-        parts: usize,
-        is_write: bool,
-        bytes: usize,
-    ) -> impl Fn(u32) -> Asker + use<> {
-        let manner = self.manner();
-        let place = self.pipeline.borrow_mut().wait(manner, finish, parts, is_write, bytes);
-        let (client, pipeline) = (self.session.client.id, self.pipeline.clone());
-        move |part| Asker { client, pipeline: pipeline.clone(), place, part }
     }
 
     /// To be called once for each command, after it ran.

@@ -16,6 +16,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use replication::catalogue::{CATALOGUE, Catalogue, Change, Refusal};
+use replication::consistency::Seen;
 use replication::contract::{Call, Event, Input, Output, Reply, Request, RequestId};
 use replication::{NodeId, PartitionId, Placement, Shard, Time};
 use resp::Value;
@@ -24,7 +25,7 @@ use tokio::sync::oneshot;
 use crate::connection;
 use crate::disk::{Job, LogHandle};
 use crate::events;
-use crate::inbox::{Delivery, Inbox, KeysInSlot, RemoteRequest};
+use crate::inbox::{Answered, Delivery, Inbox, KeysInSlot, RemoteRequest};
 use crate::node::Node;
 use crate::peers::{self, Outbox};
 use crate::pipeline::{Outcome, Place, Shared};
@@ -59,7 +60,7 @@ enum ReplyTo {
 #[derive(Debug, Default)]
 struct ForWorker {
     requests: Vec<RemoteRequest>,
-    replies: Vec<(u64, Reply)>,
+    replies: Vec<Answered>,
     other: Vec<Delivery>,
 }
 
@@ -391,14 +392,14 @@ impl Worker {
                 }
             }
             Delivery::Replies(replies) => {
-                for (id, reply) in replies {
-                    self.reply(state, id, reply);
+                for (id, reply, seen) in replies {
+                    self.reply(state, id, reply, seen);
                 }
             }
             Delivery::KeysInSlot { worker, id, question } => {
                 let partition = self.placement().partition_of(question.slot);
                 let answer = keys_in_slot(&state.shard, partition, question);
-                state.for_workers[worker].replies.push((id, Reply::Done(answer)));
+                state.for_workers[worker].replies.push((id, Reply::Done(answer), None));
             }
             Delivery::Connection { stream, session } => {
                 let client = session.client.id;
@@ -451,7 +452,7 @@ impl Worker {
                     state.jobs.push(Job::Fetch { partition, from, to, max_bytes });
                 }
                 Output::Snapshot(write) => state.jobs.push(Job::Snapshot(write)),
-                Output::Reply { id, reply } => self.reply(state, id.0, reply),
+                Output::Reply { id, reply, seen } => self.reply(state, id.0, reply, seen),
                 Output::Event(event) => {
                     state.roles_changed |= events::record(&event, &self.node.context.stats);
                     match event {
@@ -483,10 +484,12 @@ impl Worker {
         }
     }
 
-    fn reply(&self, state: &mut State, id: u64, reply: Reply) {
+    fn reply(&self, state: &mut State, id: u64, reply: Reply, seen: Option<(PartitionId, Seen)>) {
         match state.askers.remove(id) {
             Some(ReplyTo::Connection(asker)) => {
-                let outcome = asker.pipeline.borrow_mut().complete(asker.place, asker.part, reply);
+                let mut pipeline = asker.pipeline.borrow_mut();
+                pipeline.seen.extend(seen);
+                let outcome = pipeline.complete(asker.place, asker.part, reply);
                 match outcome {
                     Outcome::Done => {}
                     Outcome::Refused => self.node.context.stats.replies_refused.add(1),
@@ -494,7 +497,7 @@ impl Worker {
                 }
             }
             Some(ReplyTo::Task(sender)) => drop(sender.send(reply)),
-            Some(ReplyTo::Worker { worker, id }) => state.for_workers[worker].replies.push((id, reply)),
+            Some(ReplyTo::Worker { worker, id }) => state.for_workers[worker].replies.push((id, reply, seen)),
             None => tracing::error!(id, "a reply to a request that nobody made"),
         }
     }

@@ -6,6 +6,8 @@
 use std::net::TcpStream;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use replication::PartitionId;
+use replication::consistency::Seen;
 use replication::contract::{Input, Reply, Request};
 use tokio::sync::Notify;
 
@@ -20,6 +22,9 @@ pub struct RemoteRequest {
     /// The request; its id is the asking worker's.
     pub request: Request,
 }
+
+/// A reply, by the id of its request, and what its session has seen of which group by it.
+pub type Answered = (u64, Reply, Option<(PartitionId, Seen)>);
 
 /// A question about this node's own replica.
 #[derive(Clone, Copy, Debug)]
@@ -42,7 +47,7 @@ pub enum Delivery {
     /// Requests of other workers' connections.
     Requests(Vec<RemoteRequest>),
     /// Replies to requests of this worker's connections, by the ids that it gave.
-    Replies(Vec<(u64, Reply)>),
+    Replies(Vec<Answered>),
     /// A question of another worker's connection, with the id that the other gave.
     KeysInSlot { worker: usize, id: u64, question: KeysInSlot },
     /// A new client.

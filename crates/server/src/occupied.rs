@@ -20,7 +20,7 @@ use crate::driver::Worker;
 /// # Errors
 /// Such a key, or why it cannot be told.
 pub async fn check(worker: &Rc<Worker>, change: &Change) -> Result<(), String> {
-    let Change::CreateKeyspace { prefix, policy } = change else { return Ok(()) };
+    let Change::CreateKeyspace { prefix, policy, .. } = change else { return Ok(()) };
     if matches!(policy, Policy::Raft) {
         return Ok(());
     }

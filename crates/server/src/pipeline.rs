@@ -15,6 +15,8 @@ use std::task::Waker;
 
 use bytes::BytesMut;
 use data::route::Gather;
+use replication::PartitionId;
+use replication::consistency::Seen;
 use replication::contract::Reply;
 use resp::{Protocol, Value};
 
@@ -96,6 +98,8 @@ pub struct Pipeline {
     /// The sum of the entries' replies.
     ready_bytes: usize,
     fingerprints: Option<Value>,
+    /// What replies told since it was taken: what the session has seen of which group.
+    pub seen: Vec<(PartitionId, Seen)>,
     waker: Option<Waker>,
     abandoned: bool,
 }

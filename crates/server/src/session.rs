@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use bytes::Bytes;
 use data::Command;
 use replication::PartitionId;
 use replication::configuration::Acknowledgement;
+use replication::consistency::{Consistency, Seen};
 use replication::primaries::Quorum;
 use resp::Protocol;
 
@@ -47,9 +47,11 @@ pub struct Session {
     pub acknowledgement: Option<Acknowledgement>,
     /// `CLIENT QUORUM`: so many replicas of leaderless keyspaces are asked.
     pub quorum: Option<Quorum>,
-    /// `CLIENT SESSION RESUME`: by group of a multi-primary keyspace what the session has seen.
-    pub seen: BTreeMap<PartitionId, Bytes>,
-    /// The groups of multi-primary keyspaces that it has used.
+    /// `CLIENT CONSISTENCY`: how fresh reads are to be, whatever their keyspace says.
+    pub consistency: Option<Consistency>,
+    /// What was seen of each group by replies that told it, and with `CLIENT SESSION RESUME`.
+    pub seen: BTreeMap<PartitionId, Seen>,
+    /// The groups that were used without being told what was seen of them.
     pub used: BTreeSet<PartitionId>,
     clients: Arc<Clients>,
 }
@@ -65,6 +67,7 @@ impl Session {
             reply_mode: ReplyMode::On,
             acknowledgement: None,
             quorum: None,
+            consistency: None,
             seen: BTreeMap::new(),
             used: BTreeSet::new(),
             clients,
@@ -112,6 +115,7 @@ impl Session {
         self.reply_mode = ReplyMode::On;
         self.acknowledgement = None;
         self.quorum = None;
+        self.consistency = None;
         self.seen.clear();
         self.used.clear();
         self.client.no_evict.store(false, Ordering::Relaxed);

@@ -127,6 +127,7 @@ fn keep_a_scenario() {
         "Bounded" => Some(Focus::Bounded),
         "Leaderless" => Some(Focus::Leaderless),
         "Sloppy" => Some(Focus::Sloppy),
+        "Reads" => Some(Focus::Reads),
         other => panic!("no such focus: {other}"),
     };
     let consensus = Bug::ALL.into_iter().find(|known| format!("{known:?}") == bug);

@@ -78,6 +78,7 @@ const CLIENT: &[Command] = &[
         "0.1.0",
         "Says how many replicas of leaderless keyspaces are asked.",
     ),
+    client_row("client|consistency", -2, ASKED, "0.1.0", "Says how fresh reads are to be."),
     client_row("client|session", -3, ASKED, "0.1.0", "Gives or takes what a session has seen."),
     client_row("client|getname", 2, ASKED, "2.6.9", "Gives the name of the connection."),
     client_row("client|getredir", 2, ASKED, "6.0.0", "Gives -1: invalidations are not redirected."),

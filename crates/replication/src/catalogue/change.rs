@@ -7,6 +7,7 @@ use data::{Command, MutationBuilder, Operation, Table, View, Watch};
 
 use super::{Catalogue, Keyspace, Member, MemberState, Policy, Record, Report, Settings};
 use crate::configuration::{Acknowledgement, Configuration, PrimaryReplica};
+use crate::consistency::Consistency;
 use crate::contract::Call;
 use crate::placement::{PartitionPlacement, Split};
 use crate::primaries::{Leaderless, Level, MultiPrimary, Primaries, Replicas};
@@ -81,6 +82,8 @@ pub enum Change {
         prefix: Bytes,
         /// How it is replicated.
         policy: Policy,
+        /// How fresh its reads are to be; `None`: as its strategy makes them.
+        read: Option<Consistency>,
     },
     /// Another policy for a keyspace.
     AlterKeyspace {
@@ -88,6 +91,8 @@ pub enum Change {
         prefix: Bytes,
         /// How it is replicated from now on.
         policy: Policy,
+        /// How fresh its reads are to be from now on; `None`: as its strategy makes them.
+        read: Option<Consistency>,
     },
     /// The groups of a keyspace are to have other primaries.
     Failover {
@@ -262,8 +267,12 @@ impl Change {
             Change::Seat(decided) => {
                 decided.iter().try_for_each(|(partition, next)| seat(catalogue, touched, *partition, next))
             }
-            Change::CreateKeyspace { prefix, policy } => create_keyspace(catalogue, touched, prefix, policy),
-            Change::AlterKeyspace { prefix, policy } => {
+            Change::CreateKeyspace { prefix, policy, read } => {
+                create_keyspace(catalogue, touched, prefix, policy)?;
+                set_read(catalogue, touched, prefix, policy, *read)
+            }
+            Change::AlterKeyspace { prefix, policy, read } => {
+                set_read(catalogue, touched, prefix, policy, *read)?;
                 let Some(keyspace) = catalogue.keyspaces.get_mut(prefix) else { return no_keyspace(prefix) };
                 if keyspace.policy.strategy() != policy.strategy() {
                     return refuse(format!(
@@ -319,6 +328,9 @@ impl Change {
                     touched.insert(Record::Primaries(partition));
                 }
                 touched.insert(Record::Keyspace(prefix.clone()));
+                if catalogue.reads.remove(prefix).is_some() {
+                    touched.insert(Record::Read(prefix.clone()));
+                }
                 Ok(())
             }
         }
@@ -557,6 +569,28 @@ fn create_keyspace(
     let keyspace = Keyspace { policy, since: catalogue.epoch + 1 };
     catalogue.keyspaces.insert(prefix.clone(), keyspace);
     touched.insert(Record::Keyspace(prefix.clone()));
+    Ok(())
+}
+
+/// How fresh the reads of a keyspace of that policy are to be.
+fn set_read(
+    catalogue: &mut Catalogue,
+    touched: &mut BTreeSet<Record>,
+    prefix: &Bytes,
+    policy: &Policy,
+    read: Option<Consistency>,
+) -> Result<(), Refusal> {
+    let is_sloppy = matches!(policy, Policy::Leaderless { options, .. } if options.sloppy);
+    if let Some(text) = read.and_then(|level| level.refusal(policy.strategy(), is_sloppy)) {
+        return refuse(text.trim_start_matches("ERR "));
+    }
+    let former = match read {
+        Some(level) => catalogue.reads.insert(prefix.clone(), level),
+        None => catalogue.reads.remove(prefix),
+    };
+    if former != read {
+        touched.insert(Record::Read(prefix.clone()));
+    }
     Ok(())
 }
 

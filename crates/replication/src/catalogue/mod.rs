@@ -37,6 +37,7 @@ pub use record::{Record, Unreadable, epoch_of, load, read_epoch};
 pub use steward::{Situation, next_change};
 
 use crate::configuration::{Configuration, Group};
+use crate::consistency::Consistency;
 use crate::placement::{PartitionPlacement, Split};
 use crate::primaries::Primaries;
 use crate::{NodeId, PartitionId, Placement};
@@ -62,6 +63,8 @@ pub struct Catalogue {
     pub removed: BTreeMap<NodeId, String>,
     /// By prefix.
     pub keyspaces: BTreeMap<Bytes, Keyspace>,
+    /// How fresh reads are to be where a keyspace says so and the client does not, by prefix.
+    pub reads: BTreeMap<Bytes, Consistency>,
     /// By number.
     pub partitions: Vec<PartitionPlacement>,
     /// So many partitions there are to be: they are split, one after the other, until there are. 0: as many as there are.
@@ -173,6 +176,7 @@ impl Catalogue {
                 .map(|(&node, _)| node)
                 .collect(),
             prefixes: self.numbered_prefixes(),
+            reads: self.read_levels(),
             keyspaces_numbered: self.keyspaces_numbered,
             ..Placement::of(self.partitions.clone())
         }
@@ -216,6 +220,13 @@ impl Catalogue {
         let numbers = self.keyspaces.iter().map(|(prefix, of)| (prefix.clone(), of.policy.number()));
         let numbers: BTreeMap<Bytes, u16> = numbers.collect();
         if numbers.values().all(|number| *number == 0) { BTreeMap::new() } else { numbers }
+    }
+
+    fn read_levels(&self) -> BTreeMap<Bytes, Option<Consistency>> {
+        if self.reads.is_empty() {
+            return BTreeMap::new();
+        }
+        self.keyspaces.keys().map(|prefix| (prefix.clone(), self.reads.get(prefix).copied())).collect()
     }
 
     /// The partition that a group lies over, and whose nodes hold it.

@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 
 use super::{Catalogue, Keyspace, Member, PartitionPlacement, Policy};
 use crate::configuration::Configuration;
+use crate::consistency::Consistency;
 use crate::{NodeId, PartitionId};
 
 /// The version byte of all values.
@@ -33,6 +34,8 @@ pub enum Record {
     Removed(NodeId),
     /// One of [`Catalogue::keyspaces`].
     Keyspace(Bytes),
+    /// One of [`Catalogue::reads`].
+    Read(Bytes),
     /// One of [`Catalogue::partitions`].
     Partition(u32),
     /// [`Catalogue::partitions_wanted`].
@@ -75,6 +78,10 @@ impl Record {
                 key.put_slice(b"keyspace/");
                 key.put_slice(prefix);
             }
+            Record::Read(prefix) => {
+                key.put_slice(b"read/");
+                key.put_slice(prefix);
+            }
             Record::Partition(number) => key.put_slice(format!("partition/{number:08x}").as_bytes()),
         }
         key.freeze()
@@ -97,6 +104,7 @@ impl Record {
                     b"member/" => Record::Member(NodeId(hexadecimal(rest)?)),
                     b"removed/" => Record::Removed(NodeId(hexadecimal(rest)?)),
                     b"keyspace/" => Record::Keyspace(Bytes::copy_from_slice(rest)),
+                    b"read/" => Record::Read(Bytes::copy_from_slice(rest)),
                     b"group/" => Record::Group(PartitionId(hexadecimal(rest)?.try_into().ok()?)),
                     b"primaries/" => Record::Primaries(PartitionId(hexadecimal(rest)?.try_into().ok()?)),
                     b"partition/" => Record::Partition(hexadecimal(rest)?.try_into().ok()?),
@@ -116,6 +124,7 @@ impl Record {
             Record::Member(id) => catalogue.members.get(id).map(encode),
             Record::Removed(id) => catalogue.removed.get(id).map(encode),
             Record::Keyspace(prefix) => catalogue.keyspaces.get(prefix).map(encode_keyspace),
+            Record::Read(prefix) => catalogue.reads.get(prefix).map(encode),
             Record::Partition(number) => catalogue.partitions.get(*number as usize).map(encode),
             Record::PartitionsWanted => {
                 (catalogue.partitions_wanted > 0).then(|| encode(&catalogue.partitions_wanted))
@@ -135,6 +144,7 @@ impl Record {
         let members = catalogue.members.keys().map(|id| Record::Member(*id));
         let removed = catalogue.removed.keys().map(|id| Record::Removed(*id));
         let keyspaces = catalogue.keyspaces.keys().map(|prefix| Record::Keyspace(prefix.clone()));
+        let reads = catalogue.reads.keys().map(|prefix| Record::Read(prefix.clone()));
         let partitions = (0..catalogue.partitions.len() as u32).map(Record::Partition);
         let single = [Record::Epoch, Record::Settings, Record::Voters];
         let groups = catalogue.groups.keys().map(|number| Record::Group(*number));
@@ -147,6 +157,7 @@ impl Record {
             .chain(members)
             .chain(removed)
             .chain(keyspaces)
+            .chain(reads)
             .chain(partitions)
             .chain(groups)
             .chain(primaries)
@@ -254,6 +265,10 @@ pub fn load(table: &Table) -> Result<Catalogue, Unreadable> {
             }
             Record::Keyspace(prefix) => {
                 catalogue.keyspaces.insert(prefix.clone(), decode_keyspace(&record, bytes)?);
+            }
+            Record::Read(prefix) => {
+                let level: Consistency = decode(&record, bytes)?;
+                catalogue.reads.insert(prefix.clone(), level);
             }
             Record::Partition(number) => {
                 partitions.insert(*number, decode(&record, bytes)?);

@@ -314,7 +314,7 @@ fn a_change_is_a_transaction_on_the_records_that_holds_for_one_catalogue_only() 
     assert_eq!(record::epoch_of(&table), Ok(2));
     assert!(weight(5).call(&second).unwrap().is_none(), "it is so already");
     let drop = Change::DropKeyspace { prefix: "x:".into() };
-    let create = Change::CreateKeyspace { prefix: "x:".into(), policy: Policy::Raft };
+    let create = Change::CreateKeyspace { prefix: "x:".into(), policy: Policy::Raft, read: None };
     assert!(commit(&mut table, create.call(&second).unwrap().unwrap()));
     let third = record::load(&table).unwrap();
     assert!(commit(&mut table, drop.call(&third).unwrap().unwrap()));
@@ -549,7 +549,7 @@ fn version_1_of_the_records() {
 
 fn create(prefix: &str, options: PrimaryReplica) -> Change {
     let policy = Policy::PrimaryReplica { number: 0, options };
-    Change::CreateKeyspace { prefix: Bytes::copy_from_slice(prefix.as_bytes()), policy }
+    Change::CreateKeyspace { prefix: Bytes::copy_from_slice(prefix.as_bytes()), policy, read: None }
 }
 
 fn with_keyspace(catalogue: &Catalogue, prefix: &str, options: PrimaryReplica) -> Catalogue {
@@ -610,7 +610,7 @@ fn options_that_cannot_be_kept_are_refused() {
     }
     let catalogue = with_groups(Acknowledgement::Sync);
     let policy = Policy::PrimaryReplica { number: 0, options: PrimaryReplica { min_in_sync: 9, ..sync } };
-    refused(&catalogue, &Change::AlterKeyspace { prefix: Bytes::from_static(b"p:"), policy });
+    refused(&catalogue, &Change::AlterKeyspace { prefix: Bytes::from_static(b"p:"), policy, read: None });
     // The next keyspace inside of the first is one of its own.
     let inner = with_keyspace(&catalogue, "p:q:", sync);
     let home = |key: &[u8]| data::Homes::home_of(&inner.placement(), key).keyspace;
@@ -709,7 +709,7 @@ fn only_the_primary_says_who_is_in_sync_and_only_of_the_present_version() {
 fn weaker_acknowledgement_counts_at_once_and_stronger_one_when_it_is_confirmed() {
     let alter = |acknowledgement| {
         let policy = Policy::PrimaryReplica { number: 0, options: PrimaryReplica::new(acknowledgement) };
-        Change::AlterKeyspace { prefix: Bytes::from_static(b"p:"), policy }
+        Change::AlterKeyspace { prefix: Bytes::from_static(b"p:"), policy, read: None }
     };
     let catalogue = with_groups(Acknowledgement::SemiSync(1));
     let primary = catalogue.groups[&GROUP].primary.0;
@@ -812,7 +812,8 @@ fn who_is_dismissed_may_be_asked_until_the_primary_knows_it() {
     assert!(durable.groups[&GROUP].dismissed.is_empty(), "what it had acknowledged is on its disk");
     let options = PrimaryReplica { relaxed: true, ..PrimaryReplica::new(Acknowledgement::Sync) };
     let policy = Policy::PrimaryReplica { number: 0, options };
-    let relaxed = changed(&catalogue, &Change::AlterKeyspace { prefix: Bytes::from_static(b"p:"), policy });
+    let relaxed =
+        changed(&catalogue, &Change::AlterKeyspace { prefix: Bytes::from_static(b"p:"), policy, read: None });
     let removed = asked(&relaxed, &[], &remove).unwrap();
     let group = &removed.groups[&GROUP];
     assert_eq!((group.dismissed.as_slice(), group.in_sync.len()), (&[NodeId(other)][..], 2));
@@ -839,7 +840,7 @@ fn a_node_with_hints_is_not_let_go() {
     };
     let policy = Policy::Leaderless { number: 0, options };
     let prefix = Bytes::from_static(b"p:");
-    let mut catalogue = changed(&catalogue, &Change::CreateKeyspace { prefix, policy });
+    let mut catalogue = changed(&catalogue, &Change::CreateKeyspace { prefix, policy, read: None });
     let idle = catalogue
         .members
         .keys()

@@ -6,6 +6,7 @@ use resp::{Limits, Protocol, Value, ValueDecoder};
 
 use crate::NodeId;
 use crate::configuration::Acknowledgement;
+use crate::consistency::{Consistency, Seen};
 use crate::contract::{Admin, Call};
 use crate::primaries::{Level, Quorum};
 
@@ -23,6 +24,7 @@ const AWAIT: u8 = 10;
 const AFTER: u8 = 11;
 const SEEN: u8 = 12;
 const QUORUM: u8 = 13;
+const AT: u8 = 14;
 
 /// The bytes of a call.
 pub(crate) fn encode_call(call: &Call) -> Bytes {
@@ -69,9 +71,14 @@ pub(crate) fn encode_call(call: &Call) -> Bytes {
             }
             out.put_slice(&encode_call(call));
         }
+        Call::At { consistency, call } => {
+            out.put_u8(AT);
+            out.put_u32_le(consistency.map_or(0, Consistency::rank));
+            out.put_slice(&encode_call(call));
+        }
         Call::After { seen, call } => {
             out.put_u8(AFTER);
-            put_string(seen, &mut out);
+            put_string(&seen.encode(), &mut out);
             out.put_slice(&encode_call(call));
         }
         Call::Admin(Admin::Seen) => out.put_u8(SEEN),
@@ -150,10 +157,19 @@ pub(crate) fn decode_call(mut bytes: Bytes) -> Option<Call> {
             }
             return Some(Call::Quorum { quorum, call: Box::new(decode_call(bytes)?) });
         }
-        AFTER => {
-            let seen = get_string(&mut bytes)?;
+        AT => {
+            let rank = bytes.try_get_u32_le().ok()?;
+            let consistency = (rank > 0).then(|| Consistency::of_rank(rank));
             // As with demands.
-            if matches!(bytes.first(), Some(&AFTER | &DEMANDING | &QUORUM)) {
+            if matches!(bytes.first(), Some(&AT | &DEMANDING | &QUORUM)) {
+                return None;
+            }
+            return Some(Call::At { consistency, call: Box::new(decode_call(bytes)?) });
+        }
+        AFTER => {
+            let seen = Seen::decode(&get_string(&mut bytes)?)?;
+            // As with demands.
+            if matches!(bytes.first(), Some(&AFTER | &AT | &DEMANDING | &QUORUM)) {
                 return None;
             }
             return Some(Call::After { seen, call: Box::new(decode_call(bytes)?) });

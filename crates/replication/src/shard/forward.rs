@@ -17,10 +17,12 @@ use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
+use super::balance::Loads;
 use super::call::{decode_call, decode_value, encode_value};
-use super::outbox::{Outbox, Requester, Work};
+use super::outbox::{Outbox, Requester, Wishes, Work, is_read};
 use super::peers::Peers;
-use crate::contract::{Call, Reply};
+use crate::consistency::Seen;
+use crate::contract::Reply;
 use crate::time::Time;
 use crate::wire::Message;
 use crate::{NodeId, PartitionId};
@@ -40,6 +42,8 @@ pub(crate) struct Forwards {
     next: u64,
     sent: BTreeMap<u64, Sent>,
     streams: BTreeMap<PartitionId, Stream>,
+    /// How busy other nodes seem.
+    pub loads: Loads,
 }
 
 /// The requests of one partition that go elsewhere.
@@ -68,12 +72,15 @@ struct Line {
     to: NodeId,
     /// Their generation.
     generation: u64,
+    /// What its session has seen by answers that came since it began.
+    seen: Option<Seen>,
 }
 
 #[derive(Debug)]
 struct Sent {
     partition: PartitionId,
     to: NodeId,
+    at: Time,
     work: Work,
 }
 
@@ -109,7 +116,7 @@ impl Stream {
 
 impl Forwards {
     pub fn new(lane: u8) -> Forwards {
-        Forwards { lane, next: 1, sent: BTreeMap::new(), streams: BTreeMap::new() }
+        Forwards { lane, next: 1, sent: BTreeMap::new(), streams: BTreeMap::new(), loads: Loads::default() }
     }
 
     fn stream(&mut self, partition: PartitionId) -> &mut Stream {
@@ -128,6 +135,12 @@ impl Forwards {
         line.is_some_and(|line| line.waiting > 0)
     }
 
+    /// Where a line has requests under way, if it has any and none that waits; `Some(None)`: some wait.
+    pub fn line(&self, partition: PartitionId, origin: u64) -> Option<Option<NodeId>> {
+        let line = self.streams.get(&partition)?.lines.get(&origin)?;
+        Some((line.waiting == 0).then_some(line.to))
+    }
+
     /// Who leads the partition, as another node said last.
     pub fn hint(&self, partition: PartitionId) -> Option<NodeId> {
         self.streams.get(&partition)?.hint
@@ -140,6 +153,8 @@ impl Forwards {
 
     /// Lets a request wait, in its place.
     pub fn wait(&mut self, partition: PartitionId, work: Work, now: Time) {
+        // Those behind it are not to be answered from less than this one.
+        let work = Work { ordered: work.ordered || work.relaxed().is_some(), ..work };
         let stream = self.stream(partition);
         if stream.queue.is_empty() {
             stream.retry_at = now + RETRY_AFTER;
@@ -187,7 +202,8 @@ impl Forwards {
                 call,
             },
         );
-        self.sent.insert(sequence, Sent { partition, to, work });
+        self.loads.sent(to);
+        self.sent.insert(sequence, Sent { partition, to, at: now, work });
     }
 
     /// An answer has come. What was not served waits to be tried again.
@@ -196,14 +212,15 @@ impl Forwards {
         from: NodeId,
         sequence: u64,
         outcome: u8,
-        value: &Bytes,
+        (value, seen): (&Bytes, &Bytes),
         now: Time,
         outbox: &mut Outbox,
     ) {
         if self.sent.get(&sequence).is_none_or(|sent| sent.to != from) {
             return;
         }
-        let Some(Sent { partition, work, .. }) = self.sent.remove(&sequence) else { return };
+        let Some(Sent { partition, at, work, .. }) = self.sent.remove(&sequence) else { return };
+        self.loads.answered(from, now.since(at), now);
         let stream = self.stream(partition);
         let text = || String::from_utf8_lossy(value).into_owned();
         let reply = match outcome {
@@ -227,6 +244,12 @@ impl Forwards {
             }
             _ => Reply::Unknown(text()),
         };
+        if let (Requester::Local { id, .. }, Some(seen)) = (work.requester, Seen::decode(seen)) {
+            if let Some(line) = stream.lines.get_mut(&work.origin) {
+                line.seen = and(line.seen.take(), Some(seen.clone()));
+            }
+            outbox.seen.insert(id, seen);
+        }
         stream.ended(work.origin, now);
         outbox.answers.push((work.requester, reply));
     }
@@ -234,6 +257,7 @@ impl Forwards {
     /// The process that was asked is gone: writes are unknown, reads did not happen. Neither is tried again, since what
     /// came after it on its connection may have been served.
     pub fn lost(&mut self, node: NodeId, now: Time, outbox: &mut Outbox) {
+        self.loads.lost(node);
         let lost: Vec<Sent> =
             self.sent.extract_if(.., |_, sent| sent.to == node).map(|(_, sent)| sent).collect();
         for Sent { partition, work, .. } in lost {
@@ -257,18 +281,19 @@ impl Forwards {
                 stream.waits_no_more(work.origin);
                 let text =
                     "CLUSTERDOWN no leader of the partition could be reached in time, nothing was done";
-                outbox.answers.push((work.requester, Reply::Refused(text.into())));
+                outbox.answers.push((work.requester, work.is_late(text)));
             }
         }
         let late: Vec<Sent> =
             self.sent.extract_if(.., |_, sent| sent.work.deadline <= now).map(|(_, sent)| sent).collect();
-        for Sent { partition, to, work } in late {
+        for Sent { partition, to, at, work } in late {
+            self.loads.answered(to, now.since(at), now);
             let stream = self.stream(partition);
             stream.ended(work.origin, now);
             // It may be there and not be heard: what comes next asks around again.
             stream.hint = stream.hint.filter(|&hint| hint != to);
             let reply = if is_read(&work.call) {
-                Reply::Refused("TIMEOUT the leader of the partition did not answer in time".into())
+                work.is_late("TIMEOUT the leader of the partition did not answer in time")
             } else {
                 Reply::Unknown("the leader of the partition did not answer in time".into())
             };
@@ -289,7 +314,12 @@ impl Forwards {
             let ready = |work: &Work| lines.get(&work.origin).is_none_or(|line| line.under_way == 0);
             let ready: Vec<Work> =
                 stream.queue.extract_if(.., |_, work| ready(work)).map(|(_, work)| work).collect();
-            for work in ready {
+            for mut work in ready {
+                // By now those in front of it may have shown its session more than it knew of.
+                let seen = stream.lines.get(&work.origin).and_then(|line| line.seen.clone());
+                if work.relaxed().is_some() && seen.is_some() {
+                    work.wishes.seen = and(work.wishes.seen.take(), seen);
+                }
                 stream.waits_no_more(work.origin);
                 due.push((partition, work));
             }
@@ -304,8 +334,11 @@ impl Forwards {
         }
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.sent.is_empty() && self.streams.values().all(|stream| stream.queue.is_empty())
+    /// The first deadline of what is not answered; `None`: all is.
+    pub fn first_deadline(&self) -> Option<Time> {
+        let sent = self.sent.values().map(|sent| sent.work.deadline);
+        let waiting = self.streams.values().flat_map(|stream| stream.queue.values());
+        sent.chain(waiting.map(|work| work.deadline)).min()
     }
 
     pub fn wake_at(&self) -> Time {
@@ -313,39 +346,29 @@ impl Forwards {
     }
 }
 
-fn is_read(call: &Call) -> bool {
-    match call {
-        Call::Command { command, .. } => command.is_read(),
-        Call::Fingerprint { .. } => true,
-        Call::After { call, .. } | Call::Quorum { call, .. } => is_read(call),
-        Call::Transaction { .. } | Call::Admin(_) | Call::Demanding { .. } => false,
+fn and(one: Option<Seen>, other: Option<Seen>) -> Option<Seen> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.and(other)),
+        (one, other) => one.or(other),
     }
 }
 
 /// The request in a forward; `None` if it cannot be read.
 pub(super) fn work_of_forward(
-    requester: Requester,
-    deadline_ms: u32,
-    layout: u32,
+    mut requester: Requester,
+    partition: PartitionId,
+    (deadline_ms, layout): (u32, u32),
     call: Bytes,
     arrival: u64,
     now: Time,
 ) -> Option<Work> {
     let deadline = now + Duration::from_millis(u64::from(deadline_ms));
-    let (call, demand, quorum) = Work::demand_of(decode_call(call)?);
+    let (call, wishes) = Wishes::of(decode_call(call)?);
     let (layout, keyspaces) = (layout & 0xffff, (layout >> 16) as u16);
-    Some(Work {
-        requester,
-        origin: 0,
-        call,
-        demand,
-        quorum,
-        deadline,
-        ordered: true,
-        layout,
-        keyspaces,
-        arrival,
-    })
+    if let Requester::Remote { tells, .. } = &mut requester {
+        *tells = wishes.tells.then_some(partition);
+    }
+    Some(Work { requester, origin: 0, call, wishes, deadline, ordered: true, layout, keyspaces, arrival })
 }
 
 /// What the router knew, as it travels: there are at most 16384 partitions.
@@ -354,13 +377,20 @@ fn packed(layout: u32, keyspaces: u16) -> u32 {
 }
 
 /// Sends an answer to the node that forwarded the request.
-pub(super) fn answer(node: NodeId, incarnation: u64, sequence: u64, reply: &Reply, outbox: &mut Outbox) {
+pub(super) fn answer(
+    node: NodeId,
+    (incarnation, sequence): (u64, u64),
+    reply: &Reply,
+    seen: Option<Seen>,
+    outbox: &mut Outbox,
+) {
     let (outcome, value) = match reply {
         Reply::Done(value) => (DONE, encode_value(value)),
         Reply::Refused(text) => (REFUSED, Bytes::copy_from_slice(text.as_bytes())),
         Reply::Unknown(text) => (UNKNOWN, Bytes::copy_from_slice(text.as_bytes())),
     };
-    outbox.send(node, Message::Forwarded { sequence, sender_incarnation: incarnation, outcome, value });
+    let seen = seen.map(|seen| seen.encode()).unwrap_or_default();
+    outbox.send(node, Message::Forwarded { sequence, sender_incarnation: incarnation, outcome, value, seen });
 }
 
 /// Says that this node does not lead the partition, and who does, if known: the request was not run.
@@ -376,16 +406,14 @@ pub(super) fn answer_not_leader(
         value.put_u64_le(leader.0);
     }
     let value = value.freeze();
-    outbox.send(
-        node,
-        Message::Forwarded { sequence, sender_incarnation: incarnation, outcome: NOT_LEADER, value },
-    );
+    let (outcome, seen) = (NOT_LEADER, Bytes::new());
+    outbox.send(node, Message::Forwarded { sequence, sender_incarnation: incarnation, outcome, value, seen });
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::contract::{Output, RequestId};
+    use crate::contract::{Call, Output, RequestId};
 
     const PARTITION: PartitionId = PartitionId(0);
     const OLD: NodeId = NodeId(1);
@@ -395,13 +423,12 @@ mod tests {
 
     fn write(origin: u64, arrival: u64) -> Work {
         let call = Call::Fingerprint { keys: Vec::new() };
-        let requester = Requester::Local(RequestId(arrival));
+        let requester = Requester::Local { id: RequestId(arrival), tells: None };
         Work {
             requester,
             origin,
             call,
-            demand: None,
-            quorum: None,
+            wishes: Wishes::default(),
             deadline: Time::NEVER,
             ordered: true,
             layout: 0,
@@ -447,7 +474,14 @@ mod tests {
         assert_eq!(generations(&outbox).len(), 2, "request 2 waits, request 3 is another connection's");
         assert!(forwards.due(Time(0) + RETRY_AFTER).is_empty(), "still under way");
 
-        forwards.on_forwarded(OLD, SEQUENCE, NOT_LEADER, &Bytes::new(), Time(1), &mut outbox);
+        forwards.on_forwarded(
+            OLD,
+            SEQUENCE,
+            NOT_LEADER,
+            (&Bytes::new(), &Bytes::new()),
+            Time(1),
+            &mut outbox,
+        );
         assert!(outbox.answers.is_empty());
         assert_eq!(arrivals(forwards.due(Time(0) + RETRY_AFTER * 2)), [1, 2]);
         assert!(!forwards.has_to_wait(PARTITION, 7, None));
@@ -457,7 +491,14 @@ mod tests {
     fn what_waits_for_an_answer_goes_on_when_it_has_come() {
         let (mut forwards, peers, mut outbox) = begun();
         forwards.forward(PARTITION, write(7, 2), NEW, &peers, Time(0), &mut outbox);
-        forwards.on_forwarded(OLD, SEQUENCE, REFUSED, &Bytes::from("ERR no"), Time(1), &mut outbox);
+        forwards.on_forwarded(
+            OLD,
+            SEQUENCE,
+            REFUSED,
+            (&Bytes::from("ERR no"), &Bytes::new()),
+            Time(1),
+            &mut outbox,
+        );
         assert_eq!(forwards.wake_at(), Time(1));
         assert_eq!(arrivals(forwards.due(Time(1))), [2]);
     }
@@ -468,7 +509,14 @@ mod tests {
     fn what_a_connection_has_under_way_is_of_one_generation() {
         let (mut forwards, peers, mut outbox) = begun();
         forwards.forward(PARTITION, write(8, 2), OLD, &peers, Time(0), &mut outbox);
-        forwards.on_forwarded(OLD, 2 * SEQUENCE, NOT_LEADER, &Bytes::new(), Time(1), &mut outbox);
+        forwards.on_forwarded(
+            OLD,
+            2 * SEQUENCE,
+            NOT_LEADER,
+            (&Bytes::new(), &Bytes::new()),
+            Time(1),
+            &mut outbox,
+        );
         for (partition, work) in forwards.due(Time(1) + RETRY_AFTER) {
             forwards.forward(partition, work, OLD, &peers, Time(1), &mut outbox);
         }

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::outbox::{Requester, Work};
+use super::outbox::{Requester, Wishes, Work};
 use super::splits;
 use super::strategy::Strategy;
 use super::{Recovered, Shard};
@@ -525,8 +525,7 @@ impl Shard {
                 requester,
                 origin: 0,
                 call,
-                demand: None,
-                quorum: None,
+                wishes: Wishes::default(),
                 deadline,
                 ordered: false,
                 layout,

@@ -7,6 +7,7 @@
 //!
 //! A strategy is a variant of [`Strategy`], chosen in one place ([`Shard::new`]); nothing else here asks which one it is.
 
+pub(crate) mod balance;
 pub(crate) mod call;
 mod forward;
 mod gather;
@@ -16,6 +17,7 @@ pub mod lost;
 pub(crate) mod outbox;
 mod peers;
 mod primaries;
+mod reads;
 mod splits;
 mod strategy;
 
@@ -29,6 +31,7 @@ use data::table::Malformed;
 
 use crate::catalogue::{CATALOGUE, Catalogue};
 use crate::configuration::Group;
+use crate::consistency::Consistency;
 use crate::contract::{Input, Lost, Output, Reply, Request};
 use crate::merged::causal::state::{State, is_chunk};
 use crate::ordered::raft;
@@ -41,7 +44,7 @@ use self::forward::Forwards;
 use self::gather::Gather;
 use self::governed::{Governed, is_placed, nodes_of, place_of};
 use self::lost::LostWrites;
-use self::outbox::{Gate, Outbox, Requester, Work};
+use self::outbox::{Gate, Outbox, Requester, Wishes, Work, is_read};
 use self::peers::{Heard, Peers};
 use self::splits::Nursery;
 use self::strategy::Strategy;
@@ -49,6 +52,11 @@ use crate::merged::hints::{Hints, HintsStatus};
 
 /// How often requests that wait for other nodes are looked through for those past their deadline.
 const SWEEP_INTERVAL: Duration = Duration::from_millis(100);
+
+/// When deadlines are looked at again, of which this is the first.
+pub(crate) fn sweep_at(deadline: Time, now: Time) -> Time {
+    deadline.clamp(now + SWEEP_INTERVAL / 10, now + SWEEP_INTERVAL)
+}
 /// How often a node that stops tries again to hand over what it leads.
 const HAND_OVER_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -438,10 +446,19 @@ impl Shard {
     fn on_request(&mut self, request: Request, now: Now) {
         let Request { id, origin, partition, layout, keyspaces, call, deadline, ordered } = request;
         let arrival = self.next_arrival();
-        let requester = Requester::Local(id);
-        let (call, demand, quorum) = Work::demand_of(call);
-        let work =
-            Work { requester, origin, call, demand, quorum, deadline, ordered, layout, keyspaces, arrival };
+        let (call, wishes) = Wishes::of(call);
+        if let Some(refusal) = self.refusal(partition, &call, &wishes) {
+            let reply = Reply::Refused(refusal.into());
+            return self.outbox.answers.push((Requester::Local { id, tells: None }, reply));
+        }
+        let deadline = match wishes.consistency {
+            Some(Consistency::Bounded(bound)) if is_read(&call) => {
+                deadline.min(now.time + Duration::from_millis(u64::from(bound)))
+            }
+            _ => deadline,
+        };
+        let requester = Requester::Local { id, tells: wishes.tells.then_some(partition) };
+        let work = Work { requester, origin, call, wishes, deadline, ordered, layout, keyspaces, arrival };
         self.dispatch(partition, work, now);
     }
 
@@ -454,6 +471,15 @@ impl Shard {
     fn dispatch(&mut self, partition: PartitionId, work: Work, now: Now) {
         if let Some(node) = Shard::lost_is_for(&work.call) {
             return self.on_lost_request(partition, work, node, now);
+        }
+        if work.relaxed().is_some()
+            && let Some(to) = self.forwards.line(partition, work.origin)
+        {
+            // An answer from elsewhere could be older than those of its connection's that are under way, or wait.
+            return match to {
+                Some(to) => self.outbox.elsewhere.push((partition, work, Some(to))),
+                None => self.forwards.wait(partition, work, now.time),
+            };
         }
         let leads =
             || self.replicas.get(&partition).is_some_and(Strategy::is_leader) || self.is_primary(partition);
@@ -471,7 +497,10 @@ impl Shard {
             return self.with(partition, |replica, outbox| replica.handle(work, now, outbox));
         }
         if is_placed(&self.placement, partition) {
-            let to = self.some_member(partition);
+            let to = match work.relaxed() {
+                Some(_) => self.best_member(partition, now),
+                None => self.some_member(partition),
+            };
             return self.outbox.elsewhere.push((partition, work, to));
         }
         if work.layout > self.placement.layout() || partition.keyspace() != 0 {
@@ -489,37 +518,16 @@ impl Shard {
         self.replicas.get(&partition).is_some_and(takes_part)
     }
 
-    /// A node that could serve a partition in which this one takes no part, as far as is known here.
-    fn some_member(&self, partition: PartitionId) -> Option<NodeId> {
-        let known = self.replicas.get(&partition).map(|replica| replica.membership().voters.clone());
-        let placed = nodes_of(&self.placement, partition);
-        let mut candidates: Vec<NodeId> = Vec::new();
-        for node in self.forwards.hint(partition).into_iter().chain(known.into_iter().flatten()).chain(placed)
-        {
-            if node != self.options.node
-                && self.peers.reachable(node).is_some()
-                && !candidates.contains(&node)
-            {
-                candidates.push(node);
-            }
-        }
-        // Whoever knew no leader is not asked again before the others were.
-        let unhelpful = self.forwards.unhelpful(partition);
-        let asked = candidates.iter().position(|&node| Some(node) == unhelpful);
-        let next = asked.map_or(0, |asked| asked + 1);
-        candidates.get(next).or(candidates.first()).copied()
-    }
-
     /// A request that the replica here could not serve: to the leader, if one is known.
     fn send_elsewhere(&mut self, partition: PartitionId, work: Work, leader: Option<NodeId>, now: Now) {
         if work.requester == Requester::Nobody {
             return;
         }
-        if let Requester::Remote { node, incarnation, sequence, generation } = work.requester {
+        if let Requester::Remote { node, incarnation, sequence, generation, .. } = work.requester {
             self.peers.send_back(node, incarnation, sequence, partition, generation);
             return forward::answer_not_leader(node, incarnation, sequence, leader, &mut self.outbox);
         }
-        self.next_sweep = self.next_sweep.min(now.time + SWEEP_INTERVAL);
+        self.next_sweep = self.next_sweep.min(sweep_at(work.deadline, now.time));
         match leader {
             Some(leader) if leader != self.options.node => {
                 self.forwards.forward(partition, work, leader, &self.peers, now.time, &mut self.outbox);
@@ -555,13 +563,15 @@ impl Shard {
                 if receiver_incarnation == self.options.incarnation
                     && (self.peers.take_forward(from, incarnation, sequence) || self.takes_twice())
                 {
-                    let requester = Requester::Remote { node: from, incarnation, sequence, generation };
+                    let requester =
+                        Requester::Remote { node: from, incarnation, sequence, generation, tells: None };
                     self.on_forward(partition, requester, (deadline_ms, layout), call, now);
                 }
             }
-            Message::Forwarded { sequence, sender_incarnation, outcome, value } => {
+            Message::Forwarded { sequence, sender_incarnation, outcome, value, seen } => {
                 if sender_incarnation == self.options.incarnation {
-                    self.forwards.on_forwarded(from, sequence, outcome, &value, now.time, &mut self.outbox);
+                    let (answer, outbox) = ((&value, &seen), &mut self.outbox);
+                    self.forwards.on_forwarded(from, sequence, outcome, answer, now.time, outbox);
                 }
             }
             Message::SnapshotChunk(chunk) => {
@@ -597,13 +607,14 @@ impl Shard {
         call: Bytes,
         now: Now,
     ) {
-        let Requester::Remote { node, incarnation, sequence, generation } = requester else { return };
+        let Requester::Remote { node, incarnation, sequence, generation, .. } = requester else { return };
         let arrival = self.next_arrival();
-        let work = forward::work_of_forward(requester, deadline_ms, layout, call, arrival, now.time);
+        let knew = (deadline_ms, layout);
+        let work = forward::work_of_forward(requester, partition, knew, call, arrival, now.time);
         let Some(work) = work else {
             let text = "ERR the node that leads the partition does not know this command";
             let reply = Reply::Refused(text.into());
-            return forward::answer(node, incarnation, sequence, &reply, &mut self.outbox);
+            return forward::answer(node, (incarnation, sequence), &reply, None, &mut self.outbox);
         };
         if let Some(node) = Shard::lost_is_for(&work.call) {
             return self.on_lost_request(partition, work, node, now);
@@ -684,8 +695,8 @@ impl Shard {
         }
         if self.next_sweep <= now.time {
             self.forwards.sweep(now.time, &mut self.outbox);
-            let done = self.forwards.is_empty();
-            self.next_sweep = if done { Time::NEVER } else { now.time + SWEEP_INTERVAL };
+            let first = self.forwards.first_deadline();
+            self.next_sweep = first.map_or(Time::NEVER, |first| sweep_at(first, now.time));
         }
         for (partition, work) in self.forwards.due(now.time) {
             if let Some((partition, work)) = self.route_anew(partition, work) {
@@ -708,9 +719,17 @@ impl Shard {
         for (requester, reply) in std::mem::take(&mut self.outbox.answers) {
             match requester {
                 Requester::Nobody => {}
-                Requester::Local(id) => outputs.push(Output::Reply { id, reply }),
-                Requester::Remote { node, incarnation, sequence, .. } => {
-                    forward::answer(node, incarnation, sequence, &reply, &mut self.outbox);
+                Requester::Local { id, tells } => {
+                    let told = self.outbox.seen.remove(&id);
+                    let seen = tells.filter(|_| matches!(reply, Reply::Done(_))).and_then(|partition| {
+                        Some((partition, told.or_else(|| self.seen_by_answers(partition))?))
+                    });
+                    outputs.push(Output::Reply { id, reply, seen });
+                }
+                Requester::Remote { node, incarnation, sequence, tells, .. } => {
+                    let seen = tells.filter(|_| matches!(reply, Reply::Done(_)));
+                    let seen = seen.and_then(|partition| self.seen_by_answers(partition));
+                    forward::answer(node, (incarnation, sequence), &reply, seen, &mut self.outbox);
                 }
             }
         }

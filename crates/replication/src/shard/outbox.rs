@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::call::encode_call;
 use crate::catalogue::Report;
 use crate::configuration::{Acknowledgement, Ask};
+use crate::consistency::{Consistency, Seen};
 use crate::contract::Call;
 use crate::contract::Lost;
 use crate::contract::{Batch, Event, Output, Reply, RequestId, Write};
@@ -20,12 +21,86 @@ use crate::{NodeId, PartitionId};
 /// Who waits for an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Requester {
-    /// A connection of this node.
-    Local(RequestId),
+    /// A connection of this node. `tells`: the reply says what the session has seen of that group.
+    Local { id: RequestId, tells: Option<PartitionId> },
     /// Another node, which forwarded what one of its connections asked for.
-    Remote { node: NodeId, incarnation: u64, sequence: u64, generation: u64 },
+    Remote { node: NodeId, incarnation: u64, sequence: u64, generation: u64, tells: Option<PartitionId> },
     /// The shard itself, which looks at what came of it.
     Nobody,
+}
+
+impl Requester {
+    /// The reply says what its session has seen of this group, if it says anything of that.
+    pub fn now_of(&mut self, partition: PartitionId) {
+        if let Requester::Local { tells, .. } | Requester::Remote { tells, .. } = self
+            && tells.is_some()
+        {
+            *tells = Some(partition);
+        }
+    }
+}
+
+/// What a client asks for beside what its keyspace says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Wishes {
+    /// It is to be acknowledged by so much, if that is more than what the keyspace asks for.
+    pub demand: Option<Acknowledgement>,
+    /// So many replicas are asked, if the client says so itself.
+    pub quorum: Option<Quorum>,
+    /// A read is to be so fresh.
+    pub consistency: Option<Consistency>,
+    /// But by now it has to see all that was acknowledged.
+    pub strict: bool,
+    /// The reply says what its session has seen.
+    pub tells: bool,
+    /// Its session has seen so much.
+    pub seen: Option<Seen>,
+}
+
+impl Wishes {
+    /// What is asked for, and what is wished.
+    pub fn of(mut call: Call) -> (Call, Wishes) {
+        let mut wishes = Wishes::default();
+        loop {
+            call = match call {
+                Call::Demanding { demand, call } => {
+                    wishes.demand = Some(demand);
+                    *call
+                }
+                Call::Quorum { quorum, call } => {
+                    wishes.quorum = Some(quorum);
+                    *call
+                }
+                Call::At { consistency, call } => {
+                    (wishes.consistency, wishes.tells) = (consistency, true);
+                    *call
+                }
+                Call::After { seen, call } => {
+                    wishes.seen = Some(seen);
+                    *call
+                }
+                call => return (call, wishes),
+            }
+        }
+    }
+
+    /// The call with all that is wished.
+    pub fn with(self, mut call: Call) -> Call {
+        if let Some(seen) = self.seen {
+            call = Call::After { seen, call: Box::new(call) };
+        }
+        if self.tells {
+            let consistency = if self.strict { Some(Consistency::Strong) } else { self.consistency };
+            call = Call::At { consistency, call: Box::new(call) };
+        }
+        if let Some(quorum) = self.quorum {
+            call = Call::Quorum { quorum, call: Box::new(call) };
+        }
+        if let Some(demand) = self.demand {
+            call = Call::Demanding { demand, call: Box::new(call) };
+        }
+        call
+    }
 }
 
 /// A request while this shard has it.
@@ -35,10 +110,7 @@ pub(crate) struct Work {
     /// Whose it is: [`Request::origin`](crate::contract::Request::origin).
     pub origin: u64,
     pub call: Call,
-    /// It is to be acknowledged by so much, if that is more than what the keyspace asks for.
-    pub demand: Option<Acknowledgement>,
-    /// So many replicas are asked, if the client says so itself.
-    pub quorum: Option<Quorum>,
+    pub wishes: Wishes,
     pub deadline: Time,
     /// It has to take effect in the order of its connection's requests: at the leader.
     pub ordered: bool,
@@ -51,28 +123,41 @@ pub(crate) struct Work {
 }
 
 impl Work {
-    /// What is asked for, by how much it is to be acknowledged, and how many replicas are asked.
-    pub fn demand_of(call: Call) -> (Call, Option<Acknowledgement>, Option<Quorum>) {
-        let (call, demand) = match call {
-            Call::Demanding { demand, call } => (*call, Some(demand)),
-            call => (call, None),
-        };
-        match call {
-            Call::Quorum { quorum, call } => (*call, demand, Some(quorum)),
-            call => (call, demand, None),
-        }
+    /// The bytes of the call with all that is wished.
+    pub fn encode_call(&self) -> Bytes {
+        encode_call(&self.wishes.clone().with(self.call.clone()))
     }
 
-    /// The bytes of all that.
-    pub fn encode_call(&self) -> Bytes {
-        let mut call = self.call.clone();
-        if let Some(quorum) = self.quorum {
-            call = Call::Quorum { quorum, call: Box::new(call) };
+    /// How fresh it is to be, if it is a read that need not see all that was acknowledged.
+    pub fn relaxed(&self) -> Option<Consistency> {
+        let level = self.wishes.consistency.filter(|_| !self.wishes.strict)?;
+        (level != Consistency::Strong && is_read(&self.call)).then_some(level)
+    }
+
+    /// The same, seeing all that was acknowledged.
+    #[must_use]
+    pub fn strictly(mut self) -> Work {
+        self.wishes.strict = true;
+        self
+    }
+
+    /// What a read is told whose time is over; `otherwise`: if it has no time of its own.
+    pub fn is_late(&self, otherwise: &str) -> Reply {
+        match self.wishes.consistency.filter(|_| is_read(&self.call)) {
+            Some(Consistency::Bounded(bound)) => Reply::Refused(format!(
+                "STALE no replica that could be asked is known to be at most {bound} ms old, nothing was done"
+            )),
+            _ => Reply::Refused(otherwise.into()),
         }
-        if let Some(demand) = self.demand {
-            call = Call::Demanding { demand, call: Box::new(call) };
-        }
-        encode_call(&call)
+    }
+}
+
+/// Does it change nothing?
+pub(crate) fn is_read(call: &Call) -> bool {
+    match call {
+        Call::Command { command, .. } => command.is_read(),
+        Call::Fingerprint { .. } => true,
+        _ => false,
     }
 }
 
@@ -81,6 +166,8 @@ impl Work {
 pub(crate) struct Outbox {
     /// Requests that are settled.
     pub answers: Vec<(Requester, Reply)>,
+    /// What sessions have seen by answers that came from other nodes.
+    pub seen: BTreeMap<RequestId, Seen>,
     /// Requests that this replica cannot serve and that have had no effect: to be tried at that node, or later.
     pub elsewhere: Vec<(PartitionId, Work, Option<NodeId>)>,
     /// What leaders here have to tell the catalogue.

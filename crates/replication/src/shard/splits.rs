@@ -141,7 +141,10 @@ impl Shard {
         }
         work.layout = layout;
         match where_belongs(&work.call, &*self.placement) {
-            Belongs::To(number) => Some((PartitionId(number), work)),
+            Belongs::To(number) => {
+                work.requester.now_of(PartitionId(number));
+                Some((PartitionId(number), work))
+            }
             Belongs::Anywhere => Some((partition, work)),
             Belongs::Apart => {
                 refuse_apart(work.requester, &mut self.outbox);

@@ -86,7 +86,7 @@ impl Node {
                     inputs.push(Input::Persisted { number: batch.number });
                 }
                 Output::Snapshot(write) => self.held_back.push(write),
-                Output::Reply { id, reply } => {
+                Output::Reply { id, reply, .. } => {
                     self.replies.insert(id.0, reply);
                 }
                 Output::Send { .. } | Output::Fetch { .. } | Output::Event(_) => {}

@@ -9,6 +9,7 @@ use data::Table;
 use super::outbox::{Outbox, Work};
 use super::{Options, PartitionStatus, Recovered};
 use crate::configuration::Group;
+use crate::consistency::Seen;
 use crate::ordered::raft;
 use crate::ordered::replica::Replica;
 use crate::placement::PartitionPlacement;
@@ -199,6 +200,10 @@ impl Strategy {
 
     pub fn membership(&self) -> &raft::Membership {
         each!(self, replica => replica.membership())
+    }
+
+    pub fn seen(&self) -> Seen {
+        each!(self, replica => replica.seen())
     }
 
     pub fn stable(&self) -> u64 {

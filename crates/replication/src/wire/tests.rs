@@ -208,12 +208,13 @@ fn message() -> impl Strategy<Value = Message> {
                 }
             }
         ),
-        (number(), any::<u64>(), any::<u8>(), payload()).prop_map(
-            |(sequence, sender_incarnation, outcome, value)| Message::Forwarded {
+        (number(), any::<u64>(), any::<u8>(), payload(), payload()).prop_map(
+            |(sequence, sender_incarnation, outcome, value, seen)| Message::Forwarded {
                 sequence,
                 sender_incarnation,
                 outcome,
-                value
+                value,
+                seen
             }
         ),
         (partition(), number(), meta(), any::<u64>(), any::<Option<u64>>(), payload()).prop_map(
@@ -368,8 +369,19 @@ fn fixtures() -> Vec<(Message, &'static str)> {
                 sender_incarnation: 1,
                 outcome: 2,
                 value: Bytes::from_static(b"v"),
+                seen: Bytes::new(),
             },
             "0105090100000000000000020176",
+        ),
+        (
+            Message::Forwarded {
+                sequence: 9,
+                sender_incarnation: 1,
+                outcome: 0,
+                value: Bytes::from_static(b"v"),
+                seen: Bytes::from_static(b"s"),
+            },
+            "010e0901000000000000000001760173",
         ),
         (
             Message::SnapshotChunk(SnapshotChunk {

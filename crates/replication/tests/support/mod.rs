@@ -273,7 +273,7 @@ impl Cluster {
                     node.inputs.push_back(input);
                 }
             }
-            Output::Reply { id: request, reply } => {
+            Output::Reply { id: request, reply, .. } => {
                 let former = self.replies.insert(request, reply);
                 assert!(former.is_none(), "request {request:?} was answered twice");
             }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use replication::consistency::{Consistency, LONGEST_BOUND_MS};
 use replication::primaries::Level;
 use resp::Value;
 
@@ -33,8 +34,15 @@ pub(super) const CLIENT: Container = Container {
             "session",
             -3,
             "SESSION (TOKEN|RESUME <token>)",
-            "Return what the connection has seen of multi-primary keyspaces; see no less than that from now on.",
+            "Return what the connection has seen; see no less than that from now on, at level session or bounded.",
             session,
+        ),
+        row(
+            "consistency",
+            -2,
+            "CONSISTENCY [STRONG|BOUNDED <milliseconds>|SESSION|EVENTUAL|DEFAULT]",
+            "How fresh the connection's reads are to be, whatever their keyspace says; without a level: what was said last.",
+            consistency,
         ),
         row("getname", 2, "GETNAME", "Return the name of the current connection.", getname),
         row(
@@ -135,21 +143,53 @@ fn quorum(call: &mut Call<'_>) -> Action {
     Value::OK.into()
 }
 
+fn consistency(call: &mut Call<'_>) -> Action {
+    let words = &call.arguments[2..];
+    match words {
+        [] => {
+            let level = call.session.consistency.map_or_else(|| "default".to_owned(), Consistency::name);
+            return bulk(level).into();
+        }
+        [word] if word.eq_ignore_ascii_case(b"default") => call.session.consistency = None,
+        _ => match Consistency::parse(words) {
+            Some((level, taken)) if taken == words.len() => call.session.consistency = Some(level),
+            _ => {
+                return error(format!(
+                    "ERR syntax error: CLIENT CONSISTENCY STRONG | BOUNDED <milliseconds from 1 to {LONGEST_BOUND_MS}> | SESSION | EVENTUAL | DEFAULT"
+                ))
+                .into();
+            }
+        },
+    }
+    Value::OK.into()
+}
+
 const QUORUM_SYNTAX: &str = "ERR syntax error: CLIENT QUORUM [R <replicas>] [W <replicas>] | DEFAULT";
 
 fn session(call: &mut Call<'_>) -> Action {
     let words = &call.arguments[2..];
     match words {
         [word] if word.eq_ignore_ascii_case(b"token") => Action::SessionToken,
-        [word, token] if word.eq_ignore_ascii_case(b"resume") => match crate::seen::parse(token) {
-            Some(seen) => {
-                // Both what this connection and what the other one had seen.
-                call.session.used.extend(seen.keys().copied());
-                call.session.seen = seen;
-                Value::OK.into()
+        [word, token] if word.eq_ignore_ascii_case(b"resume") => {
+            let Some(token) = crate::seen::parse(token, &call.context.config.cluster) else {
+                return error("ERR that is no token of CLIENT SESSION TOKEN in this cluster").into();
+            };
+            let placement = call.context.cluster.state().placement.clone();
+            if token.layout > placement.layout() || token.keyspaces > placement.keyspaces_numbered {
+                let text =
+                    "TRYAGAIN this node does not know yet where all keys belong that the session has seen";
+                return error(text).into();
             }
-            None => error("ERR that is no token of CLIENT SESSION TOKEN").into(),
-        },
+            // Both what this connection and what the other one had seen.
+            for (partition, seen) in token.seen {
+                let seen = match call.session.seen.remove(&partition) {
+                    Some(former) => former.and(seen),
+                    None => seen,
+                };
+                call.session.seen.insert(partition, seen);
+            }
+            Value::OK.into()
+        }
         _ => error("ERR syntax error: CLIENT SESSION TOKEN | RESUME <token>").into(),
     }
 }

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use replication::PartitionId;
 use replication::catalogue::{Catalogue, Change, Keyspace, Policy, StrategyKind, Target};
 use replication::configuration::{Acknowledgement, PrimaryReplica};
+use replication::consistency::{Consistency, LONGEST_BOUND_MS};
 use replication::primaries::{Conflict, Counters, Leaderless, Level, MultiPrimary, Replicas};
 use resp::Value;
 
@@ -102,9 +103,8 @@ const OPTIONS: &[(&str, &[StrategyKind])] = &[
     ("sloppy", &[StrategyKind::Leaderless]),
 ];
 
-/// The policy that the arguments from `first` on spell; what they do not say stays as it is in `known`.
-fn policy(call: &Call<'_>, first: usize, known: Option<&Policy>) -> Result<Policy, Value> {
-    let arguments = &call.arguments[first..];
+/// The policy that the arguments spell; what they do not say stays as it is in `known`.
+fn policy(arguments: &[Bytes], known: Option<&Policy>) -> Result<Policy, Value> {
     let mut rest = arguments;
     let mut strategy = known.map(Policy::strategy);
     if let [word, name, after @ ..] = arguments
@@ -147,6 +147,26 @@ fn policy(call: &Call<'_>, first: usize, known: Option<&Policy>) -> Result<Polic
     }
 }
 
+/// Takes `READ <level>`, an option of all strategies, out of the others; the level is `Some(None)` if it is to be that of the strategy.
+fn read_level(arguments: &[Bytes]) -> Result<(Vec<Bytes>, Option<Option<Consistency>>), Value> {
+    let Some(at) = arguments.iter().position(|word| word.eq_ignore_ascii_case(b"read")) else {
+        return Ok((arguments.to_vec(), None));
+    };
+    let (before, after) = (&arguments[..at], &arguments[at + 1..]);
+    let (level, taken) = match after.first() {
+        Some(word) if word.eq_ignore_ascii_case(b"default") => (None, 1),
+        _ => match Consistency::parse(after) {
+            Some((level, taken)) => (Some(level), taken),
+            None => {
+                return Err(error(format!(
+                    "ERR READ is one of strong, bounded <ms> (from 1 to {LONGEST_BOUND_MS}), session, eventual, default"
+                )));
+            }
+        },
+    };
+    Ok(([before, &after[taken..]].concat(), Some(level)))
+}
+
 /// Is the word, if there is one, that of an option which makes sense?
 fn check_option(word: Option<&Bytes>, strategy: StrategyKind) -> Result<(), Value> {
     let Some(option) = word else { return Ok(()) };
@@ -154,7 +174,7 @@ fn check_option(word: Option<&Bytes>, strategy: StrategyKind) -> Result<(), Valu
     match OPTIONS.iter().find(|(name, _)| *name == word) {
         None => {
             let names: Vec<String> = OPTIONS.iter().map(|(name, _)| name.to_uppercase()).collect();
-            Err(error(format!("ERR no option '{}'; there are {}", lossy(option), names.join(", "))))
+            Err(error(format!("ERR no option '{}'; there are READ, {}", lossy(option), names.join(", "))))
         }
         Some((_, strategies)) if !strategies.contains(&strategy) => {
             let names: Vec<&str> = strategies.iter().map(|kind| kind.name()).collect();
@@ -330,8 +350,10 @@ pub(super) fn acknowledgement(words: &[Bytes]) -> Result<(Acknowledgement, usize
 }
 
 fn create(call: &mut Call<'_>) -> Action {
-    match policy(call, 3, None) {
-        Ok(policy) => Action::Change(Change::CreateKeyspace { prefix: prefix(call), policy }),
+    let options = read_level(&call.arguments[3..])
+        .and_then(|(rest, read)| Ok((policy(&rest, None)?, read.unwrap_or_default())));
+    match options {
+        Ok((policy, read)) => Action::Change(Change::CreateKeyspace { prefix: prefix(call), policy, read }),
         Err(error) => error.into(),
     }
 }
@@ -341,8 +363,12 @@ fn alter(call: &mut Call<'_>) -> Action {
     let Some(catalogue) = &state.catalogue else { return no_catalogue().into() };
     let prefix = prefix(call);
     let Some(keyspace) = catalogue.keyspaces.get(&prefix) else { return unknown(&prefix).into() };
-    match policy(call, 3, Some(&keyspace.policy)) {
-        Ok(policy) => Action::Change(Change::AlterKeyspace { prefix, policy }),
+    let options = read_level(&call.arguments[3..]).and_then(|(rest, read)| {
+        let had = catalogue.reads.get(&prefix).copied();
+        Ok((policy(&rest, Some(&keyspace.policy))?, read.unwrap_or(had)))
+    });
+    match options {
+        Ok((policy, read)) => Action::Change(Change::AlterKeyspace { prefix, policy, read }),
         Err(error) => error.into(),
     }
 }
@@ -543,8 +569,20 @@ fn entry(prefix: &Bytes, keyspace: &Keyspace, catalogue: &Catalogue) -> Value {
             ("promise", bulk(MULTI_PRIMARY_PROMISE.to_owned() + bound)),
         ]);
     }
+    let level = catalogue.reads.get(prefix).copied().or_else(|| own_level(&keyspace.policy));
+    let level = level.map_or_else(|| "quorum".to_owned(), Consistency::name);
+    fields.push(("read", bulk(level)));
     fields.push(("since_epoch", integer(keyspace.since)));
     Value::Map(fields.into_iter().map(|(name, value)| (bulk(name), value)).collect())
+}
+
+/// How fresh reads are where neither client nor keyspace says so; `None`: R replicas are asked.
+pub(super) fn own_level(policy: &Policy) -> Option<Consistency> {
+    match policy {
+        Policy::Raft | Policy::PrimaryReplica { .. } => Some(Consistency::Strong),
+        Policy::MultiPrimary { .. } => Some(Consistency::Session),
+        Policy::Leaderless { .. } => None,
+    }
 }
 
 /// As it is written in `ACK`.

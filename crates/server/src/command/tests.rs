@@ -432,7 +432,7 @@ fn members_are_named_and_changed() {
 fn multi_with(conflict: Conflict, replicas: Replicas, counters: Counters) -> Action {
     let options = MultiPrimary { conflict, replicas, counters };
     let policy = Policy::MultiPrimary { number: 0, options };
-    Action::Change(Change::CreateKeyspace { prefix: bytes::Bytes::from_static(b"m:"), policy })
+    Action::Change(Change::CreateKeyspace { prefix: bytes::Bytes::from_static(b"m:"), policy, read: None })
 }
 
 #[test]
@@ -440,7 +440,7 @@ fn keyspaces_are_made_with_what_makes_sense() {
     let mut bench = Bench::new(&[]);
     crate::cluster::tests::read(&bench.context.cluster, bench.context.cluster.state().nodes.clone());
     let prefix = bytes::Bytes::from_static(b"cart:");
-    let create = Change::CreateKeyspace { prefix: prefix.clone(), policy: Policy::Raft };
+    let create = Change::CreateKeyspace { prefix: prefix.clone(), policy: Policy::Raft, read: None };
     assert_eq!(bench.act("KEYSPACE CREATE cart: STRATEGY Raft"), Action::Change(create));
     let options = Leaderless {
         replicas: 5,
@@ -450,7 +450,7 @@ fn keyspaces_are_made_with_what_makes_sense() {
         sloppy: true,
     };
     let policy = Policy::Leaderless { number: 0, options };
-    let create = Change::CreateKeyspace { prefix: prefix.clone(), policy };
+    let create = Change::CreateKeyspace { prefix: prefix.clone(), policy, read: None };
     let words = "KEYSPACE CREATE cart: STRATEGY leaderless REPLICAS 5 R 2 W all SLOPPY yes CONFLICT siblings";
     assert_eq!(bench.act(words), Action::Change(create));
     for (option, says) in [
@@ -475,8 +475,13 @@ fn keyspaces_are_made_with_what_makes_sense() {
     assert!(
         bench
             .error("KEYSPACE CREATE cart: STRATEGY raft FAST")
-            .starts_with("ERR no option 'FAST'; there are ACK, ")
+            .starts_with("ERR no option 'FAST'; there are READ, ACK, ")
     );
+    let mut read = |words: &str| bench.error(&format!("KEYSPACE CREATE cart: STRATEGY raft {words}"));
+    for wrong in ["READ", "READ fast", "READ bounded", "READ bounded 0", "READ bounded x"] {
+        assert!(read(wrong).starts_with("ERR READ is one of strong, bounded <ms>"), "{wrong}");
+    }
+    assert!(read("READ session FAST").starts_with("ERR no option 'FAST'"));
     let multi = |conflict, replicas| multi_with(conflict, replicas, Counters::Sum);
     let create_multi = "KEYSPACE CREATE m: STRATEGY multi-primary";
     assert_eq!(bench.act(create_multi), multi(Conflict::Lww, Replicas::Count(0)));
@@ -503,7 +508,11 @@ fn keyspaces_are_made_with_what_makes_sense() {
     );
     let create = |options: PrimaryReplica| {
         let policy = Policy::PrimaryReplica { number: 0, options };
-        Action::Change(Change::CreateKeyspace { prefix: bytes::Bytes::from_static(b"p:"), policy })
+        Action::Change(Change::CreateKeyspace {
+            prefix: bytes::Bytes::from_static(b"p:"),
+            policy,
+            read: None,
+        })
     };
     let of = PrimaryReplica::new;
     for (words, options) in [

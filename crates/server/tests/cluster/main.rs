@@ -6,6 +6,7 @@
 
 mod basics;
 mod collections;
+mod consistency;
 mod damage;
 mod faults;
 mod import;

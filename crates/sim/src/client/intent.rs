@@ -1,11 +1,12 @@
 //! What a client wants: the commands it sends for it and what it makes of the answers.
 
 use bytes::{Bytes, BytesMut};
+use replication::consistency::Consistency;
 use resp::Value;
 
 use crate::clock::MILLISECOND;
 use crate::history::register::Operation;
-use crate::history::{History, Interval, counter, list};
+use crate::history::{History, Interval, counter, list, session};
 use crate::oracle::Violation;
 
 /// One thing that a client wants done.
@@ -37,6 +38,8 @@ pub enum Intent {
     ReadCounter { key: String },
     /// `APPEND`; with a token, so that it may be sent again.
     Append { key: String, element: String, token: Option<String> },
+    /// The same at a level of consistency, so many times in one go.
+    ReadAt { key: String, level: Consistency, times: usize },
     /// `GET` of a list.
     ReadList { key: String },
     /// Two keys of one slot get one value together: by `MULTI ... EXEC` or by `MSET`.
@@ -165,6 +168,12 @@ impl Intent {
                 Held::Hash => command(&["HGET", key, "n"]),
                 Held::SortedSet => command(&["ZSCORE", key, "n"]),
             }],
+            Intent::ReadAt { key, level, times } => {
+                let level = format!("CLIENT CONSISTENCY {}", level.name());
+                let read = Intent::ReadCounter { key: key.clone() }.commands();
+                let reads = std::iter::repeat_n(read, *times).flatten();
+                std::iter::once(command(&level.split(' ').collect::<Vec<_>>())).chain(reads).collect()
+            }
             Intent::ReadList { key } => vec![match Held::of(key) {
                 Held::Plain => command(&["GET", key]),
                 _ => command(&["LRANGE", key, "0", "-1"]),
@@ -249,6 +258,10 @@ impl Intent {
             Intent::Append { .. } => "operation.append",
             Intent::Change { amount, .. } if *amount < 0 => "operation.take",
             Intent::Change { .. } => "operation.give",
+            Intent::ReadAt { level: Consistency::Strong, .. } => "operation.read_strong",
+            Intent::ReadAt { level: Consistency::Bounded(_), .. } => "operation.read_bounded",
+            Intent::ReadAt { level: Consistency::Session, .. } => "operation.read_session",
+            Intent::ReadAt { level: Consistency::Eventual, .. } => "operation.read_eventual",
             Intent::ReadCounter { .. } | Intent::ReadList { .. } => "operation.read",
             Intent::PairWrite { .. } => "operation.pair_write",
             Intent::PairRead { .. } => "operation.pair_read",
@@ -282,9 +295,40 @@ impl Intent {
             Intent::Get { .. }
                 | Intent::MGet { .. }
                 | Intent::ReadCounter { .. }
+                | Intent::ReadAt { .. }
                 | Intent::ReadList { .. }
                 | Intent::PairRead { .. }
         )
+    }
+
+    /// Writes down what a session did with a counter.
+    ///
+    /// # Errors
+    /// A reply is no number.
+    pub fn record_session(
+        &self,
+        session: u64,
+        interval: Interval,
+        outcome: Outcome,
+        replies: &[Value],
+        history: &mut History,
+    ) -> Result<(), Violation> {
+        let (key, level, replies) = match self {
+            Intent::ReadAt { key, level, .. } => (key, Some(*level), replies.get(1..).unwrap_or_default()),
+            Intent::Increment { key, .. } if outcome != Outcome::Refused => (key, None, replies),
+            _ => return Ok(()),
+        };
+        let steps = history.sessions.entry(key.clone()).or_default();
+        let step = |value| session::Step { session, interval, level, value };
+        if level.is_none() && outcome == Outcome::Unknown {
+            steps.push(step(None));
+            return Ok(());
+        }
+        for reply in replies.iter().filter(|reply| !matches!(reply, Value::Error(_))) {
+            let value = if level.is_none() { counted(reply)? } else { counter_value(reply)? };
+            steps.push(step(Some(value)));
+        }
+        Ok(())
     }
 
     /// How the whole ended, by the last reply: in a transaction that of `EXEC`.
@@ -394,6 +438,8 @@ impl Intent {
                 let counter: &mut counter::History = history.counters.entry(key.clone()).or_default();
                 counter.reads.push((interval, counter_value(reply)?));
             }
+            // See `Intent::record_session`.
+            Intent::ReadAt { .. } => {}
             Intent::ReadList { key } => {
                 let list = history.lists.entry(key.clone()).or_default();
                 list.reads.push((interval, list_text(reply)?));

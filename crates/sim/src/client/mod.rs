@@ -13,6 +13,7 @@ use resp::{Limits, Value, ValueDecoder};
 use crate::clock::{SECOND, TrueTime};
 use crate::counters::Counters;
 use crate::history::{History, Interval};
+use crate::node::front::Memory;
 use crate::oracle::Violation;
 use crate::random::Random;
 use intent::{Intent, Outcome, Step, encode_request};
@@ -79,6 +80,8 @@ pub struct Shared<'a> {
     pub at: TrueTime,
     /// No wall clock is ever wrong in this simulation.
     pub wall_trusted: bool,
+    /// Sessions are judged.
+    pub sessions: bool,
     /// What was seen.
     pub history: &'a mut History,
     /// What was exercised.
@@ -94,13 +97,17 @@ pub struct Client {
     pub connection: Option<Connection>,
     /// Counts what it sends, so that a timeout knows whether it still matters.
     pub attempt: u64,
+    /// Its session goes on while it takes along what it has seen.
+    pub session: u64,
+    /// What that is, as of the last answer.
+    pub memory: Option<Memory>,
     running: Option<Running>,
 }
 
 impl Client {
     /// A client without a connection.
     pub fn new(random: Random) -> Client {
-        Client { random, connection: None, attempt: 0, running: None }
+        Client { random, connection: None, attempt: 0, session: 0, memory: None, running: None }
     }
 
     /// Has it nothing under way?
@@ -251,6 +258,9 @@ impl Client {
         let interval = Interval::new(running.first_invoked, shared.at);
         let Running { intent, replies, .. } = running;
         intent.record(interval, outcome, replies, shared.wall_trusted, shared.history)?;
+        if shared.sessions {
+            intent.record_session(self.session, interval, outcome, replies, shared.history)?;
+        }
         match replies.last() {
             Some(reply) if running.last && outcome == Outcome::Done => {
                 intent.record_last(reply, shared.history)

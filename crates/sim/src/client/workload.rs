@@ -1,6 +1,7 @@
 //! What the clients of one simulation want, drawn at random: few keys at a time, so that clients collide, and new keys
 //! every few seconds, so that histories stay short and old keys have to survive what comes after.
 
+use replication::consistency::Consistency;
 use serde::{Deserialize, Serialize};
 
 use super::intent::{Intent, Step};
@@ -28,6 +29,9 @@ pub struct Workload {
     /// Nothing but counters that must not fall below zero.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub bounded: bool,
+    /// Nothing but counters, read at these levels.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub levels: Vec<Consistency>,
 }
 
 impl Workload {
@@ -44,6 +48,7 @@ impl Workload {
             weights,
             token_per_mille: *random.pick(&[200, 500, 900]),
             bounded: false,
+            levels: Vec::new(),
         }
     }
 
@@ -51,6 +56,10 @@ impl Workload {
     pub fn next(&self, client: usize, at: TrueTime, unique: u64, random: &mut Random) -> Intent {
         if self.bounded {
             return self.bounded(random);
+        }
+        if !self.levels.is_empty() {
+            let token = random.chance(self.token_per_mille).then(|| format!("t{client}.{unique}"));
+            return self.at_all_levels(at, token, random);
         }
         let epoch = at / self.epoch;
         let name = |kind: &str, random: &mut Random| format!("{kind}{}.{epoch}", random.below(self.keys));
@@ -93,6 +102,17 @@ impl Workload {
             }
             6 => Intent::CompareAndSet { key: name("w", random), value: unique, step: Step::Watch },
             _ => Intent::Pipeline { key: format!("v{client}.{unique}"), value: unique },
+        }
+    }
+
+    fn at_all_levels(&self, at: TrueTime, token: Option<String>, random: &mut Random) -> Intent {
+        let key = format!("s{}.{}", random.below(self.keys), at / self.epoch);
+        match random.chance(350) {
+            true => Intent::Increment { key, token },
+            false => {
+                let level = *random.pick(&self.levels);
+                Intent::ReadAt { key, level, times: random.between(1, 3) as usize }
+            }
         }
     }
 

@@ -8,6 +8,7 @@
 pub mod counter;
 pub mod list;
 pub mod register;
+pub mod session;
 
 use std::collections::BTreeMap;
 
@@ -50,6 +51,8 @@ pub struct History {
     pub counters: BTreeMap<String, counter::History>,
     /// Lists.
     pub lists: BTreeMap<String, list::History>,
+    /// Counters as sessions saw them that read at all levels.
+    pub sessions: BTreeMap<String, session::History>,
     /// By key: a write that was sent again under its token had another answer than at first.
     pub repeated_otherwise: BTreeMap<String, String>,
 }
@@ -71,6 +74,7 @@ impl History {
         if let Some(text) = self.repeated_otherwise.values().next() {
             return Err(Violation::new("idempotence", text.clone()));
         }
+        self.check_sessions()?;
         for (key, history) in &self.counters {
             counter::check(history).map_err(|text| Violation::new("counter", format!("{key}: {text}")))?;
         }
@@ -83,6 +87,17 @@ impl History {
                 Ok(false) => counters.add("check.undecided_keys"),
                 Err(text) => return Err(Violation::new("register", text)),
             }
+        }
+        Ok(())
+    }
+
+    /// Checks what sessions saw.
+    ///
+    /// # Errors
+    /// The first key of which one saw what it must not have seen.
+    pub fn check_sessions(&self) -> Result<(), Violation> {
+        for (key, history) in &self.sessions {
+            session::check(history).map_err(|text| Violation::new("sessions", format!("{key}: {text}")))?;
         }
         Ok(())
     }

@@ -4,13 +4,14 @@
 //! A command that was scattered over partitions is one command to the client: if it is a write and a part of it may have
 //! happened while another did not, the outcome is unknown, never refused.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use data::route::Gather;
 use data::{Command, Home, Homes, Route, Watch};
 use replication::configuration::Acknowledgement;
+use replication::consistency::{Consistency, Seen};
 use replication::contract::{Call, RequestId};
 use replication::{Now, PartitionId, Placement, Reply, Request, Time};
 use resp::{Limits, Protocol, RequestDecoder, Value};
@@ -42,8 +43,29 @@ struct Connection {
     watches: Vec<Watch>,
     /// A read that any replica may answer is under way: nothing more is taken until it is answered.
     alone: bool,
+    /// What its session has seen matters.
+    tells: bool,
+    /// `CLIENT CONSISTENCY`.
+    consistency: Option<Consistency>,
+    /// All that is under way are reads that any replica may answer.
+    relaxed: bool,
+    /// A command that waits until what is under way is answered.
+    held: Option<(Slot, Vec<Part>)>,
+    memory: Memory,
     /// How many partitions there were for what is under way: with more of them nothing more is taken until it is answered.
     layout: u32,
+}
+
+/// What a session has seen: what goes with its token.
+#[derive(Clone, Debug, Default)]
+pub struct Memory {
+    /// There were so many partitions.
+    pub layout: u32,
+    seen: BTreeMap<PartitionId, Seen>,
+    /// Used without being told what was seen.
+    used: BTreeSet<PartitionId>,
+    /// Asked for all there is, which is told with the answer.
+    telling: BTreeSet<PartitionId>,
 }
 
 /// A command that was read and is not yet answered.
@@ -75,14 +97,25 @@ pub struct Produced {
 }
 
 /// One part of a command on its way to the shard.
+#[derive(Debug)]
 struct Part {
     partition: PartitionId,
     call: Call,
 }
 
+impl Part {
+    fn wish(&mut self, consistency: Option<Consistency>, seen: Option<&Seen>) {
+        let mut call = std::mem::replace(&mut self.call, Call::Fingerprint { keys: Vec::new() });
+        if let Some(seen) = seen {
+            call = Call::After { seen: seen.clone(), call: Box::new(call) };
+        }
+        self.call = Call::At { consistency, call: Box::new(call) };
+    }
+}
+
 impl Front {
     /// A client connected.
-    pub fn connect(&mut self, connection: u64) {
+    pub fn connect(&mut self, connection: u64, tells: bool) {
         let fresh = Connection {
             decoder: RequestDecoder::new(Limits::default()),
             buffer: BytesMut::new(),
@@ -91,9 +124,27 @@ impl Front {
             transaction: None,
             watches: Vec::new(),
             alone: false,
+            consistency: None,
+            tells,
+            relaxed: false,
+            held: None,
+            memory: Memory::default(),
             layout: 0,
         };
         self.connections.insert(connection, fresh);
+    }
+
+    /// It goes on with a session.
+    pub fn resume(&mut self, connection: u64, memory: Memory) {
+        if let Some(open) = self.connections.get_mut(&connection) {
+            open.memory = memory;
+        }
+    }
+
+    /// What its session has seen.
+    pub fn memory(&self, connection: u64) -> Option<Memory> {
+        let open = self.connections.get(&connection)?;
+        Some(Memory { layout: open.layout, telling: BTreeSet::new(), ..open.memory.clone() })
     }
 
     /// A client went away; what it asked for goes on.
@@ -139,11 +190,18 @@ impl Front {
                 return Ok(());
             }
             open.layout = placement.layout();
+            if let Some((slot, parts)) = open.held.take_if(|_| open.slots.is_empty()) {
+                self.submit(connection, slot, parts, placement, now, produced);
+                continue;
+            }
+            if open.held.is_some() {
+                return Ok(());
+            }
             let decoded = open.decoder.decode(&mut open.buffer);
             let arguments = decoded.map_err(|error| Violation::new("resp", error.to_string()))?;
             let Some(arguments) = arguments else { return Ok(()) };
             let (slot, parts) = open.take_command(arguments, placement);
-            self.submit(connection, slot, parts, placement.keyspaces_numbered, now, produced);
+            self.submit(connection, slot, parts, placement, now, produced);
         }
     }
 
@@ -151,17 +209,31 @@ impl Front {
         &mut self,
         connection: u64,
         slot: Slot,
-        parts: Vec<Part>,
-        keyspaces: u16,
+        mut parts: Vec<Part>,
+        placement: &Placement,
         now: Now,
         produced: &mut Produced,
     ) {
         let Some(open) = self.connections.get_mut(&connection) else { return };
-        let layout = open.layout;
-        let ordered =
-            slot.writes || !open.buffer.is_empty() || open.slots.iter().any(|slot| slot.answer.is_none());
+        let (layout, keyspaces) = (open.layout, placement.keyspaces_numbered);
+        let in_flight = open.slots.iter().any(|slot| slot.answer.is_none());
+        let relaxed = open.wish(&mut parts, slot.writes, in_flight, placement);
+        if in_flight && open.relaxed && !relaxed && !parts.is_empty() {
+            open.held = Some((slot, parts));
+            return;
+        }
+        if !relaxed && open.consistency.is_some() {
+            open.memory.telling.extend(parts.iter().map(|part| part.partition));
+        }
+        let ordered = match relaxed {
+            true => in_flight,
+            false => slot.writes || !open.buffer.is_empty() || in_flight,
+        };
         let writes = slot.writes;
-        open.alone = !ordered && !parts.is_empty();
+        if !parts.is_empty() {
+            open.relaxed = relaxed;
+        }
+        open.alone = !ordered && !relaxed && !parts.is_empty();
         let number = open.first + open.slots.len() as u64;
         open.slots.push_back(slot);
         let deadline = now.time + REQUEST_TIMEOUT;
@@ -220,7 +292,7 @@ impl Front {
     pub fn on_reply(
         &mut self,
         id: RequestId,
-        reply: Reply,
+        (reply, seen): (Reply, Option<(PartitionId, Seen)>),
         now: Now,
         placement: &Placement,
         produced: &mut Produced,
@@ -237,6 +309,16 @@ impl Front {
             return Err(Violation::new("replies", format!("refused with {text:?}")));
         }
         let Some(open) = self.connections.get_mut(&pending.connection) else { return Ok(()) };
+        if let Some((partition, seen)) = seen {
+            let seen = match open.memory.seen.remove(&partition) {
+                Some(former) => former.and(seen),
+                None => seen,
+            };
+            open.memory.seen.insert(partition, seen);
+            if open.memory.telling.remove(&partition) {
+                open.memory.used.remove(&partition);
+            }
+        }
         let Some(slot) = open.slots.get_mut((pending.slot - open.first) as usize) else { return Ok(()) };
         slot.parts[pending.part] = Some(reply);
         if slot.parts.iter().all(Option::is_some) {
@@ -334,9 +416,45 @@ impl Slot {
 
 impl Connection {
     /// What is to be done for one command.
+    /// Says with each part how fresh it is to be and what the session has seen, as a node does. Are they reads that any replica may answer?
+    fn wish(&mut self, parts: &mut [Part], writes: bool, in_flight: bool, placement: &Placement) -> bool {
+        let Some(level) = self.consistency else {
+            for part in parts {
+                // A node asks such a replica when somebody asks for the token.
+                match placement.primaries.contains_key(&part.partition) && self.tells {
+                    true => part.wish(None, self.memory.seen.get(&part.partition)),
+                    false => drop(self.memory.used.insert(part.partition)),
+                }
+            }
+            return false;
+        };
+        let is_command = |part: &Part| matches!(part.call, Call::Command { .. });
+        let mut relaxed = !writes
+            && level != Consistency::Strong
+            && parts.iter().all(is_command)
+            && (self.relaxed || !in_flight);
+        for part in parts.iter_mut() {
+            let merges = placement.primaries.contains_key(&part.partition);
+            let is_unknown = self.memory.used.contains(&part.partition);
+            let mut level = level;
+            if !merges && !writes && (!relaxed || (is_unknown && level != Consistency::Eventual)) {
+                level = Consistency::Strong;
+                relaxed = false;
+            }
+            let is_free = matches!(level, Consistency::Strong | Consistency::Eventual);
+            let seen = self.memory.seen.get(&part.partition).filter(|_| !is_free && (merges || !writes));
+            part.wish(Some(level), seen);
+        }
+        relaxed
+    }
+
     fn take_command(&mut self, mut arguments: Vec<Bytes>, placement: &Placement) -> (Slot, Vec<Part>) {
         let name = arguments[0].to_ascii_uppercase();
         match name.as_slice() {
+            b"CLIENT" => {
+                self.consistency = Consistency::parse(&arguments[2..]).map(|(level, _)| level);
+                return Slot::answered(Value::OK);
+            }
             b"MULTI" => {
                 self.transaction = Some(Vec::new());
                 return Slot::answered(Value::OK);

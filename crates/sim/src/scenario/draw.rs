@@ -1,6 +1,7 @@
 //! Scenarios from seeds.
 
 use replication::configuration::Acknowledgement;
+use replication::consistency::Consistency;
 use replication::primaries::{Conflict, Leaderless, Level};
 
 use super::{Consensus, Fault, Planned, Scenario};
@@ -139,6 +140,8 @@ pub enum Focus {
     Leaderless,
     /// The same, and nodes without a replica stand in for those that cannot be reached.
     Sloppy,
+    /// Counters are read at all levels, whatever the strategy.
+    Reads,
     /// Partitions are split, and at that very moment nodes die or are cut off; logs are cut all the time.
     Splits,
 }
@@ -256,6 +259,45 @@ impl Scenario {
                         }
                     }
                 }
+            }
+            Focus::Reads => {
+                const BOUNDS: [u32; 3] = [30, 150, 1000];
+                let bounded = Consistency::Bounded(*random.pick(&BOUNDS));
+                let (session, eventual) = (Consistency::Session, Consistency::Eventual);
+                let mut levels = vec![session, session, bounded, bounded, eventual, Consistency::Strong];
+                if random.chance(500) {
+                    scenario.make_restless(random);
+                }
+                const LOSES: [Fault; 3] = [Fault::LyingSync, Fault::BitRot, Fault::Rebuild];
+                match random.below(10) {
+                    0..5 => {}
+                    5..7 => {
+                        scenario.acknowledgement = Some(Acknowledgement::Sync);
+                        scenario.faults.retain(|planned| !LOSES[..2].contains(&planned.fault));
+                    }
+                    7 => {
+                        scenario.merged = true;
+                        levels = vec![session, session, eventual];
+                    }
+                    _ => {
+                        const QUORUMS: [(Level, Level); 3] = [
+                            (Level::Quorum, Level::Quorum),
+                            (Level::Count(1), Level::All),
+                            (Level::Count(1), Level::Count(1)),
+                        ];
+                        let (read, write) = *random.pick(&QUORUMS);
+                        scenario.merged = true;
+                        let conflict = Conflict::Lww;
+                        scenario.leaderless =
+                            Some(Leaderless { replicas: 0, read, write, conflict, sloppy: false });
+                        levels = vec![session, session, bounded, bounded, eventual];
+                    }
+                }
+                if scenario.merged {
+                    scenario.partitions = 1;
+                    scenario.faults.retain(|planned| !LOSES.contains(&planned.fault));
+                }
+                scenario.workload.levels = levels;
             }
             Focus::Splits => {
                 scenario.nodes = 4;

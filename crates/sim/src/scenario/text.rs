@@ -147,6 +147,7 @@ mod tests {
             Focus::Bounded,
             Focus::Leaderless,
             Focus::Sloppy,
+            Focus::Reads,
         ] {
             let drawn = Scenario::of_seed_focused(7, focus);
             assert_eq!(Scenario::from_text(&drawn.to_text()), Ok(drawn));

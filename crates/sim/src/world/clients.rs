@@ -18,6 +18,7 @@ impl World {
         let mut shared = Shared {
             at: self.at,
             wall_trusted: self.scenario.wall_trusted,
+            sessions: !self.scenario.workload.levels.is_empty(),
             history: &mut self.history,
             counters: &mut self.counters,
         };
@@ -68,6 +69,12 @@ impl World {
     fn connect(&mut self, client: usize) -> bool {
         // One that was removed since is not waited for.
         let wanted = self.clients[client].wanted_node().filter(|&node| !self.nodes[node].outside);
+        let is_over = !matches!(self.stage, Stage::Break | Stage::Calm);
+        if is_over && !self.scenario.workload.levels.is_empty() {
+            // What is asked now is asked as by anybody.
+            self.disconnect(client);
+            self.clients[client].memory = None;
+        }
         if let Some(connection) = &self.clients[client].connection {
             let fits = wanted.is_none_or(|wanted| wanted == connection.node);
             if fits && !self.clients[client].random.chance(150) {
@@ -79,7 +86,21 @@ impl World {
         let id = self.next_connection;
         let Some(process) = &mut self.nodes[node].process else { return false };
         self.next_connection += 1;
-        process.front.connect(id);
+        process.front.connect(id, !self.scenario.workload.levels.is_empty());
+        if !self.scenario.workload.levels.is_empty() {
+            let this = &mut self.clients[client];
+            let memory = this.memory.take().filter(|memory| memory.layout <= process.placement.layout());
+            match memory.filter(|_| this.random.chance(800)) {
+                Some(memory) => {
+                    self.counters.add("client.session_resumed");
+                    process.front.resume(id, memory);
+                }
+                None => {
+                    self.next_connection += 1;
+                    this.session = self.next_connection;
+                }
+            }
+        }
         self.owners.insert(id, client);
         self.clients[client].connection = Some(Connection::new(id, node));
         true
@@ -153,6 +174,14 @@ impl World {
         self.tell(|| {
             format!("client {client} is answered {}", String::from_utf8_lossy(bytes).escape_debug())
         });
+        if !self.scenario.workload.levels.is_empty() {
+            let node = self.clients[client].connection.as_ref().map_or(0, |open| open.node);
+            if let Some(process) = &self.nodes[node].process
+                && let Some(memory) = process.front.memory(connection)
+            {
+                self.clients[client].memory = Some(memory);
+            }
+        }
         let next = self.with_client(client, |this, shared| this.on_bytes(bytes, shared))?;
         self.go_on(client, next);
         Ok(())

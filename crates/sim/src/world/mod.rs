@@ -279,6 +279,7 @@ impl World {
         self.history.forget(&lost_keys);
         if self.scenario.merged {
             // What clients see there is not one order of all operations.
+            self.history.check_sessions()?;
             return self.check_merged();
         }
         self.history.check(&mut self.counters)

@@ -259,12 +259,12 @@ impl World {
                     }
                 }
                 Output::Snapshot(write) => self.on_snapshot_write(node, life, write),
-                Output::Reply { id, reply } => {
+                Output::Reply { id, reply, seen } => {
                     let mut produced = Default::default();
                     let now = self.nodes[node].now(self.at);
                     let Some(process) = self.process(node, life) else { return Ok(()) };
                     let placement = process.placement.clone();
-                    process.front.on_reply(id, reply, now, &placement, &mut produced)?;
+                    process.front.on_reply(id, (reply, seen), now, &placement, &mut produced)?;
                     self.on_produced(node, life, produced);
                 }
                 Output::Event(event) => self.on_event(node, event, &mut touched)?,

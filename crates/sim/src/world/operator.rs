@@ -56,7 +56,7 @@ fn with_groups(mut founding: Catalogue, acknowledgement: Acknowledgement, relaxe
     founding.keyspaces.remove(&everything);
     let options = PrimaryReplica { max_lag_ms: 2_000, relaxed, ..PrimaryReplica::new(acknowledgement) };
     let policy = Policy::PrimaryReplica { number: 0, options };
-    let (after, _) = Change::CreateKeyspace { prefix: everything, policy }
+    let (after, _) = Change::CreateKeyspace { prefix: everything, policy, read: None }
         .apply(&founding)
         .expect("a keyspace of all keys can be made");
     Catalogue { epoch: founding.epoch, ..after }
@@ -68,7 +68,7 @@ fn with_primaries(mut founding: Catalogue, counters: Counters) -> Catalogue {
     founding.keyspaces.remove(&everything);
     let options = MultiPrimary { conflict: Conflict::Lww, replicas: Replicas::Count(0), counters };
     let policy = Policy::MultiPrimary { number: 0, options };
-    let (after, _) = Change::CreateKeyspace { prefix: everything, policy }
+    let (after, _) = Change::CreateKeyspace { prefix: everything, policy, read: None }
         .apply(&founding)
         .expect("a keyspace of all keys can be made");
     Catalogue { epoch: founding.epoch, ..after }
@@ -79,7 +79,7 @@ fn with_peers(mut founding: Catalogue, options: Leaderless) -> Catalogue {
     let everything = bytes::Bytes::new();
     founding.keyspaces.remove(&everything);
     let policy = Policy::Leaderless { number: 0, options };
-    let (after, _) = Change::CreateKeyspace { prefix: everything, policy }
+    let (after, _) = Change::CreateKeyspace { prefix: everything, policy, read: None }
         .apply(&founding)
         .expect("a keyspace of all keys can be made");
     Catalogue { epoch: founding.epoch, ..after }
@@ -285,7 +285,11 @@ impl World {
                     max_lag_bytes: *self.random.pick(&[2_000, 64 << 20]),
                     ..PrimaryReplica::new(*self.random.pick(&modes))
                 };
-                Change::AlterKeyspace { prefix, policy: Policy::PrimaryReplica { number: 0, options } }
+                Change::AlterKeyspace {
+                    prefix,
+                    policy: Policy::PrimaryReplica { number: 0, options },
+                    read: None,
+                }
             }
         }
     }

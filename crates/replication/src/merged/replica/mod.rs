@@ -424,6 +424,18 @@ impl Replica {
         self.find_stand_ins(now);
         self.run_rounds(now, outbox);
         self.expire_due(now);
+        self.resume_parked(now, outbox);
+        self.give_out(now, outbox);
+        if self.resume_parked(now, outbox) {
+            // What is written by that is not to wait for the next batch.
+            self.give_out(now, outbox);
+        }
+        self.answer_durable(now, outbox);
+        self.take_snapshot(outbox);
+    }
+
+    /// Gives out what there is to persist and to send.
+    fn give_out(&mut self, now: Now, outbox: &mut Outbox) {
         let partition = self.partition;
         if let Some(causal) = &mut self.causal {
             let causal::Effects { persist, send, events, state } = causal.finish(now);
@@ -447,8 +459,6 @@ impl Replica {
                     .map(|event| crate::contract::Output::Event(Event::Causal { partition, event })),
             );
         }
-        self.answer_durable(now, outbox);
-        self.take_snapshot(outbox);
     }
 
     /// The replica is given up: who waits is answered.

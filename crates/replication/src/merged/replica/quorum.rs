@@ -18,6 +18,7 @@ use data::merged::VersionVector;
 use super::Replica;
 use super::serve::refuse;
 use crate::NodeId;
+use crate::consistency::Consistency;
 use crate::contract::{Call, Event, Reply};
 use crate::primaries::{Leaderless, Level, Primaries, Quorum};
 use crate::shard::outbox::{Outbox, Work};
@@ -44,18 +45,22 @@ pub(super) struct Rounds {
     under_way: BTreeMap<u64, Round>,
     /// So many questions were asked.
     pub asked: u64,
+    /// As of then, on this node's clock, what was acknowledged is here.
+    as_of: Option<Time>,
 }
 
 #[derive(Debug)]
 struct Asking {
     work: Work,
-    level: Level,
+    /// `None`: nobody need be asked, it only waits for its turn.
+    level: Option<Level>,
 }
 
 #[derive(Debug)]
 struct Round {
     works: Vec<Asking>,
     told: BTreeMap<NodeId, VersionVector>,
+    asked_at: Time,
     ask_again_at: Time,
 }
 
@@ -97,7 +102,6 @@ fn compares_and_sets(command: &Command, arguments: &[bytes::Bytes]) -> bool {
 fn is_write(call: &Call) -> bool {
     match call {
         Call::Command { command, .. } => !command.is_read(),
-        Call::After { call, .. } => is_write(call),
         Call::Transaction { commands, .. } => commands.iter().any(|(command, _)| !command.is_read()),
         _ => false,
     }
@@ -112,7 +116,6 @@ fn refusal(call: &Call) -> Option<&'static str> {
                 || commands.iter().any(|(command, arguments)| compares_and_sets(command, arguments))
         }
         Call::Fingerprint { .. } => true,
-        Call::After { call, .. } => return refusal(call),
         _ => false,
     };
     is_conditional.then_some(
@@ -192,9 +195,24 @@ impl Replica {
             refuse(work, text, outbox);
             return;
         }
-        let quorum = work.quorum.unwrap_or_default();
-        let levels =
-            [("R", quorum.read.unwrap_or(options.read)), ("W", quorum.write.unwrap_or(options.write))];
+        let quorum = work.wishes.quorum.unwrap_or_default();
+        let needs_nobody = match work.relaxed() {
+            Some(Consistency::Session | Consistency::Eventual) => true,
+            Some(level @ Consistency::Bounded(_)) => self.is_fresh_enough(level, now),
+            _ => false,
+        };
+        if needs_nobody {
+            match self.rounds.waits(work.origin) {
+                false => self.run(work, now, outbox),
+                true => self.rounds.next.push(Asking { work, level: None }),
+            }
+            return;
+        }
+        let read = match work.relaxed() {
+            Some(_) => self.all_acknowledged(options),
+            None => quorum.read.unwrap_or(options.read),
+        };
+        let levels = [("R", read), ("W", quorum.write.unwrap_or(options.write))];
         for (name, level) in levels {
             let copies = self.primaries.copies;
             if let Level::Count(count) = level
@@ -219,8 +237,22 @@ impl Replica {
         }
         match needed.replicas <= 1 && !self.rounds.waits(work.origin) {
             true => self.run(work, now, outbox),
-            false => self.rounds.next.push(Asking { work, level: levels[0].1 }),
+            false => self.rounds.next.push(Asking { work, level: Some(levels[0].1) }),
         }
+    }
+
+    /// Who asks so many has what was acknowledged, as the keyspace acknowledges.
+    fn all_acknowledged(&self, options: Leaderless) -> Level {
+        let copies = self.primaries.copies;
+        match options.write {
+            Level::LocalQuorum => Level::All,
+            write => Level::Count((copies + 1).saturating_sub(write.of(copies as usize) as u32).max(1)),
+        }
+    }
+
+    fn is_fresh_enough(&self, level: Consistency, now: Now) -> bool {
+        let back = level.reaches_back(self.options.raft.clock_drift_ppm).unwrap_or_default();
+        self.rounds.as_of.is_some_and(|as_of| now.time.since(as_of) <= back)
     }
 
     /// How many of those that count can be reached, this one among them.
@@ -272,7 +304,8 @@ impl Replica {
                 let partition = self.partition;
                 outbox.event(Event::Asked { partition, round: number });
             }
-            let round = Round { works, told: BTreeMap::new(), ask_again_at: now.time + ASK_AGAIN };
+            let (asked_at, ask_again_at) = (now.time, now.time + ASK_AGAIN);
+            let round = Round { works, told: BTreeMap::new(), asked_at, ask_again_at };
             self.rounds.under_way.insert(number, round);
             self.rounds.asked += 1;
         }
@@ -298,14 +331,21 @@ impl Replica {
                 .filter(|(_, vector)| blind || causal.vector().includes(vector))
                 .map(|(node, _)| *node)
                 .collect();
+            if let Some(options) = self.primaries.leaderless {
+                let needed = self.needed(self.all_acknowledged(options));
+                if 1 + covered.iter().filter(|node| self.counts(**node, needed)).count() >= needed.replicas {
+                    self.rounds.as_of = self.rounds.as_of.max(Some(round.asked_at));
+                }
+            }
             for asking in std::mem::take(&mut round.works) {
                 // As many as now, of those who count now: members may be others than when it was asked.
-                let needed = self.needed(asking.level);
+                let replicas = asking.level.map_or(1, |level| self.needed(level).replicas);
+                let needed = self.needed(asking.level.unwrap_or(Level::Count(1)));
                 let answered = 1 + covered.iter().filter(|node| self.counts(**node, needed)).count();
                 #[cfg(any(test, feature = "planted-bugs"))]
                 let answered = answered
                     + usize::from(self.options.planted == Some(crate::merged::causal::Bug::ReadQuorumShort));
-                match answered >= needed.replicas && !waits.contains(&asking.work.origin) {
+                match answered >= replicas && !waits.contains(&asking.work.origin) {
                     true => ready.push((number, asking)),
                     false => {
                         waits.insert(asking.work.origin);
@@ -316,8 +356,10 @@ impl Replica {
         }
         self.rounds.under_way = under_way;
         for (round, asking) in ready {
-            if self.options.announce_applied {
-                let (partition, needed) = (self.partition, self.needed(asking.level).replicas);
+            if self.options.announce_applied
+                && let Some(level) = asking.level
+            {
+                let (partition, needed) = (self.partition, self.needed(level).replicas);
                 let vector = self.causal.as_ref().map(|causal| causal.vector().clone()).unwrap_or_default();
                 outbox.event(Event::Covered { partition, round, needed, vector });
             }
@@ -334,15 +376,22 @@ impl Replica {
             }
             round.ask_again_at = now.time + ASK_AGAIN;
             let hopeless = |asking: &mut Asking| {
-                let needed = self.needed(asking.level);
+                let Some(level) = asking.level else { return asking.work.deadline <= now.time };
+                let needed = self.needed(level);
                 asking.work.deadline <= now.time || self.reachable(needed, now) < needed.replicas
             };
             let given_up: Vec<Asking> = round.works.extract_if(.., hopeless).collect();
             for asking in given_up {
-                let needed = self.needed(asking.level);
+                let needed = self.needed(asking.level.unwrap_or(Level::Count(1)));
                 let text = match self.reachable(needed, now) < needed.replicas {
                     true => self.no_quorum(needed, now),
-                    false => "TIMEOUT too few replicas have answered in time, nothing was done".into(),
+                    false => {
+                        let late = asking
+                            .work
+                            .is_late("TIMEOUT too few replicas have answered in time, nothing was done");
+                        outbox.answers.push((asking.work.requester, late));
+                        continue;
+                    }
                 };
                 refuse(asking.work, text, outbox);
             }

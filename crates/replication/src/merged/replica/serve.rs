@@ -19,9 +19,10 @@ use resp::Value;
 use super::Replica;
 use super::rights::Lacking;
 use crate::configuration::Acknowledgement;
+use crate::consistency::Seen;
 use crate::contract::{Admin, Call, Event, Reply};
 use crate::primaries::Level;
-use crate::shard::outbox::{Outbox, Requester, Work};
+use crate::shard::outbox::{Outbox, Requester, Wishes, Work};
 use crate::time::{Now, Time};
 
 /// How long the answer to what was seen waits for the disk.
@@ -144,6 +145,9 @@ impl Replica {
 
     /// Carries a request out.
     pub(super) fn run(&mut self, work: Work, now: Now, outbox: &mut Outbox) {
+        if work.wishes.seen.is_some() {
+            return self.after(work, now, outbox);
+        }
         match &work.call {
             Call::Command { command, .. } if command.is_read() => self.read(work, now, outbox),
             Call::Fingerprint { .. } => self.read(work, now, outbox),
@@ -156,24 +160,22 @@ impl Replica {
                 let admin = admin.clone();
                 self.admin(work.requester, &admin, now, outbox);
             }
-            Call::After { .. } => self.after(work, now, outbox),
-            Call::Demanding { .. } | Call::Quorum { .. } => unreachable!("the shard takes demands apart"),
+            Call::Demanding { .. } | Call::Quorum { .. } | Call::At { .. } | Call::After { .. } => {
+                unreachable!("the shard takes wishes apart")
+            }
         }
     }
 
     /// A request of a session that has seen something, perhaps elsewhere: at once, or when that has come.
-    fn after(&mut self, work: Work, now: Now, outbox: &mut Outbox) {
-        let (Call::After { seen, call }, Some(causal)) = (&work.call, &self.causal) else { return };
-        let Ok(vector) = VersionVector::decode(&mut seen.clone()) else {
-            let text = "ERR the session token cannot be read, nothing was done";
+    fn after(&mut self, mut work: Work, now: Now, outbox: &mut Outbox) {
+        let Some(causal) = &self.causal else { return };
+        let Some(Seen::Vector(vector)) = work.wishes.seen.take() else {
+            let text = "ERR the session token is of another keyspace, nothing was done";
             return outbox.answers.push((work.requester, Reply::Refused(text.into())));
         };
         // Nothing overtakes what waits.
         match self.answers.parked.is_empty() && causal.vector().includes(&vector) {
-            true => {
-                let call = (**call).clone();
-                self.run(Work { call, ..work }, now, outbox);
-            }
+            true => self.run(work, now, outbox),
             false => {
                 self.answers.parked.push((vector, work));
                 self.answers.next_sweep.get_or_insert(now.time + SWEEP_INTERVAL);
@@ -243,6 +245,7 @@ impl Replica {
             | Call::Admin(_)
             | Call::Demanding { .. }
             | Call::Quorum { .. }
+            | Call::At { .. }
             | Call::After { .. } => {
                 unreachable!("not a read")
             }
@@ -285,7 +288,7 @@ impl Replica {
         if index <= persisted && written.is_none() {
             return outbox.answers.push((work.requester, Reply::Done(reply)));
         }
-        let Work { requester, deadline, demand, quorum, .. } = work;
+        let Work { requester, deadline, wishes: Wishes { demand, quorum, .. }, .. } = work;
         let written = written.map(|dot| (dot, Holders { demand, level: self.write_level(quorum) }));
         self.answers.wait(index, Waiting { requester, reply, deadline, written }, now);
     }
@@ -305,7 +308,7 @@ impl Replica {
         let (time_ms, seed) = (self.now_ms(now), self.next_seed());
         let causal = self.causal.as_mut()?;
         let others = causal.others();
-        if let Some(demand) = work.demand.filter(|demand| demand.copies(others) > others) {
+        if let Some(demand) = work.wishes.demand.filter(|demand| demand.copies(others) > others) {
             let needed = demand.copies(others);
             let text = format!(
                 "NOREPLICAS there are {others} other replicas, and {needed} are asked for; nothing was written"
@@ -362,20 +365,21 @@ impl Replica {
         None
     }
 
-    /// Answers what is durable, what is held by enough, and what is past its deadline; goes on with what waited for something to come.
-    pub(super) fn answer_durable(&mut self, now: Now, outbox: &mut Outbox) {
-        if !self.answers.parked.is_empty() {
-            let (parked, vector) =
-                (&mut self.answers.parked, self.causal.as_ref().map(super::Causal::vector));
-            let has_come = |seen: &VersionVector| vector.is_some_and(|vector| vector.includes(seen));
-            let ready: Vec<Work> =
-                parked.extract_if(.., |(seen, _)| has_come(seen)).map(|(_, work)| work).collect();
-            for work in ready {
-                let Call::After { call, .. } = &work.call else { continue };
-                let call = (**call).clone();
-                self.run(Work { call, ..work }, now, outbox);
-            }
+    /// Goes on with what waited for something to come. Has any of it come?
+    pub(super) fn resume_parked(&mut self, now: Now, outbox: &mut Outbox) -> bool {
+        let (parked, causal) = (&mut self.answers.parked, self.causal.as_ref());
+        let has_come = |seen: &VersionVector| causal.is_some_and(|causal| causal.vector().includes(seen));
+        let ready: Vec<Work> =
+            parked.extract_if(.., |(seen, _)| has_come(seen)).map(|(_, work)| work).collect();
+        let any = !ready.is_empty();
+        for work in ready {
+            self.run(work, now, outbox);
         }
+        any
+    }
+
+    /// Answers what is durable, what is held by enough, and what is past its deadline.
+    pub(super) fn answer_durable(&mut self, now: Now, outbox: &mut Outbox) {
         let Some(causal) = &self.causal else { return };
         let answers = &mut self.answers;
         let mut done = Vec::new();

@@ -71,11 +71,15 @@ pub enum Bug {
     NeverInDoubt,
     /// A primary calls stable what members hold in memory.
     StableBeforeDurable,
+    /// A replica answers a session whatever that has seen.
+    SeenIgnored,
+    /// A replica answers a read with a bound whatever its age.
+    BoundIgnored,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 33] = [
+    pub const ALL: [Bug; 35] = [
         Bug::OwnVoteBeforeDurable,
         Bug::OwnLogBeforeDurable,
         Bug::LeaseTooLong,
@@ -109,5 +113,7 @@ impl Bug {
         Bug::SuffixNotSaved,
         Bug::NeverInDoubt,
         Bug::StableBeforeDurable,
+        Bug::SeenIgnored,
+        Bug::BoundIgnored,
     ];
 }

@@ -7,6 +7,7 @@ use resp::Value;
 use super::Replica;
 use super::awaiting::Awaiting;
 use crate::NodeId;
+use crate::consistency::Seen;
 use crate::contract::{Admin, Call, Reply};
 use crate::ordered::raft::Membership;
 use crate::shard::outbox::{Outbox, Work};
@@ -51,6 +52,11 @@ impl Replica {
                     Err(error) => Reply::Refused(format!("ERR leadership cannot go there: {error:?}")),
                 };
                 outbox.answers.push((work.requester, reply));
+            }
+            Call::Admin(Admin::Seen) => {
+                // Whoever has applied an entry of this term has all that was acknowledged in earlier ones.
+                let seen = Seen::Log { term: self.raft.term(), index: self.raft.commit() };
+                self.confirm(work, Value::Bulk(seen.encode()), 0, now, outbox);
             }
             _ => unreachable!("not an order to a leader"),
         }

@@ -33,12 +33,13 @@ use bytes::Bytes;
 use data::{Pending, Table};
 
 use crate::configuration::{Ask, Group, Wish};
+use crate::consistency::Seen;
 use crate::contract::{Call, Event, Lost, Output, Reply, Role};
 use crate::ordered::pace::Pace;
 use crate::ordered::raft::{self, Effects, Raft};
 use crate::placement::{PartitionPlacement, Split};
 use crate::shard::outbox::{Outbox, Work};
-use crate::shard::{Options, PartitionStatus, Recovered};
+use crate::shard::{Options, PartitionStatus, Recovered, sweep_at};
 use crate::time::{Now, Time};
 use crate::{NodeId, PartitionId};
 
@@ -46,12 +47,9 @@ pub use tokens::TOKEN_BYTES;
 
 use self::awaiting::Awaited;
 use self::digests::Digests;
-use self::read::Waiting;
+use self::read::{Freshness, Waiting};
 use self::split::Extent;
 use self::tokens::Tokens;
-
-/// How often requests past their deadline are looked for.
-const SWEEP_INTERVAL: Duration = Duration::from_millis(100);
 
 /// A partition that has just come about tries this often, and for this long, to have the leader that it is to have: the
 /// others may be there a moment later than this replica.
@@ -92,6 +90,7 @@ pub(crate) struct Replica {
     open_reads: Vec<Waiting>,
     asked_reads: BTreeMap<u64, Vec<Waiting>>,
     next_ticket: u64,
+    freshness: Freshness,
     /// Waiting until the entry of that index is applied.
     apply_waits: BTreeMap<u64, Vec<Waiting>>,
     next_sweep: Time,
@@ -199,6 +198,7 @@ impl Replica {
             open_reads: Vec::new(),
             asked_reads: BTreeMap::new(),
             next_ticket: 0,
+            freshness: Freshness::default(),
             apply_waits: BTreeMap::new(),
             next_sweep: Time::NEVER,
             held_back: Vec::new(),
@@ -246,10 +246,8 @@ impl Replica {
             Call::Fingerprint { .. } => self.read(work, now, outbox),
             Call::Command { .. } | Call::Transaction { .. } => self.write(work, now, outbox),
             Call::Admin(_) => self.admin(work, now, outbox),
-            Call::Demanding { .. } | Call::Quorum { .. } => unreachable!("the shard takes demands apart"),
-            Call::After { .. } => {
-                let text = "ERR what a session has seen is asked of multi-primary keyspaces alone";
-                outbox.answers.push((work.requester, Reply::Refused(text.into())));
+            Call::Demanding { .. } | Call::Quorum { .. } | Call::At { .. } | Call::After { .. } => {
+                unreachable!("the shard takes wishes apart")
             }
         }
     }
@@ -577,7 +575,7 @@ impl Replica {
 
     fn note_deadline(&mut self, deadline: Time, now: Time) {
         if deadline != Time::NEVER {
-            self.next_sweep = self.next_sweep.min(now + SWEEP_INTERVAL);
+            self.next_sweep = self.next_sweep.min(sweep_at(deadline, now));
         }
     }
 
@@ -607,13 +605,15 @@ impl Replica {
         for work in refused {
             let text =
                 "TIMEOUT no answer from a majority of the partition's replicas in time, nothing was done";
-            outbox.answers.push((work.requester, Reply::Refused(text.into())));
+            outbox.answers.push((work.requester, work.is_late(text)));
         }
         let waiting = self.proposals.iter().any(|proposal| proposal.requester.is_some())
             || !self.parked.is_empty()
             || !self.apply_waits.is_empty()
             || self.asked_reads.values().any(|waits| !waits.is_empty());
-        self.next_sweep = if waiting { now.time + SWEEP_INTERVAL } else { Time::NEVER };
+        let reads = self.apply_waits.values().chain(self.asked_reads.values()).flatten();
+        let first = reads.map(|waiting| waiting.work.deadline).min().unwrap_or(Time::NEVER);
+        self.next_sweep = if waiting { sweep_at(first, now.time) } else { Time::NEVER };
     }
 
     /// A look at this replica.
@@ -640,6 +640,11 @@ impl Replica {
             lag: self.raft.lag(),
             merged: None,
         }
+    }
+
+    /// What who is answered here has seen at the most.
+    pub fn seen(&self) -> Seen {
+        Seen::Log { term: self.applied_term, index: self.applied }
     }
 
     /// Everything up to here survives whatever happens, as far as known here.

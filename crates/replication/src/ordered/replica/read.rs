@@ -5,17 +5,50 @@
 //! connection sent before it, before those that came after it - and is answered once it is certain that this node led
 //! when it came. A follower asks for an index, applies up to there, and looks.
 //!
+//! A read that need not see all of that ([`Consistency`]) is answered by any voter that has caught up once since it started and has what its session
+//! has seen, or is known to be fresh enough ([`Freshness`]): as fresh as the time, on this node's own clock, of the last question for an index that
+//! has been applied since. Else it goes the way of all reads.
+//!
 //! Keys that have expired count as absent only once their deletion is committed. A read that meets such a key at the
 //! leader proposes the deletion and is answered with it; a follower passes the read on to the leader.
+
+use std::collections::{BTreeMap, VecDeque};
+#[cfg(any(test, feature = "planted-bugs"))]
+use std::time::Duration;
 
 use bytes::Bytes;
 use data::{Answer, View};
 use resp::Value;
 
 use super::Replica;
+use crate::consistency::{Consistency, Seen};
 use crate::contract::{Call, Reply};
 use crate::shard::outbox::{Outbox, Requester, Work};
-use crate::time::Now;
+use crate::time::{Now, Time};
+
+/// As of when this replica's state is known to hold everything that was acknowledged, on its own clock.
+#[derive(Debug, Default)]
+pub(super) struct Freshness {
+    /// `None`: not since it started.
+    as_of: Option<Time>,
+    /// Questions under way, and when each was asked.
+    asked: BTreeMap<u64, Time>,
+    /// An index that has yet to be applied, and when it was asked for.
+    to_come: VecDeque<(u64, Time)>,
+    /// An answer would help reads that are to come.
+    wanted: bool,
+}
+
+impl Freshness {
+    fn applied(&mut self, applied: u64) {
+        while let Some((index, asked_at)) = self.to_come.front()
+            && *index <= applied
+        {
+            self.as_of = self.as_of.max(Some(*asked_at));
+            self.to_come.pop_front();
+        }
+    }
+}
 
 /// A request that waits for its answer to be certain.
 #[derive(Debug)]
@@ -60,7 +93,18 @@ impl Waiting {
 impl Replica {
     /// Takes a read.
     pub(super) fn read(&mut self, work: Work, now: Now, outbox: &mut Outbox) {
-        let ordered = work.ordered || matches!(work.requester, Requester::Remote { .. });
+        let is_behind_others = work.ordered || matches!(work.requester, Requester::Remote { .. });
+        if let Some(level) = work.relaxed() {
+            // Of a session nothing overtakes what waits.
+            let waits = !(self.parked.is_empty()
+                && self.open_reads.is_empty()
+                && self.asked_reads.is_empty()
+                && self.apply_waits.is_empty());
+            if !(is_behind_others && waits) && self.is_fresh_enough(level, work.wishes.seen.as_ref(), now) {
+                return self.look_now(work, level, now, outbox);
+            }
+        }
+        let ordered = is_behind_others && work.relaxed().is_none();
         if ordered && !self.parked.is_empty() {
             return self.parked.push(work);
         }
@@ -91,6 +135,49 @@ impl Replica {
         }
     }
 
+    /// May a read of that level be answered from the state as it is?
+    fn is_fresh_enough(&mut self, level: Consistency, seen: Option<&Seen>, now: Now) -> bool {
+        let node = self.options.node;
+        if self.applied < self.exact_at || !self.raft.membership().voters.contains(&node) {
+            return false;
+        }
+        #[cfg(any(test, feature = "planted-bugs"))]
+        let is_blind = self.options.raft.planted == Some(super::raft::Bug::SeenIgnored);
+        #[cfg(not(any(test, feature = "planted-bugs")))]
+        let is_blind = false;
+        let has_seen =
+            is_blind || seen.is_none_or(|seen| seen.is_covered_by(self.applied_term, self.applied));
+        // What a replica has found on its disk may be from long ago.
+        let Some(as_of) = self.freshness.as_of else { return false };
+        match level {
+            Consistency::Strong => false,
+            Consistency::Eventual => true,
+            Consistency::Session => has_seen,
+            Consistency::Bounded(_) => {
+                let back = level.reaches_back(self.options.raft.clock_drift_ppm).unwrap_or_default();
+                let age = now.time.since(as_of);
+                // The next one need not wait for the answer that this one could do without.
+                self.freshness.wanted |= age > back / 2;
+                #[cfg(any(test, feature = "planted-bugs"))]
+                let age = match self.options.raft.planted {
+                    Some(super::raft::Bug::BoundIgnored) => Duration::ZERO,
+                    _ => age,
+                };
+                age <= back && has_seen
+            }
+        }
+    }
+
+    /// Answers from the state as it is.
+    fn look_now(&mut self, work: Work, level: Consistency, now: Now, outbox: &mut Outbox) {
+        let answer = self.answer(&work.call, self.clock_ms(now));
+        // Other replicas may see a key that is gone for this one's clock: a session would go back.
+        if !answer.expired.is_empty() && level != Consistency::Eventual {
+            return self.read(work.strictly(), now, outbox);
+        }
+        outbox.answers.push((work.requester, Reply::Done(answer.reply)));
+    }
+
     pub(super) fn wait_applied(&mut self, waiting: Waiting) {
         self.apply_waits.entry(waiting.minimum).or_default().push(waiting);
     }
@@ -113,6 +200,7 @@ impl Replica {
             | Call::Admin(_)
             | Call::Demanding { .. }
             | Call::Quorum { .. }
+            | Call::At { .. }
             | Call::After { .. } => None,
         };
         position.unwrap_or(0)
@@ -135,12 +223,14 @@ impl Replica {
         for waiting in std::mem::take(&mut self.open_reads) {
             self.keep_if_leading(waiting, outbox, |replica, waiting| replica.open_reads.push(waiting));
         }
-        if self.open_reads.is_empty() {
+        let wanted = std::mem::take(&mut self.freshness.wanted) && self.asked_reads.is_empty();
+        if self.open_reads.is_empty() && !wanted {
             return;
         }
         let ticket = self.next_ticket;
         self.next_ticket += 1;
         self.asked_reads.insert(ticket, std::mem::take(&mut self.open_reads));
+        self.freshness.asked.insert(ticket, now.time);
         self.raft.read(ticket, now.time);
     }
 
@@ -162,7 +252,8 @@ impl Replica {
     /// Leadership is lost before the answer was certain. Nothing was done; but what came later on the same connection
     /// may have been, so only a request that stands alone is tried again.
     pub(super) fn give_up_wait(&mut self, work: Work, outbox: &mut Outbox) {
-        if work.ordered || matches!(work.requester, Requester::Remote { .. }) {
+        let is_behind_others = work.ordered || matches!(work.requester, Requester::Remote { .. });
+        if is_behind_others && work.relaxed().is_none() {
             let text = "TRYAGAIN the leader changed before the answer was certain, nothing was done";
             outbox.answers.push((work.requester, Reply::Refused(text.into())));
         } else {
@@ -178,7 +269,32 @@ impl Replica {
         now: Now,
         outbox: &mut Outbox,
     ) -> bool {
-        let waits = self.asked_reads.remove(&ticket).unwrap_or_default();
+        let asked_at = self.freshness.asked.remove(&ticket);
+        let later = self.asked_reads.split_off(&(ticket + 1));
+        let waits = match index {
+            // What was answered to a later question does for earlier ones, too; so reads go on in the order in which they came.
+            Some(index) => {
+                self.freshness.asked.retain(|earlier, _| *earlier > ticket);
+                if let Some(asked_at) = asked_at {
+                    self.freshness.to_come.push_back((index.max(self.exact_at), asked_at));
+                    self.freshness.applied(self.applied);
+                }
+                std::mem::replace(&mut self.asked_reads, later).into_values().flatten().collect()
+            }
+            None => {
+                let waits = self.asked_reads.remove(&ticket).unwrap_or_default();
+                self.asked_reads.extend(later);
+                waits
+            }
+        };
+        if index.is_none() {
+            // Those behind them must not be answered from less than what they are answered from elsewhere.
+            let is_behind = |waiting: &mut Waiting| waiting.work.relaxed().is_some() && waiting.work.ordered;
+            let behind = self.asked_reads.values_mut().flat_map(|reads| reads.extract_if(.., is_behind));
+            for waiting in behind.chain(self.open_reads.extract_if(.., is_behind)).collect::<Vec<_>>() {
+                self.give_up_wait(waiting.work, outbox);
+            }
+        }
         let mut more = false;
         for waiting in waits {
             let Some(index) = index else {
@@ -188,7 +304,10 @@ impl Replica {
             self.keep_if_leading(waiting, outbox, |replica, mut waiting| {
                 match waiting.stage {
                     Stage::Ask => {
-                        waiting.minimum = index.max(replica.exact_at);
+                        // Answers may overtake one another: none of a session is from less than those before it.
+                        let before = replica.apply_waits.last_key_value().map_or(0, |(minimum, _)| *minimum);
+                        let before = if waiting.work.relaxed().is_some() { before } else { 0 };
+                        waiting.minimum = index.max(replica.exact_at).max(before);
                         waiting.stage = Stage::Look;
                     }
                     Stage::Confirm { reply, .. } => waiting.stage = Stage::Wait { reply, retry: false },
@@ -208,6 +327,7 @@ impl Replica {
         if self.applied < self.exact_at {
             return more;
         }
+        self.freshness.applied(self.applied);
         while let Some(entry) = self.apply_waits.first_entry() {
             if *entry.key() > self.applied {
                 break;
@@ -246,7 +366,7 @@ impl Replica {
             return outbox.answers.push((work.requester, Reply::Done(answer.reply)));
         }
         // Only the leader may say that a key is gone.
-        self.read(Work { ordered: true, ..work }, now, outbox);
+        self.read(Work { ordered: true, ..work.strictly() }, now, outbox);
     }
 
     /// Looks at the leader's present state.
@@ -269,7 +389,7 @@ impl Replica {
             answer.expired.into_iter().partition(|key| self.pending.position_of(key).is_some());
         if !decided.is_empty() && !work.ordered {
             // Writes that were there before this read may have been prepared before the key expired: behind those.
-            return self.read(Work { ordered: true, ..work }, now, outbox);
+            return self.read(Work { ordered: true, ..work.strictly() }, now, outbox);
         }
         // Writes that came after this read were prepared when the key had expired already: with them it is gone. What
         // none of them decides is deleted now, behind all of them.
@@ -295,6 +415,7 @@ impl Replica {
             | Call::Admin(_)
             | Call::Demanding { .. }
             | Call::Quorum { .. }
+            | Call::At { .. }
             | Call::After { .. } => {
                 unreachable!("not a read")
             }

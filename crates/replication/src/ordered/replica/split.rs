@@ -123,9 +123,10 @@ pub(crate) fn where_belongs(call: &Call, homes: &dyn Homes) -> Belongs {
     };
     match call {
         Call::Admin(_) => Belongs::Anywhere,
-        Call::Demanding { call, .. } | Call::Quorum { call, .. } | Call::After { call, .. } => {
-            where_belongs(call, homes)
-        }
+        Call::Demanding { call, .. }
+        | Call::Quorum { call, .. }
+        | Call::At { call, .. }
+        | Call::After { call, .. } => where_belongs(call, homes),
         Call::Command { command, arguments, .. } => one(command, arguments),
         Call::Fingerprint { keys } => together(&mut keys.iter().map(|key| homes.home_of(key))),
         Call::Transaction { commands, .. } => {

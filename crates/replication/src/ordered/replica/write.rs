@@ -70,7 +70,7 @@ impl Replica {
             let text = "NOREPLICAS the replicas in sync are too far behind to keep what a failover would have to take back; nothing was written";
             return outbox.answers.push((work.requester, Reply::Refused(text.into())));
         }
-        if let Some(refusal) = work.demand.and_then(|demand| self.refuse_demand(demand)) {
+        if let Some(refusal) = work.wishes.demand.and_then(|demand| self.refuse_demand(demand)) {
             return outbox.answers.push((work.requester, Reply::Refused(refusal)));
         }
         let stamp = self.stamp(now);
@@ -102,6 +102,7 @@ impl Replica {
             | Call::Admin(_)
             | Call::Demanding { .. }
             | Call::Quorum { .. }
+            | Call::At { .. }
             | Call::After { .. } => {
                 unreachable!("not a write")
             }
@@ -153,7 +154,7 @@ impl Replica {
                 }
                 // Replies that later entries are prepared against must not run behind the clock of this one.
                 self.last_stamp_ms = self.last_stamp_ms.max(time_ms);
-                let (requester, deadline, demand) = (Some(work.requester), work.deadline, work.demand);
+                let (requester, deadline, demand) = (Some(work.requester), work.deadline, work.wishes.demand);
                 self.proposals.push_back(Proposal {
                     index,
                     term: self.raft.term(),

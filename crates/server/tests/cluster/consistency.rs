@@ -1,0 +1,228 @@
+//! `CLIENT CONSISTENCY` and `READ`: how fresh reads are, and what becomes of them when others are gone.
+
+use std::time::{Duration, Instant};
+
+use resp::Value;
+
+use crate::support::client::{bulk, field};
+use crate::support::{Client, Cluster, eventually};
+
+/// A connection whose reads are at that level.
+fn at(cluster: &Cluster, node: usize, level: &str) -> Client {
+    let mut client = cluster.client(node);
+    assert_eq!(client.call(&format!("CLIENT CONSISTENCY {level}")), Value::OK);
+    assert_eq!(client.call("CLIENT CONSISTENCY"), bulk(level));
+    client
+}
+
+fn error_of(reply: &Value) -> String {
+    match reply {
+        Value::Error(text) => text.to_string(),
+        other => panic!("no error: {other:?}"),
+    }
+}
+
+fn done(client: &mut Client, command: &str) -> Value {
+    eventually(command, || Some(client.call(command)).filter(|reply| !reply.is_error()))
+}
+
+fn token(client: &mut Client) -> String {
+    match client.call("CLIENT SESSION TOKEN") {
+        Value::Bulk(token) => String::from_utf8_lossy(&token).into_owned(),
+        other => panic!("a token: {other:?}"),
+    }
+}
+
+/// The keyspaces that the tests use, by prefix.
+const ORDERED: [(&str, &str); 2] = [("", ""), ("p:", "STRATEGY primary-replica ACK sync")];
+
+fn create(cluster: &Cluster) {
+    let mut client = cluster.client(0);
+    for (prefix, options) in ORDERED {
+        if !prefix.is_empty() {
+            eventually("the keyspace", || {
+                (client.call(&format!("KEYSPACE CREATE {prefix} {options}")) == Value::OK).then_some(())
+            });
+        }
+        for node in 0..cluster.nodes.len() {
+            done(&mut cluster.client(node), &format!("SET {prefix}ready{node} 1"));
+        }
+    }
+}
+
+#[test]
+fn with_the_others_gone_each_level_does_what_it_says() {
+    let mut cluster = Cluster::start(3, "");
+    create(&cluster);
+    let mut writer = cluster.client(0);
+    let levels = ["strong", "bounded 300", "session", "eventual"];
+    for (prefix, _) in ORDERED {
+        done(&mut writer, &format!("SET {prefix}key first"));
+        // Each of them has been answered by this node since it started.
+        let mut readers = levels.map(|level| at(&cluster, 2, level));
+        for (reader, level) in readers.iter_mut().zip(levels) {
+            eventually(level, || (reader.call(&format!("GET {prefix}key")) == bulk("first")).then_some(()));
+        }
+    }
+    let mut readers = levels.map(|level| at(&cluster, 2, level));
+    cluster.nodes[0].kill();
+    cluster.nodes[1].kill();
+    std::thread::sleep(Duration::from_millis(400));
+    for (prefix, _) in ORDERED {
+        let key = format!("{prefix}key");
+        let [strong, bounded, session, eventual] = &mut readers;
+        assert_eq!(eventual.call(&format!("GET {key}")), bulk("first"), "{key}");
+        assert_eq!(session.call(&format!("GET {key}")), bulk("first"), "{key}: it has seen nothing yet");
+        assert_eq!(
+            session.pipeline(&[format!("GET {key}"), format!("STRLEN {key}"), format!("EXISTS {key}")]),
+            [bulk("first"), Value::Integer(5), Value::Integer(1)]
+        );
+        let asked = Instant::now();
+        let refused = error_of(&bounded.call(&format!("GET {key}")));
+        assert!(refused.starts_with("STALE no replica"), "{key}: {refused}");
+        assert!(asked.elapsed() >= Duration::from_millis(250), "it waits for as long as it may");
+        let refused = error_of(&strong.call(&format!("GET {key}")));
+        assert!(refused.starts_with("CLUSTERDOWN") || refused.starts_with("TIMEOUT"), "{key}: {refused}");
+    }
+}
+
+#[test]
+fn a_session_sees_its_own_writes_wherever_it_goes() {
+    let cluster = Cluster::start(3, "");
+    create(&cluster);
+    for (prefix, _) in ORDERED {
+        let mut carried = String::new();
+        let mut highest = 0;
+        for round in 0..120_i64 {
+            // The level is said before or after the write, or the write is of a connection without one.
+            let mut client = cluster.client(round as usize % 3);
+            if !carried.is_empty() {
+                assert_eq!(client.call(&format!("CLIENT SESSION RESUME {carried}")), Value::OK);
+            }
+            let level = if round % 4 == 0 { "bounded 10000" } else { "session" };
+            if round % 2 == 0 {
+                client.call(&format!("CLIENT CONSISTENCY {level}"));
+            }
+            let Value::Integer(written) = done(&mut client, &format!("INCR {prefix}sum")) else {
+                panic!("a number")
+            };
+            assert!(written > highest);
+            highest = written;
+            client.call(&format!("CLIENT CONSISTENCY {level}"));
+            assert_eq!(client.call(&format!("GET {prefix}sum")), bulk(&highest.to_string()));
+            carried = token(&mut client);
+            let mut other = at(&cluster, (round as usize + 1) % 3, level);
+            assert_eq!(other.call(&format!("CLIENT SESSION RESUME {carried}")), Value::OK);
+            let seen = other.pipeline(&[format!("GET {prefix}sum"), format!("GET {prefix}sum")]);
+            assert_eq!(seen, [bulk(&highest.to_string()), bulk(&highest.to_string())], "round {round}");
+        }
+    }
+}
+
+/// Commands of one pipeline take effect in their order, whichever replica answers the reads.
+#[test]
+fn reads_and_writes_of_a_pipeline_keep_their_order() {
+    let cluster = Cluster::start(3, "");
+    create(&cluster);
+    for (prefix, _) in ORDERED {
+        for (node, level) in
+            (0..3).flat_map(|node| ["session", "eventual", "bounded 50"].map(|level| (node, level)))
+        {
+            let mut client = at(&cluster, node, level);
+            let key = format!("{prefix}pipe{node}");
+            done(&mut client, &format!("SET {key} 0"));
+            for round in 1..=40 {
+                let commands = [
+                    format!("SET {key} {round}"),
+                    format!("GET {key}"),
+                    format!("APPEND {key} !"),
+                    format!("GET {key}"),
+                    format!("STRLEN {key}"),
+                    "PING".to_owned(),
+                    format!("SET {key} {round}"),
+                ];
+                let said = client.pipeline(&commands);
+                let longer = format!("{round}!");
+                let expected = [
+                    Value::OK,
+                    bulk(&round.to_string()),
+                    Value::Integer(longer.len() as i64),
+                    bulk(&longer),
+                    Value::Integer(longer.len() as i64),
+                    Value::Simple("PONG".into()),
+                    Value::OK,
+                ];
+                assert_eq!(said, expected, "{level} at node {node}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_keyspace_says_how_its_reads_are_and_what_cannot_be_is_refused() {
+    let cluster = Cluster::start(3, "");
+    let mut client = cluster.client(0);
+    let level_of = |client: &mut Client, prefix: &str| {
+        field(&client.call(&format!("KEYSPACE INFO {prefix}")), "read").clone()
+    };
+    done(&mut client, "KEYSPACE CREATE s: STRATEGY raft READ eventual");
+    assert_eq!(level_of(&mut client, "s:"), bulk("eventual"));
+    done(&mut client, "KEYSPACE ALTER s: READ bounded 250");
+    assert_eq!(level_of(&mut client, "s:"), bulk("bounded 250"));
+    done(&mut client, "KEYSPACE ALTER s: READ default");
+    assert_eq!(level_of(&mut client, "s:"), bulk("strong"));
+    done(&mut client, "KEYSPACE ALTER s: READ session");
+    done(&mut client, "SET s:key 1");
+    assert_eq!(client.call("GET s:key"), bulk("1"), "its own write");
+
+    done(&mut client, "KEYSPACE CREATE m: STRATEGY multi-primary");
+    done(&mut client, "KEYSPACE CREATE l: STRATEGY leaderless");
+    done(&mut client, "KEYSPACE CREATE h: STRATEGY leaderless SLOPPY yes");
+    for prefix in ["m:", "l:", "h:"] {
+        done(&mut client, &format!("SET {prefix}key 1"));
+    }
+    for (level, prefix, refusal) in [
+        ("strong", "m:", "ERR a multi-primary keyspace has no strong reads"),
+        ("bounded 50", "m:", "ERR a multi-primary keyspace has no bound"),
+        ("strong", "l:", "ERR a leaderless keyspace has no strong reads"),
+        ("bounded 50", "h:", "ERR a leaderless keyspace with SLOPPY yes has no bound"),
+    ] {
+        let mut reader = at(&cluster, 1, level);
+        let said = error_of(&reader.call(&format!("GET {prefix}key")));
+        assert!(said.starts_with(refusal) && said.contains("session, eventual"), "{said}");
+        let said = error_of(&client.call(&format!("KEYSPACE ALTER {prefix} READ {level}")));
+        assert!(said.starts_with(refusal), "{said}");
+    }
+    for (level, prefix) in [("bounded 200", "l:"), ("session", "l:"), ("eventual", "h:"), ("session", "m:")] {
+        let mut reader = at(&cluster, 2, level);
+        eventually(level, || (reader.call(&format!("GET {prefix}key")) == bulk("1")).then_some(()));
+    }
+    assert!(client.call("CLIENT CONSISTENCY sometimes").is_error());
+    assert!(client.call("CLIENT CONSISTENCY bounded").is_error());
+    assert!(client.call("CLIENT CONSISTENCY session now").is_error());
+    assert_eq!(client.call("RESET"), Value::Simple("RESET".into()));
+    assert_eq!(client.call("CLIENT CONSISTENCY"), bulk("default"));
+}
+
+/// With one replica gone a bound is kept by the others; with too few it is refused.
+#[test]
+fn a_leaderless_keyspace_keeps_a_bound_with_as_many_as_hold_what_was_acknowledged() {
+    let mut cluster = Cluster::start(3, "");
+    let mut client = cluster.client(0);
+    done(&mut client, "KEYSPACE CREATE l: STRATEGY leaderless READ bounded 400");
+    for round in 0..50 {
+        done(&mut cluster.client(round % 3), &format!("SET l:key {round}"));
+        let mut reader = at(&cluster, (round + 1) % 3, "bounded 1");
+        std::thread::sleep(Duration::from_millis(3));
+        assert_eq!(done(&mut reader, "GET l:key"), bulk(&round.to_string()));
+    }
+    cluster.nodes[2].kill();
+    done(&mut client, "SET l:key last");
+    let mut reader = at(&cluster, 1, "bounded 200");
+    assert_eq!(done(&mut reader, "GET l:key"), bulk("last"));
+    cluster.nodes[0].kill();
+    std::thread::sleep(Duration::from_millis(600));
+    let refused = error_of(&reader.call("GET l:key"));
+    assert!(refused.starts_with("NOQUORUM") || refused.starts_with("STALE"), "{refused}");
+    assert_eq!(at(&cluster, 1, "session").call("GET l:key"), bulk("last"));
+}
