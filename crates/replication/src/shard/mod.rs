@@ -828,6 +828,11 @@ impl Shard {
         self.hints.values().map(Hints::status).collect()
     }
 
+    /// Did storage find something that is held for members of a group, and this node does not know yet what became of the group?
+    pub fn has_unopened_hints(&self, group: PartitionId) -> bool {
+        self.governed.remembered_hints().contains(&group)
+    }
+
     /// The mutations that are held durably for members of a group.
     pub fn hinted(&self, group: PartitionId) -> Vec<data::merged::Dot> {
         self.hints.get(&group.of_hints()).map(|hints| hints.dots().collect()).unwrap_or_default()

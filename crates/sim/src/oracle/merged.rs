@@ -50,11 +50,12 @@ struct OnDisk {
 const OPENS_IN: TrueTime = 5 * SECOND;
 
 impl Merged {
-    /// A node is up in that life, and has this on its disk: as a replica, if it is one, and as one that stands in for others.
+    /// A node is up in that life, and has this on its disk: as a replica, if it is one, and as one that stands in for others. `has_more`: it has
+    /// not opened all that it found there, since it does not know the catalogue.
     pub fn on_disk(
         &mut self,
         (node, life, at): (NodeId, u64, TrueTime),
-        (partition, has_seat): (PartitionId, bool),
+        (partition, has_more): (PartitionId, bool),
         replica: Option<&VersionVector>,
         hinted: Vec<Dot>,
     ) {
@@ -62,7 +63,7 @@ impl Merged {
         if disk.life.0 != life {
             disk.life = (life, at);
         }
-        disk.is_unknown = disk.life.1 + OPENS_IN > at || (has_seat && replica.is_none());
+        disk.is_unknown = disk.life.1 + OPENS_IN > at || has_more;
         if !disk.is_unknown {
             disk.vector = replica.cloned().unwrap_or_default();
             disk.hinted = hinted.into_iter().collect();

@@ -67,7 +67,8 @@ impl World {
                 let durable = process.shard.causal(partition).map(Causal::durable);
                 let hinted = process.shard.hinted(partition);
                 let who = (node.id, node.life, self.at);
-                self.merged.on_disk(who, (partition, has_seat), durable, hinted);
+                let has_more = (has_seat && durable.is_none()) || process.shard.has_unopened_hints(partition);
+                self.merged.on_disk(who, (partition, has_more), durable, hinted);
             }
             self.merged.check_disks(partition)?;
             self.counters.add("check.disks");
