@@ -8,6 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use data::slot::SLOTS;
 use replication::catalogue::Catalogue;
@@ -49,6 +50,8 @@ pub struct ClusterState {
     pub groups: BTreeMap<PartitionId, PartitionStatus>,
     /// What each of this node's workers holds for replicas that cannot be reached.
     pub hints: BTreeMap<usize, Vec<HintsStatus>>,
+    /// By worker: of which nodes nothing is heard, and for how long nothing was, when that was entered last.
+    pub silent: BTreeMap<usize, BTreeMap<NodeId, Duration>>,
     /// When what replicas say was entered last.
     pub told_at: Time,
     /// Rises when nodes, placement, members or leaders change (not with every applied entry).
@@ -77,6 +80,16 @@ impl ClusterState {
     /// Is there a connection to it (or is it this node)?
     pub fn is_alive(&self, id: NodeId) -> bool {
         id == self.myself || self.node(id).is_some_and(|node| node.alive)
+    }
+
+    /// The nodes of which no worker hears anything, and for how long.
+    pub fn unreachable(&self) -> impl Iterator<Item = (NodeId, Duration)> {
+        let all = self.silent.values().next().into_iter().flatten();
+        all.filter_map(|(node, _)| {
+            let of_each: Option<Vec<Duration>> =
+                self.silent.values().map(|silent| silent.get(node).copied()).collect();
+            Some((*node, of_each?.into_iter().min()?))
+        })
     }
 
     /// The status of the replica here.
@@ -183,6 +196,7 @@ impl ClusterView {
             partitions,
             groups,
             hints: BTreeMap::new(),
+            silent: BTreeMap::new(),
             told_at: Time::default(),
             version: 1,
         };
@@ -228,6 +242,14 @@ impl ClusterView {
                 false
             });
         }
+    }
+
+    /// Enters of which nodes a worker hears nothing.
+    pub fn set_silent(&self, worker: usize, silent: BTreeMap<NodeId, Duration>) {
+        self.change(|state| {
+            state.silent.insert(worker, silent);
+            false
+        });
     }
 
     /// This node holds the partition no longer.

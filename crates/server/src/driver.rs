@@ -508,6 +508,7 @@ impl Worker {
         if state.dirty && due {
             self.node.context.cluster.set_status(state.shard.status(), now);
             self.node.context.cluster.set_hints(self.index, state.shard.hints());
+            self.node.context.cluster.set_silent(self.index, state.shard.silent(now));
             state.published = now;
             state.dirty = false;
             state.roles_changed = false;
@@ -521,6 +522,7 @@ impl Worker {
             let now = self.node.clock.now().time;
             self.node.context.cluster.set_status(state.shard.status(), now);
             self.node.context.cluster.set_hints(self.index, state.shard.hints());
+            self.node.context.cluster.set_silent(self.index, state.shard.silent(now));
             state.dirty = false;
             state.roles_changed = false;
         }

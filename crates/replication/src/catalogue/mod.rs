@@ -19,6 +19,7 @@
 //! [`plan`] says where partitions ought to be, [`steward`] what is to be changed next.
 
 mod change;
+mod explain;
 mod keyspace;
 pub mod plan;
 mod record;
@@ -32,6 +33,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 pub use change::{Change, Refusal, Target};
+pub use explain::{Answer, Answers, Explained, Fault, Side, explain};
 pub use keyspace::{Keyspace, Policy, StrategyKind};
 pub use record::{Record, Unreadable, epoch_of, load, read_epoch};
 pub use steward::{Situation, next_change};

@@ -36,7 +36,7 @@ const NOT_LEADER: u8 = 3;
 const RETRY_AFTER: Duration = Duration::from_millis(10);
 
 /// Requests on their way at other nodes, and requests that wait for someone to serve them.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Forwards {
     lane: u8,
     next: u64,
@@ -273,15 +273,15 @@ impl Forwards {
     }
 
     /// Answers what is past its deadline.
-    pub fn sweep(&mut self, now: Time, outbox: &mut Outbox) {
-        for stream in self.streams.values_mut() {
+    /// Each is told why: what is known of the partition.
+    pub fn sweep(&mut self, now: Time, why: &dyn Fn(PartitionId) -> String, outbox: &mut Outbox) {
+        for (&partition, stream) in &mut self.streams {
             let late: Vec<Work> =
                 stream.queue.extract_if(.., |_, work| work.deadline <= now).map(|(_, work)| work).collect();
             for work in late {
                 stream.waits_no_more(work.origin);
-                let text =
-                    "CLUSTERDOWN no leader of the partition could be reached in time, nothing was done";
-                outbox.answers.push((work.requester, work.is_late(text)));
+                let text = format!("CLUSTERDOWN {}, nothing was done", why(partition));
+                outbox.answers.push((work.requester, work.is_late(&text)));
             }
         }
         let late: Vec<Sent> =

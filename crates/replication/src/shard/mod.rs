@@ -694,7 +694,10 @@ impl Shard {
             }
         }
         if self.next_sweep <= now.time {
-            self.forwards.sweep(now.time, &mut self.outbox);
+            let mut forwards = std::mem::take(&mut self.forwards);
+            let mut outbox = std::mem::take(&mut self.outbox);
+            forwards.sweep(now.time, &|partition| self.why_unserved(partition, now.time), &mut outbox);
+            (self.forwards, self.outbox) = (forwards, outbox);
             let first = self.forwards.first_deadline();
             self.next_sweep = first.map_or(Time::NEVER, |first| sweep_at(first, now.time));
         }
@@ -715,6 +718,10 @@ impl Shard {
         elsewhere.sort_by_key(|(_, work, _)| work.arrival);
         for (partition, work, leader) in elsewhere {
             self.send_elsewhere(partition, work, leader, now);
+        }
+        for (partition, work) in std::mem::take(&mut self.outbox.unserved) {
+            let text = format!("TIMEOUT {}, nothing was done", self.why_unserved(partition, now.time));
+            self.outbox.answers.push((work.requester, work.is_late(&text)));
         }
         for (requester, reply) in std::mem::take(&mut self.outbox.answers) {
             match requester {

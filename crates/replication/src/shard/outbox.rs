@@ -168,6 +168,8 @@ pub(crate) struct Outbox {
     pub answers: Vec<(Requester, Reply)>,
     /// What sessions have seen by answers that came from other nodes.
     pub seen: BTreeMap<RequestId, Seen>,
+    /// Requests whose time is over, and that have had no effect.
+    pub unserved: Vec<(PartitionId, Work)>,
     /// Requests that this replica cannot serve and that have had no effect: to be tried at that node, or later.
     pub elsewhere: Vec<(PartitionId, Work, Option<NodeId>)>,
     /// What leaders here have to tell the catalogue.

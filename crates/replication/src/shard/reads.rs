@@ -1,12 +1,15 @@
 //! Reads that more than one replica may answer: whether a keyspace has the level that is asked for, who is asked where this node holds no replica,
 //! and what a session is told that it has seen.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use super::{Shard, nodes_of};
 use crate::catalogue::StrategyKind;
 use crate::consistency::Seen;
 use crate::contract::Call;
 use crate::shard::outbox::{Wishes, is_read};
-use crate::time::Now;
+use crate::time::{Now, Time};
 use crate::{NodeId, PartitionId};
 
 impl Shard {
@@ -32,6 +35,38 @@ impl Shard {
             None => level.refusal(StrategyKind::MultiPrimary, false),
             Some(options) => level.refusal(StrategyKind::Leaderless, options.sloppy),
         }
+    }
+
+    /// The members of which nothing is heard, and for how long.
+    pub fn silent(&self, now: Time) -> BTreeMap<NodeId, Duration> {
+        let others = self.placement.members.iter().filter(|node| **node != self.options.node);
+        let silent = others.filter(|node| !self.peers.is_alive(**node, now));
+        silent.map(|node| (*node, self.peers.silent_for(*node, now))).collect()
+    }
+
+    /// Why nobody serves a partition, as far as can be told from here.
+    pub(super) fn why_unserved(&self, partition: PartitionId, now: Time) -> String {
+        let replicas = nodes_of(&self.placement, partition);
+        let silent = self.silent(now);
+        let gone: Vec<Duration> = replicas.iter().filter_map(|node| silent.get(node).copied()).collect();
+        let slots = match (self.placement.groups.get(&partition), self.placement.get(partition)) {
+            (Some(group), _) => (group.configuration.first_slot, group.configuration.last_slot),
+            (None, Some(placed)) => (placed.first_slot, placed.last_slot),
+            (None, None) => (0, data::slot::SLOTS - 1),
+        };
+        let what = match gone.len() * 2 >= replicas.len().max(1) {
+            true => "no majority",
+            false => "no answer from a majority in time",
+        };
+        let since = gone.iter().max().map_or(String::new(), |longest| {
+            format!(
+                " ({} of {} replicas unreachable for {:.1} s)",
+                gone.len(),
+                replicas.len(),
+                longest.as_secs_f64()
+            )
+        });
+        format!("{what} for slots {}-{}{since}", slots.0, slots.1)
     }
 
     /// A node that could serve a read which any replica may answer.

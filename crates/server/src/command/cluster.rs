@@ -73,6 +73,13 @@ pub(super) const CLUSTER: Container = Container {
             run: replicas,
         },
         Subcommand {
+            name: "partitions",
+            arity: 2,
+            usage: "PARTITIONS",
+            about: "Return which nodes cannot be reached from here, and what becomes of each keyspace on this side.",
+            run: super::explain::partitions,
+        },
+        Subcommand {
             name: "shards",
             arity: 2,
             usage: "SHARDS",

@@ -253,6 +253,11 @@ fn consort(lines: &mut Lines, context: &Context, state: &ClusterState) {
     let hints = || state.hints.values().flatten();
     lines.add("hints", hints().map(|held| held.hints).sum::<u64>());
     lines.add("hints_bytes", hints().map(|held| held.bytes).sum::<u64>());
+    let faring = super::explain::faring(state);
+    lines.add("unreachable_nodes", state.unreachable().count());
+    lines.add("keyspaces_unaffected", faring.unaffected);
+    lines.add("keyspaces_possibly_stale", faring.stale);
+    lines.add("keyspaces_refusing", faring.refusing);
     for node in state.nodes.iter().filter(|node| node.id != state.myself) {
         let alive = u8::from(node.alive);
         let row = format!("id={:016x},address={},alive={alive}", node.id.0, node.peer);

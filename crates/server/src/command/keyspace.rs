@@ -39,6 +39,13 @@ pub(super) const KEYSPACE: Container = Container {
             run: drop,
         },
         Subcommand {
+            name: "explain",
+            arity: -3,
+            usage: "EXPLAIN <prefix> [IF NODE|ZONE <name> [...] FAILS | IF <name> [...] | <name> [...] PARTED]",
+            about: "Return what each side of a fault accepts, refuses or may answer from what is old, and what could be lost; without IF: now.",
+            run: super::explain::keyspace,
+        },
+        Subcommand {
             name: "failover",
             arity: -3,
             usage: "FAILOVER <prefix> [TO <node> [FORCE] | BACK]",
@@ -81,7 +88,7 @@ pub(super) const KEYSPACE: Container = Container {
             run: of,
         },
     ],
-    absent: &[("explain", "what a fault does to a keyspace is not computed yet")],
+    absent: &[],
 };
 
 pub(super) fn keyspace(call: &mut Call<'_>) -> Action {

@@ -30,6 +30,7 @@ mod command_table;
 mod connection;
 mod consort;
 mod diagnostics;
+pub(crate) mod explain;
 mod info;
 mod keyspace;
 mod node;

@@ -226,3 +226,95 @@ fn a_leaderless_keyspace_keeps_a_bound_with_as_many_as_hold_what_was_acknowledge
     assert!(refused.starts_with("NOQUORUM") || refused.starts_with("STALE"), "{refused}");
     assert_eq!(at(&cluster, 1, "session").call("GET l:key"), bulk("last"));
 }
+
+/// The keyspaces of [`explained_is_what_happens`]: of each strategy, with what it can do in a fault.
+const EXPLAINED: [(&str, &str); 7] = [
+    ("r:", "STRATEGY raft"),
+    ("s:", "STRATEGY raft READ session"),
+    ("p:", "STRATEGY primary-replica ACK sync"),
+    ("q:", "STRATEGY primary-replica ACK semi-sync 2"),
+    ("m:", "STRATEGY multi-primary"),
+    ("l:", "STRATEGY leaderless"),
+    ("a:", "STRATEGY leaderless R 1 W 1"),
+];
+
+/// What is said of the one side that is left, for writes and reads.
+fn explained(client: &mut Client, prefix: &str, fault: &str) -> (String, String) {
+    let said = client.call(format!("KEYSPACE EXPLAIN {prefix} {fault}").trim_end());
+    let Value::Array(sides) = field(&said, "sides") else { panic!("{said:?}") };
+    let text = |name: &str| match field(&sides[0], name) {
+        Value::Bulk(text) => String::from_utf8_lossy(text).into_owned(),
+        other => panic!("a text: {other:?}"),
+    };
+    (text("writes"), text("reads"))
+}
+
+/// `KEYSPACE EXPLAIN` says what will be, and it is: with one node killed, and with two.
+#[test]
+fn explained_is_what_happens() {
+    let mut cluster = Cluster::start(3, "");
+    let mut client = cluster.client(0);
+    for (prefix, options) in EXPLAINED {
+        done(&mut client, &format!("KEYSPACE CREATE {prefix} {options}"));
+        for node in 0..3 {
+            let mut client = cluster.client(node);
+            done(&mut client, &format!("SET {prefix}key{node} 1"));
+            done(&mut client, &format!("GET {prefix}key{node}"));
+        }
+    }
+    eventually("all to take part", || {
+        let mut all = |prefix: &str| {
+            let info = client.call(&format!("KEYSPACE INFO {prefix}"));
+            *field(&info, "take_part_at_least") == Value::Integer(3)
+        };
+        (all("l:") && all("a:")).then_some(())
+    });
+    for (killed, fault) in [(2, "IF NODE n2 FAILS"), (1, "IF NODE n1 n2 FAILS")] {
+        let foretold = EXPLAINED.map(|(prefix, _)| explained(&mut client, prefix, fault));
+        cluster.nodes[killed].kill();
+        eventually("it to be noticed", || {
+            let said = client.call("CLUSTER PARTITIONS");
+            let Value::Array(gone) = field(&said, "unreachable") else { panic!("{said:?}") };
+            (gone.len() == 3 - killed).then_some(())
+        });
+        for ((prefix, _), (writes, reads)) in EXPLAINED.into_iter().zip(foretold) {
+            // The failover that was foretold may be over by now.
+            let kind = |text: &str| (text.contains("refused"), text.contains("possibly stale"));
+            let now = explained(&mut client, prefix, "");
+            let is_as_foretold = kind(&now.0) == kind(&writes) && kind(&now.1) == kind(&reads);
+            assert!(is_as_foretold, "{prefix}: {writes}, {reads}; now {now:?}");
+            for (command, said) in [("SET", writes), ("GET", reads)] {
+                let command = match command {
+                    "SET" => format!("SET {prefix}key0 2"),
+                    _ => format!("GET {prefix}key0"),
+                };
+                let is_refused = said.contains("refused");
+                if is_refused {
+                    let reply = error_of(&client.call(&command));
+                    assert!(!reply.starts_with("UNKNOWN"), "{command}, {said}: {reply}");
+                } else {
+                    done(&mut client, &command);
+                }
+            }
+        }
+    }
+    let said = client.call("KEYSPACE EXPLAIN r:");
+    assert!(format!("{said:?}").contains("no majority: 1 of 3 replicas are here, 2 are needed"), "{said:?}");
+    let refused = error_of(&client.call("GET r:key0"));
+    assert!(
+        refused.contains("no majority for slots") && refused.contains("2 of 3 replicas unreachable for"),
+        "{refused}"
+    );
+    for wrong in [
+        "IF",
+        "IF NODE FAILS",
+        "IF NODE n9 FAILS",
+        "IF ZONE n1 FAILS",
+        "IF n0 PARTED",
+        "IF n0 | PARTED",
+        "IF n0 | n0 PARTED",
+    ] {
+        assert!(client.call(&format!("KEYSPACE EXPLAIN r: {wrong}")).is_error(), "{wrong}");
+    }
+    assert!(client.call("KEYSPACE EXPLAIN nothing:").is_error());
+}

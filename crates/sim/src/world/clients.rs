@@ -176,11 +176,9 @@ impl World {
         });
         if !self.scenario.workload.levels.is_empty() {
             let node = self.clients[client].connection.as_ref().map_or(0, |open| open.node);
-            if let Some(process) = &self.nodes[node].process
-                && let Some(memory) = process.front.memory(connection)
-            {
-                self.clients[client].memory = Some(memory);
-            }
+            // Of what was seen after the last token nothing is left when the node dies.
+            let process = self.nodes[node].process.as_ref();
+            self.clients[client].memory = process.and_then(|process| process.front.memory(connection));
         }
         let next = self.with_client(client, |this, shared| this.on_bytes(bytes, shared))?;
         self.go_on(client, next);

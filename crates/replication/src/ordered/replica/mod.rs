@@ -602,11 +602,7 @@ impl Replica {
             }
         }
         self.apply_waits.retain(|_, waits| !waits.is_empty());
-        for work in refused {
-            let text =
-                "TIMEOUT no answer from a majority of the partition's replicas in time, nothing was done";
-            outbox.answers.push((work.requester, work.is_late(text)));
-        }
+        outbox.unserved.extend(refused.into_iter().map(|work| (self.partition, work)));
         let waiting = self.proposals.iter().any(|proposal| proposal.requester.is_some())
             || !self.parked.is_empty()
             || !self.apply_waits.is_empty()

@@ -210,8 +210,13 @@ impl Replica {
     pub(super) fn confirm(&mut self, work: Work, reply: Value, minimum: u64, now: Now, outbox: &mut Outbox) {
         if !self.raft.has_lease(now.time) {
             let stage = Stage::Confirm { reply, term: self.raft.term() };
-            self.open_reads.push(Waiting { work, minimum, stage });
-        } else if minimum <= self.applied {
+            return self.open_reads.push(Waiting { work, minimum, stage });
+        }
+        // Nobody else has acknowledged anything by now.
+        if self.is_serving() && self.raft.commit() <= self.applied.max(self.exact_at) {
+            self.freshness.as_of = self.freshness.as_of.max(Some(now.time));
+        }
+        if minimum <= self.applied {
             outbox.answers.push((work.requester, Reply::Done(reply)));
         } else {
             self.wait_applied(Waiting { work, minimum, stage: Stage::Wait { reply, retry: false } });
