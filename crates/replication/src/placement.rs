@@ -1,6 +1,6 @@
 //! Which partition holds a slot and which nodes hold a partition. Data with an epoch; the catalogue will make it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{Bound, RangeInclusive};
 
 use bytes::Bytes;
@@ -185,6 +185,17 @@ impl Placement {
             return None;
         }
         longest_prefix(&self.reads, key).and_then(|(_, level)| *level)
+    }
+
+    /// Of what a session has used the parts that were split off since there were so many partitions: what it did may have been done there.
+    pub fn with_children(&self, used: &mut BTreeSet<PartitionId>, layout: u32) {
+        let first = self.partitions.len() - self.parents.len().min(self.partitions.len());
+        for (number, parent) in self.parents.iter().enumerate() {
+            let child = PartitionId((first + number) as u32);
+            if child.0 >= layout && used.contains(parent) {
+                used.insert(child);
+            }
+        }
     }
 
     /// The partition that holds `slot`.

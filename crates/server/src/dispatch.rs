@@ -221,6 +221,8 @@ impl Dispatch {
             if in_flight > 0 {
                 return false;
             }
+            let placement = self.worker.placement();
+            placement.with_children(&mut self.session.used, self.layout);
             self.layout = layout;
         }
         if self.hold.is_some() {

@@ -189,7 +189,11 @@ impl Front {
             if open.alone || (open.layout != placement.layout() && !open.slots.is_empty()) {
                 return Ok(());
             }
-            open.layout = placement.layout();
+            if open.layout != placement.layout() {
+                let layout = open.layout.max(open.memory.layout);
+                placement.with_children(&mut open.memory.used, layout);
+                open.layout = placement.layout();
+            }
             if let Some((slot, parts)) = open.held.take_if(|_| open.slots.is_empty()) {
                 self.submit(connection, slot, parts, placement, now, produced);
                 continue;
