@@ -93,6 +93,8 @@ pub struct Config {
     pub listen_client: Address,
     /// Where peers are listened for.
     pub listen_peer: Address,
+    /// Where HTTP is answered: the page, metrics, health; `None`: nowhere.
+    pub listen_admin: Option<Address>,
     /// How many partitions the slots are cut into. Fixed when the cluster is made.
     pub partitions: u32,
     /// On how many nodes each partition lives, at first.

@@ -6,6 +6,7 @@
 #![allow(clippy::disallowed_methods)]
 
 mod acceptor;
+mod admin;
 mod blocking;
 mod boot;
 pub mod clients;
@@ -84,6 +85,7 @@ pub async fn run(
     let peers = acceptor::listen(&config.listen_peer, "listen_peer").await.map_err(Failure)?;
     let node = Arc::new(Node::new(config, opened));
     let mut workers = Workers::start(&node).await.map_err(Failure)?;
+    admin::start(&node.context).map_err(Failure)?;
     tracing::info!(node = node.identity.name, clients = %node.context.config.listen_client, "ready");
     let serve = async {
         tokio::join!(acceptor::accept(&node, &mut workers, &clients, &peers), acceptor::keep_house(&node))

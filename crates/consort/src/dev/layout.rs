@@ -26,6 +26,8 @@ pub struct NodeLayout {
     pub client_port: u16,
     /// Where it takes peers.
     pub peer_port: u16,
+    /// Where it answers HTTP.
+    pub admin_port: u16,
     /// `DIR/n1`
     pub folder: PathBuf,
     /// The command that starts it again, for a shell.
@@ -119,7 +121,13 @@ impl Layout {
         let taken: Vec<String> = self
             .nodes
             .iter()
-            .flat_map(|node| [(node, node.client_port, "clients"), (node, node.peer_port, "peers")])
+            .flat_map(|node| {
+                [
+                    (node, node.client_port, "clients"),
+                    (node, node.peer_port, "peers"),
+                    (node, node.admin_port, "HTTP"),
+                ]
+            })
             .filter(|(_, port, _)| TcpListener::bind(("127.0.0.1", *port)).is_err())
             .map(|(node, port, what)| format!("{port} ({what} of {})", node.name))
             .collect();
@@ -142,6 +150,7 @@ impl Layout {
             String::new(),
             format!("  redis-cli -p {}           any node takes any command", first.client_port),
             format!("  redis-cli -c -p {}        a cluster client", first.client_port),
+            format!("  http://127.0.0.1:{}      the cluster in a browser", first.admin_port),
             format!("  {} ctl status --addr {}", shell_word(&self.program.to_string_lossy()), first.client()),
             String::new(),
             "kill -9 any node; these start it again:".into(),
@@ -202,6 +211,7 @@ fn node(number: u16, base_port: u16, folder: &Path, program: &Path) -> NodeLayou
         name,
         client_port: base_port + number,
         peer_port: base_port + 1000 + number,
+        admin_port: base_port + 2000 + number,
         folder,
         restart,
     }
@@ -215,6 +225,7 @@ fn configuration(node: &NodeLayout, nodes: &[NodeLayout], settings: &[String]) -
     for (field, value) in top {
         let _ = writeln!(text, "{field} = {}", toml_text(value));
     }
+    let _ = writeln!(text, "admin.listen = \"127.0.0.1:{}\"", node.admin_port);
     for setting in settings {
         let (field, value) = setting
             .split_once('=')

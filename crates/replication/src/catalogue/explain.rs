@@ -72,18 +72,40 @@ impl Answers {
         self.0.iter().map(|(_, answer)| *answer).max()
     }
 
-    /// In words: one for all slots, or by range.
+    /// In words: one for all slots, or each with its slots.
     pub fn text(&self) -> String {
         match &self.0[..] {
             [(_, answer)] => answer.name().into(),
-            parts => {
-                let part = |((first, last), answer): &((u16, u16), Answer)| {
-                    format!("{} for slots {first}-{last}", answer.name())
-                };
-                parts.iter().map(part).collect::<Vec<_>>().join(", ")
-            }
+            parts => by_reason(parts.iter().map(|(slots, answer)| (*slots, answer.name().to_owned())))
+                .into_iter()
+                .map(|(answer, slots)| format!("{answer} for {slots}"))
+                .collect::<Vec<_>>()
+                .join("; "),
         }
     }
+}
+
+/// What is said of the same slots or others in the same words, once, with all of those slots.
+fn by_reason(said: impl Iterator<Item = ((u16, u16), String)>) -> Vec<(String, String)> {
+    let mut reasons: Vec<(String, Vec<(u16, u16)>)> = Vec::new();
+    for (slots, text) in said {
+        let ranges = match reasons.iter_mut().position(|(known, _)| *known == text) {
+            Some(at) => &mut reasons[at].1,
+            None => {
+                reasons.push((text, Vec::new()));
+                &mut reasons.last_mut().expect("one was put there").1
+            }
+        };
+        match ranges.last_mut() {
+            Some((_, last)) if last.wrapping_add(1) == slots.0 => *last = slots.1,
+            _ => ranges.push(slots),
+        }
+    }
+    let words = |ranges: Vec<(u16, u16)>| {
+        let range = |(first, last): &(u16, u16)| format!("{first}-{last}");
+        format!("slots {}", ranges.iter().map(range).collect::<Vec<_>>().join(", "))
+    };
+    reasons.into_iter().map(|(text, ranges)| (text, words(ranges))).collect()
 }
 
 /// What the nodes of one side can do.
@@ -152,14 +174,14 @@ fn on_side(catalogue: &Catalogue, (prefix, keyspace): (&[u8], &Keyspace), side: 
     let mut found =
         Side { nodes: side.iter().copied().collect(), catalogue: catalogue_changes, ..Side::default() };
     let mut levels: [Answers; 4] = Default::default();
+    let mut why: Vec<((u16, u16), String)> = Vec::new();
     let mut add = |slots: (u16, u16), can: Can| {
         found.writes.push(slots, can.writes);
         found.reads.push(slots, can.reads);
         for (answers, can) in levels.iter_mut().zip(can.levels) {
             can.into_iter().for_each(|can| answers.push(slots, can));
         }
-        let why = can.why.map(|why| format!("slots {}-{}: {why}", slots.0, slots.1));
-        found.why.extend(why);
+        why.extend(can.why.map(|why| (slots, why)));
     };
     match &keyspace.policy {
         Policy::Raft => {
@@ -186,6 +208,8 @@ fn on_side(catalogue: &Catalogue, (prefix, keyspace): (&[u8], &Keyspace), side: 
             }
         }
     }
+    found.why =
+        by_reason(why.into_iter()).into_iter().map(|(why, slots)| format!("{slots}: {why}")).collect();
     found.levels = LEVELS.into_iter().zip(levels).filter(|(_, answers)| !answers.0.is_empty()).collect();
     // A level that the keyspace says for itself is what its reads are.
     if let Some(level) = catalogue.reads.get(prefix)

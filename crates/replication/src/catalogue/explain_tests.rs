@@ -1,3 +1,5 @@
+//! What is said of each strategy in each fault.
+
 use std::collections::BTreeMap;
 
 use bytes::Bytes;

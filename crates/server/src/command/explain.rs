@@ -57,7 +57,7 @@ fn fault(words: &[String], catalogue: &Catalogue, state: &ClusterState) -> Resul
 }
 
 /// What there is now, as seen from this node.
-fn present(catalogue: &Catalogue, state: &ClusterState) -> (Fault, String) {
+pub(crate) fn present(catalogue: &Catalogue, state: &ClusterState) -> (Fault, String) {
     let gone: BTreeSet<NodeId> = state.unreachable().map(|(node, _)| node).collect();
     match gone.is_empty() {
         true => (Fault::None, "none: all nodes can be reached from here".into()),

@@ -81,6 +81,15 @@ pub(super) fn info(call: &mut Call<'_>) -> Action {
     text(lines.0).into()
 }
 
+/// The lines of one section, without its title.
+pub(crate) fn section(name: &str, context: &Context, state: &ClusterState) -> String {
+    let mut lines = Lines(String::new());
+    for (_, _, write) in SECTIONS.iter().filter(|(known, ..)| *known == name) {
+        write(&mut lines, context, state);
+    }
+    lines.0
+}
+
 fn server(lines: &mut Lines, context: &Context, state: &ClusterState) {
     let seconds = uptime_ms(context) / 1000;
     lines.add("redis_version", REDIS_VERSION);

@@ -31,7 +31,7 @@ mod connection;
 mod consort;
 mod diagnostics;
 pub(crate) mod explain;
-mod info;
+pub(crate) mod info;
 mod keyspace;
 mod node;
 mod parameters;

@@ -152,6 +152,17 @@ pub const FIELDS: &[Field] = &[
         secret: false,
     },
     Field {
+        path: "admin.listen",
+        about: "Where HTTP is answered: a page that shows the cluster, /metrics for Prometheus, /health/live and /health/ready. Nothing can be changed through it, and nobody is asked for a password: keep it where only operators get.",
+        accepts: "off, or host:port",
+        set: |draft, text| {
+            let address = if text == "off" { None } else { Some(Address::parse(text)?) };
+            put(&mut draft.config.listen_admin, address)
+        },
+        get: |config| quoted(&config.listen_admin.as_ref().map_or("off".to_owned(), Address::to_string)),
+        secret: false,
+    },
+    Field {
         path: "listen.peer",
         about: "Where peers are listened for, if that is another address than the one under [[nodes]].",
         accepts: ADDRESS,

@@ -82,6 +82,7 @@ fn defaults() -> Config {
         data: PathBuf::from("consort-data"),
         listen_client: Address::loopback(7000),
         listen_peer: Address::loopback(17000),
+        listen_admin: None,
         partitions: 12,
         replication_factor: 3,
         workers: 1,
