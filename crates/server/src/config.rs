@@ -7,9 +7,12 @@
 //!
 //! Where to read next: [`field`] (the table), [`load()`] (precedence and unknown names), [`validate`] (the arithmetic).
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
+
+use replication::consistency::Consistency;
 
 pub mod field;
 mod load;
@@ -105,6 +108,8 @@ pub struct Config {
     pub password: Option<String>,
     /// Which connections are told who leads a slot instead of being served through this node.
     pub redirect: Redirect,
+    /// Of connections that have selected a database number, how fresh their reads are: all numbers are the one database.
+    pub select_levels: BTreeMap<u32, Consistency>,
     /// What peers must prove to know; `None`: nothing.
     pub peer_secret: Option<String>,
     /// What clients may cost.

@@ -13,7 +13,7 @@ use check::picture::{Bar, Shade, timeline};
 use check::{Budget, Counterexample, Finding, History, Operation, Outcome, check, counters};
 
 use super::faults::Happened;
-use super::keyspaces::{Keyspace, Loss};
+use super::keyspaces::{Freshness, Keyspace, Loss};
 use super::record::Recorder;
 use super::staleness::Point;
 use super::workload::{Histories, Settled, Shared};
@@ -189,6 +189,9 @@ struct Judge {
 impl Judge {
     /// Everything whose answers are checked one by one.
     fn values(&mut self, keyspace: &Keyspace, all: &Histories) -> Staleness {
+        if let Some(freshness) = keyspace.freshness {
+            return self.fresh(freshness, all);
+        }
         if keyspace.regular {
             return self.regular(keyspace, all);
         }
@@ -226,6 +229,27 @@ impl Judge {
         self.judged(&asked, "expiry", &keys, exempt, describe_expiring, |history| {
             expiring(history, jumped + CLOCK_READING)
         });
+        staleness
+    }
+
+    /// What sessions see that any replica answers which is fresh enough.
+    fn fresh(&mut self, freshness: Freshness, all: &Histories) -> Staleness {
+        let (sessions, exempt) = self.exemption.without(&all.sessions);
+        let mut staleness = Staleness::default();
+        let (asked, bound) = match freshness {
+            Freshness::Session => ("reads are of what was written", u64::MAX),
+            Freshness::Bounded(bound) => ("no read is older than the bound", bound),
+        };
+        self.registers(asked, "sessions", &sessions, exempt, |history| {
+            let (finding, ages) = bounded(history, bound);
+            staleness = ages;
+            finding
+        });
+        for guarantee in [Guarantee::ReadYourWrites, Guarantee::MonotonicReads] {
+            self.registers(guarantee.name(), "sessions", &sessions, exempt, |history| {
+                session(history, guarantee)
+            });
+        }
         staleness
     }
 

@@ -16,6 +16,25 @@ pub enum Loss {
     WithDisk,
 }
 
+/// How fresh the reads of a keyspace are that need not see all there is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Freshness {
+    /// As fresh as what their session has written and seen.
+    Session,
+    /// The same, and no older than this. Microseconds.
+    Bounded(u64),
+}
+
+impl Freshness {
+    fn parse(level: &str) -> Option<Freshness> {
+        match level.split_once(' ') {
+            None if level == "session" => Some(Freshness::Session),
+            Some(("bounded", bound)) => bound.parse().ok().map(|ms: u64| Freshness::Bounded(ms * 1000)),
+            _ => None,
+        }
+    }
+}
+
 /// A keyspace.
 #[derive(Clone, Debug)]
 pub struct Keyspace {
@@ -43,6 +62,8 @@ pub struct Keyspace {
     pub everywhere: bool,
     /// Are counters never below zero?
     pub bounded: bool,
+    /// Its reads are of any replica that is as fresh as this (`READ`); sessions carry what they have seen.
+    pub freshness: Option<Freshness>,
     /// Does every read ask a replica that holds what was acknowledged before it? Then each key is a regular register.
     pub regular: bool,
 }
@@ -63,6 +84,7 @@ impl Keyspace {
             replicas: 1,
             everywhere: false,
             bounded: false,
+            freshness: None,
             regular: false,
         }
     }
@@ -103,6 +125,7 @@ impl Keyspace {
             replicas: field(value, "replicas").and_then(number).unwrap_or(1) as usize,
             everywhere: false,
             bounded: of("counters").is_some_and(|counters| counters == "bounded"),
+            freshness: of("read").and_then(|level| Freshness::parse(&level)).filter(|_| !merges),
             regular: !is_sloppy && of("r_plus_w_above_n").is_some_and(|is_above| is_above == "yes"),
         })
     }
@@ -130,6 +153,8 @@ pub const OWN: &[(&str, &[&str])] = &[
     ("semi:", &["primary-replica", "ACK", "semi-sync", "1"]),
     ("async:", &["primary-replica", "ACK", "async"]),
     ("relaxed:", &["primary-replica", "ACK", "semi-sync", "1", "DURABILITY", "relaxed"]),
+    ("near:", &["primary-replica", "ACK", "sync", "READ", "session"]),
+    ("within:", &["raft", "READ", "bounded", "100"]),
     ("multi:", &["multi-primary"]),
     ("bounded:", &["multi-primary", "COUNTERS", "bounded"]),
     ("peers:", &["leaderless"]),

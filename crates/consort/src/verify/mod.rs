@@ -458,6 +458,7 @@ fn start_load(
             recorder: recorder.clone(),
             kinds: kinds.iter().copied().filter(|kind| kind.fits(keyspace)).collect(),
             stays: keyspace.merges,
+            carries: keyspace.freshness.is_some(),
             bounded: keyspace.bounded,
             pace,
             until,

@@ -34,11 +34,20 @@ pub(super) fn reset(call: &mut Call<'_>) -> Action {
 }
 
 pub(super) fn select(call: &mut Call<'_>) -> Action {
-    match parse_integer(&call.arguments[1]) {
-        Some(0) => Value::OK.into(),
-        Some(_) => error("ERR DB index is out of range").into(),
-        None => not_an_integer().into(),
+    let levels = &call.context.config.select_levels;
+    let level = match parse_integer(&call.arguments[1]) {
+        Some(0) => None,
+        Some(number) => match u32::try_from(number).ok().and_then(|number| levels.get(&number)) {
+            Some(level) => Some(*level),
+            None => return error("ERR DB index is out of range").into(),
+        },
+        None => return not_an_integer().into(),
+    };
+    // Where numbers mean nothing, 0 takes nothing back.
+    if !levels.is_empty() {
+        call.session.consistency = level;
     }
+    Value::OK.into()
 }
 
 pub(super) fn readonly(call: &mut Call<'_>) -> Action {

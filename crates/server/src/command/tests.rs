@@ -566,3 +566,18 @@ fn consort_status_is_a_map_of_nodes_partitions_and_counters() {
     assert_eq!(field(&partitions[1], "replica"), &Value::Null);
     assert_eq!(field(field(&reply, "counters"), "led"), &Value::Integer(1));
 }
+
+/// For clients that can send no command of Consort's own.
+#[test]
+fn a_database_number_may_stand_for_a_level_of_reads() {
+    let mut bench = Bench::new(&[("select.levels", "1=session, 7=bounded 100")]);
+    for (number, level) in [(7, "bounded 100"), (1, "session"), (0, "default")] {
+        assert_eq!(bench.say(&format!("SELECT {number}")), Value::OK);
+        assert_eq!(bench.say("CLIENT CONSISTENCY"), Value::bulk(level));
+    }
+    assert_eq!(bench.error("SELECT 2"), "ERR DB index is out of range");
+    for wrong in ["", "1", "1=", "0=session", "1=session,1=eventual", "1=fast", "1=bounded", "1001=session"] {
+        let flags = [("select.levels".to_owned(), wrong.to_owned())];
+        assert!(load(Sources { flags: &flags, ..Sources::default() }).is_err(), "{wrong}");
+    }
+}

@@ -1,7 +1,11 @@
 //! The table of fields: one row per field of the configuration.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::PathBuf;
+
+use bytes::Bytes;
+use replication::consistency::Consistency;
 
 use super::units::{format_bytes, format_duration, parse_bytes, parse_duration};
 use super::{Address, Config, Redirect};
@@ -152,6 +156,14 @@ pub const FIELDS: &[Field] = &[
         secret: false,
     },
     Field {
+        path: "listen.peer",
+        about: "Where peers are listened for, if that is another address than the one under [[nodes]].",
+        accepts: ADDRESS,
+        set: |draft, text| put(&mut draft.listen_peer, Some(Address::parse(text)?)),
+        get: |config| quoted(&config.listen_peer.to_string()),
+        secret: false,
+    },
+    Field {
         path: "admin.listen",
         about: "Where HTTP is answered: a page that shows the cluster, /metrics for Prometheus, /health/live and /health/ready. Nothing can be changed through it, and nobody is asked for a password: keep it where only operators get.",
         accepts: "off, or host:port",
@@ -163,11 +175,16 @@ pub const FIELDS: &[Field] = &[
         secret: false,
     },
     Field {
-        path: "listen.peer",
-        about: "Where peers are listened for, if that is another address than the one under [[nodes]].",
-        accepts: ADDRESS,
-        set: |draft, text| put(&mut draft.listen_peer, Some(Address::parse(text)?)),
-        get: |config| quoted(&config.listen_peer.to_string()),
+        path: "select.levels",
+        about: "For clients that can send no command of Consort's own: a connection that selects a database number (`SELECT 1`, `redis://host/1`) reads at this level, as with CLIENT CONSISTENCY. All numbers are the one database; 0 reads as keyspaces say. Numbers that are not named here are refused.",
+        accepts: "none, or numbers from 1 to 1000 with levels, such as 1=session,2=bounded 100,3=eventual",
+        set: |draft, text| put(&mut draft.config.select_levels, select_levels(text)?),
+        get: |config| {
+            let pairs =
+                config.select_levels.iter().map(|(number, level)| format!("{number}={}", level.name()));
+            let pairs: Vec<String> = pairs.collect();
+            quoted(&if pairs.is_empty() { "none".to_owned() } else { pairs.join(",") })
+        },
         secret: false,
     },
     Field {
@@ -353,6 +370,24 @@ fn log(text: &str) -> Option<String> {
         None => level(part.trim()),
     };
     text.split(',').all(directive).then(|| text.to_string())
+}
+
+fn select_levels(text: &str) -> Option<BTreeMap<u32, Consistency>> {
+    if text == "none" {
+        return Some(BTreeMap::new());
+    }
+    let mut levels = BTreeMap::new();
+    for pair in text.split(',') {
+        let (number, level) = pair.split_once('=')?;
+        let number = number.trim().parse().ok().filter(|number| (1..=1000).contains(number))?;
+        let words: Vec<Bytes> =
+            level.split_whitespace().map(|word| Bytes::copy_from_slice(word.as_bytes())).collect();
+        let (level, _) = Consistency::parse(&words).filter(|(_, taken)| *taken == words.len())?;
+        if levels.insert(number, level).is_some() {
+            return None;
+        }
+    }
+    Some(levels)
 }
 
 /// See [`Config::to_toml`].

@@ -1,5 +1,6 @@
 //! Putting the sources together.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -88,6 +89,7 @@ fn defaults() -> Config {
         workers: 1,
         password: None,
         redirect: super::Redirect::Aware,
+        select_levels: BTreeMap::new(),
         peer_secret: None,
         limits: Limits {
             max_clients: 10_000,

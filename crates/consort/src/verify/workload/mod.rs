@@ -135,6 +135,10 @@ impl Kind {
 
     /// Does it make sense there?
     pub fn fits(self, keyspace: &Keyspace) -> bool {
+        if keyspace.freshness.is_some() {
+            // What others read says little of such a keyspace.
+            return self == Kind::Sessions;
+        }
         match self {
             Kind::Stale => keyspace.leaderless && !keyspace.regular,
             Kind::Registers => !keyspace.merges || keyspace.regular,
@@ -179,6 +183,8 @@ pub struct Load {
     pub kinds: Vec<Kind>,
     /// A session stays at its node: what it has seen there, others may not have yet.
     pub stays: bool,
+    /// A session takes along what it has seen.
+    pub carries: bool,
     /// Counters are taken from as well, and never fall below zero.
     pub bounded: bool,
     /// The pause between two operations of a process.
@@ -212,6 +218,7 @@ impl Load {
                     place,
                     draw: Draw::new(self.seed ^ number.wrapping_mul(0x5851_f42d_4c95_7f2d)),
                     turn: 0,
+                    token: String::new(),
                     operations: operations.clone(),
                 };
                 tasks.push(tokio::spawn(worker.run(kind)));
@@ -231,6 +238,8 @@ struct Worker {
     draw: Draw,
     /// How many operations it has done.
     turn: u64,
+    /// What its session has seen, where it takes that along (`CLIENT SESSION`).
+    token: String,
     /// How many its workload has done.
     operations: Arc<AtomicU64>,
 }
@@ -263,6 +272,7 @@ impl Worker {
             let began = tokio::time::Instant::now();
             match kind {
                 Kind::Registers => self.registers(&mut hops).await,
+                Kind::Sessions if self.load.carries => self.carried(&mut writing).await,
                 Kind::Sessions => self.sessions(&mut hops, &mut writing).await,
                 Kind::Lists => self.lists().await,
                 Kind::Counters => self.counters().await,

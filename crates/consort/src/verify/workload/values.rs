@@ -10,6 +10,8 @@ use resp::Value;
 use super::{Worker, integer, optional};
 use crate::verify::client::{Answer, Asked, Client};
 
+/// So many more is the number of the session that goes on where another one's token was lost.
+const ANOTHER: u64 = 1_000_000;
 /// How long a write with a token is tried again.
 const RETRIES: Duration = Duration::from_secs(20);
 
@@ -126,6 +128,37 @@ impl Worker {
             let asked = self.process.ask_by(&mut writing[hop], &["SET", &key, &value], true).await;
             let input = RegisterInput::Write(Some(value.into()));
             self.note(|all| &mut all.sessions, key, input, asked, written);
+        }
+    }
+
+    /// A session that goes from node to node with what it has seen.
+    pub(super) async fn carried(&mut self, hops: &mut [Client]) {
+        let key = self.key("s", 3, 600);
+        let hop = &mut hops[self.draw.below(hops.len() as u64) as usize];
+        if !self.token.is_empty()
+            && !matches!(
+                hop.ask(&["CLIENT", "SESSION", "RESUME", &self.token]).await,
+                Answer::Done(Value::Simple(_))
+            )
+        {
+            return;
+        }
+        if self.draw.one_in(2) {
+            let asked = self.process.ask_by(hop, &["GET", &key], false).await;
+            self.note(|all| &mut all.sessions, key, RegisterInput::Read, asked, read);
+        } else {
+            let value = self.unique();
+            let asked = self.process.ask_by(hop, &["SET", &key, &value], true).await;
+            let input = RegisterInput::Write(Some(value.into()));
+            self.note(|all| &mut all.sessions, key, input, asked, written);
+        }
+        match hop.ask(&["CLIENT", "SESSION", "TOKEN"]).await {
+            Answer::Done(Value::Bulk(token)) => self.token = String::from_utf8_lossy(&token).into_owned(),
+            // Nobody can say what it has seen: another one begins.
+            _ => {
+                self.process.number += ANOTHER;
+                self.token.clear();
+            }
         }
     }
 
