@@ -44,6 +44,8 @@ const POWER: &str = "power cut,power cut all,fsync slow,fsync slow all";
 const MUTANTS: &[Mutant] = &[
     mutant("KeysBeforeCatalogue", "kill,stop", ""),
     mutant("ReadWithoutConfirming", CUTS, "sync,semi"),
+    mutant("SeenIgnored", CUTS, "near"),
+    mutant("BoundIgnored", CUTS, "within"),
     mutant("LeaseTooLong", CUTS, "sync,semi"),
     mutant("MissingFence", CUTS, "async,semi"),
     mutant("AcknowledgedBeforeShipped", "isolate,mute,kill,pause", "sync,semi"),

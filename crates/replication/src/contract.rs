@@ -278,6 +278,8 @@ pub enum Event {
     Born { partition: PartitionId },
     /// A deposed primary had entries that its successor has not: they are kept.
     Lost { partition: PartitionId, entries: u64 },
+    /// A read that had no answer for long was sent to another replica as well.
+    Hedged { partition: PartitionId },
     /// A client is told that the write at this entry is done, as was asked for (for oracles).
     Acknowledged { partition: PartitionId, index: u64, term: u64, demand: Option<Acknowledgement> },
     /// A replica of a `leaderless` keyspace asks the others what they hold (for oracles).

@@ -93,6 +93,10 @@ pub fn record(event: &Event, stats: &Stats) -> bool {
             tracing::info!(partition = partition.0, "a partition comes to this node");
             true
         }
+        Event::Hedged { .. } => {
+            stats.hedged_reads.add(1);
+            false
+        }
         Event::GivenUp { partition } => {
             tracing::info!(partition = partition.0, "a partition has left this node");
             true

@@ -69,6 +69,8 @@ pub struct Stats {
     pub fsync_max_us: Counter,
     /// Logs that wait for room on their disk (a gauge; each worker has a log).
     pub full_logs: Counter,
+    /// Reads that were sent to another replica as well, since the first had not answered.
+    pub hedged_reads: Counter,
     /// Snapshots of our own that became durable.
     pub snapshots_taken: Counter,
     /// Partitions of this node that were split.

@@ -11,6 +11,9 @@ use crate::time::Time;
 /// A new measurement has this share in the mean: one in so many.
 const WEIGHT: u32 = 8;
 
+/// No other node is asked before this.
+const SHORTEST_PATIENCE: Duration = Duration::from_millis(2);
+
 /// What is known of how busy other nodes are.
 #[derive(Debug, Default)]
 pub(crate) struct Loads {
@@ -40,6 +43,18 @@ impl Loads {
         load.under_way = load.under_way.saturating_sub(1);
         load.mean = if load.mean.is_zero() { took } else { load.mean - load.mean / WEIGHT + took / WEIGHT };
         load.answered_at = now;
+    }
+
+    /// Nobody waits for that answer any more.
+    pub fn given_up(&mut self, by: NodeId) {
+        let load = self.of.entry(by).or_default();
+        load.under_way = load.under_way.saturating_sub(1);
+    }
+
+    /// For how long an answer is waited for before another node is asked as well: some times what it takes where it is fast.
+    pub fn patience(&self) -> Duration {
+        let fastest = self.of.values().map(|load| load.mean).filter(|mean| !mean.is_zero()).min();
+        (fastest.unwrap_or_default() * 4).max(SHORTEST_PATIENCE)
     }
 
     /// The node is gone, and all that was under way there.

@@ -12,7 +12,7 @@
 //! between), forwards carry a generation: of one generation, everything after the first that was sent back is sent back
 //! too.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -22,7 +22,7 @@ use super::call::{decode_call, decode_value, encode_value};
 use super::outbox::{Outbox, Requester, Wishes, Work, is_read};
 use super::peers::Peers;
 use crate::consistency::Seen;
-use crate::contract::Reply;
+use crate::contract::{Event, Reply};
 use crate::time::Time;
 use crate::wire::Message;
 use crate::{NodeId, PartitionId};
@@ -31,6 +31,10 @@ const DONE: u8 = 0;
 const REFUSED: u8 = 1;
 const UNKNOWN: u8 = 2;
 const NOT_LEADER: u8 = 3;
+
+/// Of so many in a hundred reads that any replica may answer a second one may be asked, and of so many at once.
+const HEDGED_PER_CENT: u32 = 5;
+const MOST_HEDGED: u32 = 10;
 
 /// How long requests wait before they are tried again where nobody was found to serve them.
 const RETRY_AFTER: Duration = Duration::from_millis(10);
@@ -44,6 +48,10 @@ pub(crate) struct Forwards {
     streams: BTreeMap<PartitionId, Stream>,
     /// How busy other nodes seem.
     pub loads: Loads,
+    /// Reads that another replica is to be asked about as well, and when.
+    hedges: BTreeSet<(Time, u64)>,
+    /// What may be spent on that, in hundredths of a request.
+    budget: u32,
 }
 
 /// The requests of one partition that go elsewhere.
@@ -72,6 +80,10 @@ struct Line {
     to: NodeId,
     /// Their generation.
     generation: u64,
+    /// So many went out since it began.
+    begun: u64,
+    /// Two replicas were asked the same: nothing more goes out before one has answered.
+    hedged: bool,
     /// What its session has seen by answers that came since it began.
     seen: Option<Seen>,
 }
@@ -82,6 +94,10 @@ struct Sent {
     to: NodeId,
     at: Time,
     work: Work,
+    /// When another replica is to be asked, too.
+    hedge_at: Time,
+    /// The same read at another replica: the first answer counts.
+    twin: Option<u64>,
 }
 
 impl Stream {
@@ -94,6 +110,7 @@ impl Stream {
     fn ended(&mut self, origin: u64, now: Time) {
         let Some(line) = self.lines.get_mut(&origin) else { return };
         line.under_way -= 1;
+        line.hedged = false;
         if line.under_way == 0 && line.waiting > 0 {
             self.retry_at = now;
         }
@@ -116,7 +133,15 @@ impl Stream {
 
 impl Forwards {
     pub fn new(lane: u8) -> Forwards {
-        Forwards { lane, next: 1, sent: BTreeMap::new(), streams: BTreeMap::new(), loads: Loads::default() }
+        Forwards {
+            lane,
+            next: 1,
+            sent: BTreeMap::new(),
+            streams: BTreeMap::new(),
+            loads: Loads::default(),
+            hedges: BTreeSet::new(),
+            budget: 0,
+        }
     }
 
     fn stream(&mut self, partition: PartitionId) -> &mut Stream {
@@ -126,7 +151,9 @@ impl Forwards {
     /// Does a request have to wait before this node serves it itself or asks `to`, for the sake of those before it?
     pub fn has_to_wait(&self, partition: PartitionId, origin: u64, to: Option<NodeId>) -> bool {
         let line = self.streams.get(&partition).and_then(|stream| stream.lines.get(&origin));
-        line.is_some_and(|line| line.waiting > 0 || (line.under_way > 0 && to != Some(line.to)))
+        line.is_some_and(|line| {
+            line.waiting > 0 || (line.under_way > 0 && (line.hedged || to != Some(line.to)))
+        })
     }
 
     /// Does a request have to wait wherever it goes, since others of its line do?
@@ -138,7 +165,7 @@ impl Forwards {
     /// Where a line has requests under way, if it has any and none that waits; `Some(None)`: some wait.
     pub fn line(&self, partition: PartitionId, origin: u64) -> Option<Option<NodeId>> {
         let line = self.streams.get(&partition)?.lines.get(&origin)?;
-        Some((line.waiting == 0).then_some(line.to))
+        Some((line.waiting == 0 && !line.hedged).then_some(line.to))
     }
 
     /// Who leads the partition, as another node said last.
@@ -189,6 +216,7 @@ impl Forwards {
             (line.to, line.generation) = (to, current);
         }
         line.under_way += 1;
+        line.begun += 1;
         let generation = line.generation;
         outbox.send(
             to,
@@ -203,7 +231,13 @@ impl Forwards {
             },
         );
         self.loads.sent(to);
-        self.sent.insert(sequence, Sent { partition, to, at: now, work });
+        let mut hedge_at = Time::NEVER;
+        if work.relaxed().is_some() {
+            self.budget = (self.budget + HEDGED_PER_CENT).min(MOST_HEDGED * 100);
+            hedge_at = now + self.loads.patience();
+            self.hedges.insert((hedge_at, sequence));
+        }
+        self.sent.insert(sequence, Sent { partition, to, at: now, work, hedge_at, twin: None });
     }
 
     /// An answer has come. What was not served waits to be tried again.
@@ -219,8 +253,23 @@ impl Forwards {
         if self.sent.get(&sequence).is_none_or(|sent| sent.to != from) {
             return;
         }
-        let Some(Sent { partition, at, work, .. }) = self.sent.remove(&sequence) else { return };
+        let Some(Sent { partition, at, work, hedge_at, twin, .. }) = self.sent.remove(&sequence) else {
+            return;
+        };
+        self.hedges.remove(&(hedge_at, sequence));
         self.loads.answered(from, now.since(at), now);
+        if let Some(other) = twin
+            && let Some(twin) = self.sent.get_mut(&other)
+        {
+            twin.twin = None;
+            if outcome != DONE {
+                // The other one may still answer.
+                return;
+            }
+            self.loads.given_up(twin.to);
+            self.hedges.remove(&(twin.hedge_at, other));
+            self.sent.remove(&other);
+        }
         let stream = self.stream(partition);
         let text = || String::from_utf8_lossy(value).into_owned();
         let reply = match outcome {
@@ -240,7 +289,10 @@ impl Forwards {
                 let origin = work.origin;
                 self.wait(partition, work, now);
                 let lines = &mut self.stream(partition).lines;
-                return lines.get_mut(&origin).into_iter().for_each(|line| line.under_way -= 1);
+                return lines.get_mut(&origin).into_iter().for_each(|line| {
+                    line.under_way -= 1;
+                    line.hedged = false;
+                });
             }
             _ => Reply::Unknown(text()),
         };
@@ -260,7 +312,11 @@ impl Forwards {
         self.loads.lost(node);
         let lost: Vec<Sent> =
             self.sent.extract_if(.., |_, sent| sent.to == node).map(|(_, sent)| sent).collect();
-        for Sent { partition, work, .. } in lost {
+        for Sent { partition, work, twin, .. } in lost {
+            if let Some(twin) = twin.and_then(|twin| self.sent.get_mut(&twin)) {
+                twin.twin = None;
+                continue;
+            }
             self.stream(partition).ended(work.origin, now);
             let reply = if is_read(&work.call) {
                 Reply::Refused("TRYAGAIN the connection to the node that led the partition broke".into())
@@ -286,8 +342,12 @@ impl Forwards {
         }
         let late: Vec<Sent> =
             self.sent.extract_if(.., |_, sent| sent.work.deadline <= now).map(|(_, sent)| sent).collect();
-        for Sent { partition, to, at, work } in late {
+        let mut ended = BTreeSet::new();
+        for Sent { partition, to, at, work, .. } in late {
             self.loads.answered(to, now.since(at), now);
+            if !ended.insert(work.arrival) {
+                continue;
+            }
             let stream = self.stream(partition);
             stream.ended(work.origin, now);
             // It may be there and not be heard: what comes next asks around again.
@@ -298,6 +358,61 @@ impl Forwards {
                 Reply::Unknown("the leader of the partition did not answer in time".into())
             };
             outbox.answers.push((work.requester, reply));
+        }
+    }
+
+    /// Asks another replica as well about reads that have waited for longer than they mostly do (Dean and Barroso, *The tail at scale*, CACM
+    /// 2013), while that is no more than one in twenty of them.
+    pub fn hedge(
+        &mut self,
+        now: Time,
+        other: &mut dyn FnMut(PartitionId, NodeId, &mut Loads) -> Option<(NodeId, u64)>,
+        outbox: &mut Outbox,
+    ) {
+        while let Some(&(at, first)) = self.hedges.first()
+            && at <= now
+        {
+            self.hedges.pop_first();
+            let Some(sent) = self.sent.get(&first) else { continue };
+            let (partition, asked) = (sent.partition, sent.to);
+            if self.budget < 100 || sent.work.deadline <= now {
+                continue;
+            }
+            let Some((to, receiver_incarnation)) = other(partition, asked, &mut self.loads) else { continue };
+            let work = sent.work.clone();
+            let Some(line) =
+                self.streams.get_mut(&partition).and_then(|stream| stream.lines.get_mut(&work.origin))
+            else {
+                continue;
+            };
+            if line.begun != 1 {
+                // Others of its connection followed it there, and may have been answered from less than what it would be now.
+                continue;
+            }
+            line.hedged = true;
+            self.budget -= 100;
+            let sequence = (self.next << 8) | u64::from(self.lane);
+            self.next += 1;
+            let deadline_ms = work.deadline.since(now).as_millis().min(u128::from(u32::MAX)) as u32;
+            outbox.send(
+                to,
+                Message::Forward {
+                    partition,
+                    receiver_incarnation,
+                    sequence,
+                    generation: line.generation,
+                    deadline_ms,
+                    layout: packed(work.layout, work.keyspaces),
+                    call: work.encode_call(),
+                },
+            );
+            outbox.event(Event::Hedged { partition });
+            self.loads.sent(to);
+            let copy = Sent { partition, to, at: now, work, hedge_at: Time::NEVER, twin: Some(first) };
+            self.sent.insert(sequence, copy);
+            if let Some(sent) = self.sent.get_mut(&first) {
+                sent.twin = Some(sequence);
+            }
         }
     }
 
@@ -342,7 +457,8 @@ impl Forwards {
     }
 
     pub fn wake_at(&self) -> Time {
-        self.streams.values().map(Stream::due_at).min().unwrap_or(Time::NEVER)
+        let hedge = self.hedges.first().map_or(Time::NEVER, |(at, _)| *at);
+        self.streams.values().map(Stream::due_at).min().unwrap_or(Time::NEVER).min(hedge)
     }
 }
 
@@ -414,6 +530,7 @@ pub(super) fn answer_not_leader(
 mod tests {
     use super::*;
     use crate::contract::{Call, Output, RequestId};
+    use crate::shard::call::encode_value;
 
     const PARTITION: PartitionId = PartitionId(0);
     const OLD: NodeId = NodeId(1);
@@ -522,5 +639,77 @@ mod tests {
         }
         forwards.forward(PARTITION, write(7, 3), OLD, &peers, Time(1), &mut outbox);
         assert_eq!(generations(&outbox), [0, 0, 1, 0]);
+    }
+
+    /// Reads at a level below `strong` of so many connections go to `OLD`.
+    fn reads(forwards: &mut Forwards, peers: &Peers, count: u64, outbox: &mut Outbox) {
+        for number in 1..=count {
+            let wishes = Wishes {
+                consistency: Some(crate::consistency::Consistency::Session),
+                tells: true,
+                ..Wishes::default()
+            };
+            let work = Work { wishes, ordered: false, ..write(number, number) };
+            forwards.forward(PARTITION, work, OLD, peers, Time(0), outbox);
+        }
+    }
+
+    /// To whom the forwards went.
+    fn asked(outbox: &Outbox) -> Vec<NodeId> {
+        let to = |output: &Output| match output {
+            Output::Send { to, message: Message::Forward { .. } } => Some(*to),
+            _ => None,
+        };
+        outbox.outputs.iter().filter_map(to).collect()
+    }
+
+    fn hedging(count: u64) -> (Forwards, Outbox, Time) {
+        let mut peers = Peers::new(Duration::from_millis(100), Duration::from_secs(1), Time(0));
+        peers.hear(OLD, 11, Time(0));
+        peers.hear(NEW, 22, Time(0));
+        let (mut forwards, mut outbox) = (Forwards::new(0), Outbox::default());
+        reads(&mut forwards, &peers, count, &mut outbox);
+        let at = forwards.wake_at();
+        assert!(at > Time(0) && at < Time::NEVER, "somebody has to look");
+        forwards.hedge(at, &mut |_, _, _| Some((NEW, 22)), &mut outbox);
+        (forwards, outbox, at)
+    }
+
+    #[test]
+    fn of_reads_without_an_answer_one_in_twenty_is_asked_elsewhere_as_well_and_the_first_answer_counts() {
+        let (mut forwards, mut outbox, at) = hedging(40);
+        assert_eq!(asked(&outbox).into_iter().filter(|to| *to == NEW).count(), 2, "of forty");
+        assert!(forwards.has_to_wait(PARTITION, 1, Some(OLD)), "what comes next waits for the answer");
+        let answer = (&encode_value(&resp::Value::OK), &Bytes::new());
+        forwards.on_forwarded(NEW, 41 * SEQUENCE, DONE, answer, at, &mut outbox);
+        assert_eq!(outbox.answers.len(), 1);
+        forwards.on_forwarded(OLD, SEQUENCE, DONE, answer, at, &mut outbox);
+        assert_eq!(outbox.answers.len(), 1, "it was answered");
+        assert!(!forwards.has_to_wait(PARTITION, 1, Some(OLD)));
+        // The other one is answered by the first that was asked.
+        forwards.on_forwarded(
+            NEW,
+            42 * SEQUENCE,
+            NOT_LEADER,
+            (&Bytes::new(), &Bytes::new()),
+            at,
+            &mut outbox,
+        );
+        assert_eq!(outbox.answers.len(), 1, "the other one may still answer");
+        forwards.on_forwarded(OLD, 2 * SEQUENCE, DONE, answer, at, &mut outbox);
+        assert_eq!(outbox.answers.len(), 2);
+    }
+
+    #[test]
+    fn a_read_that_was_asked_twice_is_answered_once_whatever_becomes_of_the_nodes() {
+        let (mut forwards, mut outbox, at) = hedging(20);
+        forwards.lost(NEW, at, &mut outbox);
+        assert!(outbox.answers.is_empty(), "the first one that was asked is there");
+        forwards.lost(OLD, at, &mut outbox);
+        assert_eq!(outbox.answers.len(), 20);
+        let (mut forwards, mut outbox, _) = hedging(20);
+        forwards.sweep(Time::NEVER, &|_| String::new(), &mut outbox);
+        assert_eq!(outbox.answers.len(), 20, "when all are late");
+        assert!(forwards.first_deadline().is_none());
     }
 }

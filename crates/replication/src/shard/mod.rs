@@ -701,6 +701,7 @@ impl Shard {
             let first = self.forwards.first_deadline();
             self.next_sweep = first.map_or(Time::NEVER, |first| sweep_at(first, now.time));
         }
+        self.hedge(now);
         for (partition, work) in self.forwards.due(now.time) {
             if let Some((partition, work)) = self.route_anew(partition, work) {
                 self.dispatch(partition, work, now);

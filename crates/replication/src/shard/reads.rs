@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::balance::Loads;
 use super::{Shard, nodes_of};
 use crate::catalogue::StrategyKind;
 use crate::consistency::Seen;
@@ -35,6 +36,20 @@ impl Shard {
             None => level.refusal(StrategyKind::MultiPrimary, false),
             Some(options) => level.refusal(StrategyKind::Leaderless, options.sloppy),
         }
+    }
+
+    /// Asks other replicas as well about reads that have no answer for long.
+    pub(super) fn hedge(&mut self, now: Now) {
+        let (placement, peers, me) = (&self.placement, &self.peers, self.options.node);
+        let mut other = |partition: PartitionId, asked: NodeId, loads: &mut Loads| {
+            let others = nodes_of(placement, partition).into_iter();
+            let candidates: Vec<NodeId> = others
+                .filter(|node| *node != me && *node != asked && peers.reachable(*node).is_some())
+                .collect();
+            let to = loads.pick(me, candidates, &placement.zones, now.time)?;
+            Some((to, peers.reachable(to)?))
+        };
+        self.forwards.hedge(now.time, &mut other, &mut self.outbox);
     }
 
     /// The members of which nothing is heard, and for how long.

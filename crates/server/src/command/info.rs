@@ -255,6 +255,7 @@ fn consort(lines: &mut Lines, context: &Context, state: &ClusterState) {
     lines.add("snapshots_sent", stats.snapshots_sent.get());
     lines.add("snapshots_installed", stats.snapshots_installed.get());
     lines.add("leader_changes", stats.leader_changes.get());
+    lines.add("hedged_reads", stats.hedged_reads.get());
     lines.add("peer_connects", stats.peer_connects.get());
     lines.add("peer_drops", stats.peer_drops.get());
     lines.add("peer_bytes_in", stats.peer_bytes_in.get());

@@ -111,6 +111,7 @@ impl World {
                 self.logs.on_installed(id, partition, index)?;
                 self.digests.on_loaded(id, partition, self.logs.highest(partition));
             }
+            Told::Hedged { .. } => self.counters.add("forward.hedged"),
             Told::SnapshotTaken { .. } => self.counters.add("raft.snapshot_taken"),
             Told::Catalogue(catalogue) => {
                 if let Some(process) = &mut self.nodes[node].process {

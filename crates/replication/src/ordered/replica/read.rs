@@ -262,6 +262,11 @@ impl Replica {
             let text = "TRYAGAIN the leader changed before the answer was certain, nothing was done";
             outbox.answers.push((work.requester, Reply::Refused(text.into())));
         } else {
+            // Those of its connection that were answered here may have seen what this replica drops now.
+            let work = match work.relaxed() {
+                Some(_) => Work { ordered: true, ..work.strictly() },
+                None => work,
+            };
             outbox.elsewhere.push((self.partition, work, self.raft.leader()));
         }
     }
