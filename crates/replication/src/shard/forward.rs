@@ -206,9 +206,6 @@ impl Forwards {
         };
         let sequence = (self.next << 8) | u64::from(self.lane);
         self.next += 1;
-        let deadline_ms = work.deadline.since(now).as_millis().min(u128::from(u32::MAX)) as u32;
-        let call = work.encode_call();
-        let layout = packed(work.layout, work.keyspaces);
         let stream = self.stream(partition);
         let current = stream.generation;
         let line = stream.lines.entry(work.origin).or_default();
@@ -218,18 +215,7 @@ impl Forwards {
         line.under_way += 1;
         line.begun += 1;
         let generation = line.generation;
-        outbox.send(
-            to,
-            Message::Forward {
-                partition,
-                receiver_incarnation,
-                sequence,
-                generation,
-                deadline_ms,
-                layout,
-                call,
-            },
-        );
+        outbox.send(to, message(partition, &work, receiver_incarnation, (sequence, generation), now));
         self.loads.sent(to);
         let mut hedge_at = Time::NEVER;
         if work.relaxed().is_some() {
@@ -393,19 +379,8 @@ impl Forwards {
             self.budget -= 100;
             let sequence = (self.next << 8) | u64::from(self.lane);
             self.next += 1;
-            let deadline_ms = work.deadline.since(now).as_millis().min(u128::from(u32::MAX)) as u32;
-            outbox.send(
-                to,
-                Message::Forward {
-                    partition,
-                    receiver_incarnation,
-                    sequence,
-                    generation: line.generation,
-                    deadline_ms,
-                    layout: packed(work.layout, work.keyspaces),
-                    call: work.encode_call(),
-                },
-            );
+            let numbers = (sequence, line.generation);
+            outbox.send(to, message(partition, &work, receiver_incarnation, numbers, now));
             outbox.event(Event::Hedged { partition });
             self.loads.sent(to);
             let copy = Sent { partition, to, at: now, work, hedge_at: Time::NEVER, twin: Some(first) };
@@ -485,6 +460,25 @@ pub(super) fn work_of_forward(
         *tells = wishes.tells.then_some(partition);
     }
     Some(Work { requester, origin: 0, call, wishes, deadline, ordered: true, layout, keyspaces, arrival })
+}
+
+/// A request on its way.
+fn message(
+    partition: PartitionId,
+    work: &Work,
+    receiver_incarnation: u64,
+    (sequence, generation): (u64, u64),
+    now: Time,
+) -> Message {
+    Message::Forward {
+        partition,
+        receiver_incarnation,
+        sequence,
+        generation,
+        deadline_ms: work.deadline.since(now).as_millis().min(u128::from(u32::MAX)) as u32,
+        layout: packed(work.layout, work.keyspaces),
+        call: work.encode_call(),
+    }
 }
 
 /// What the router knew, as it travels: there are at most 16384 partitions.

@@ -208,8 +208,10 @@ impl Dispatch {
         let merges = |partition: &PartitionId| self.worker.placement().primaries.contains_key(partition);
         for ((partition, _), tells) in calls.iter().zip(&mut tells) {
             let is_session = matches!(tells, Some(Some(Consistency::Session | Consistency::Bounded(_))));
-            let is_unknown = self.session.used.contains(partition);
-            if is_relaxed(tells) && !merges(partition) && (!relaxed || (is_session && is_unknown)) {
+            if is_relaxed(tells)
+                && !merges(partition)
+                && (!relaxed || (is_session && self.session.used.contains(partition)))
+            {
                 // Nobody has told what was seen before: all there is, from now on.
                 *tells = Some(Some(Consistency::Strong));
                 relaxed = false;
