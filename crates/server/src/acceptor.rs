@@ -74,7 +74,7 @@ fn take_client(node: &Node, workers: &mut Workers, stream: TcpStream, peer: Sock
     let prepared = stream.set_nodelay(true).and_then(|()| stream.local_addr());
     match prepared.and_then(|local| stream.into_std().map(|stream| (local, stream))) {
         Ok((local, stream)) => {
-            let session = context.clients.register(peer, local, !context.settings.needs_password());
+            let session = context.clients.register(peer, local, &context.users);
             workers.give_client(stream, session);
         }
         Err(error) => tracing::debug!(%error, "a client was gone before it was served"),

@@ -5,21 +5,36 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use bytes::Bytes;
 use data::Command;
 use tokio::sync::Notify;
 
+use crate::acl::{DEFAULT, Users};
 use crate::clock::monotonic_ms;
 use crate::session::Session;
 
 /// The names that a client gave itself.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Names {
+    /// The user that it is.
+    pub user: Bytes,
     /// `CLIENT SETNAME`.
     pub name: String,
     /// `CLIENT SETINFO LIB-NAME`.
     pub library: String,
     /// `CLIENT SETINFO LIB-VER`.
     pub library_version: String,
+}
+
+impl Default for Names {
+    fn default() -> Names {
+        Names {
+            user: Bytes::from_static(DEFAULT),
+            name: String::new(),
+            library: String::new(),
+            library_version: String::new(),
+        }
+    }
 }
 
 /// What other connections may know of one: everything is atomic or locked, written by its own connection.
@@ -153,7 +168,7 @@ impl Client {
 
     pub(crate) fn touch(&self, command: &'static Command, now_ms: u64) {
         self.last_ms.store(now_ms, Ordering::Relaxed);
-        self.last_command.store(index_of(command), Ordering::Relaxed);
+        self.last_command.store(command.number(), Ordering::Relaxed);
     }
 
     /// When its last command arrived, in milliseconds of the [monotonic clock](monotonic_ms).
@@ -183,7 +198,7 @@ impl Client {
         format!(
             "id={} addr={} laddr={} fd=-1 name={} age={age} idle={idle} flags={} db=0 sub=0 psub=0 ssub=0 \
              multi={queued} qbuf={input} qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl={output} oll=0 \
-             omem={output} tot-mem={} events=rw cmd={} user=default redir=-1 resp={} lib-name={} lib-ver={}",
+             omem={output} tot-mem={} events=rw cmd={} user={} redir=-1 resp={} lib-name={} lib-ver={}",
             self.id,
             self.peer,
             self.local,
@@ -191,6 +206,7 @@ impl Client {
             self.flags(queued),
             input + output + size_of::<Client>(),
             command.map_or("NULL", |command| command.name),
+            String::from_utf8_lossy(&names.user),
             self.protocol.load(Ordering::Relaxed),
             names.library,
             names.library_version,
@@ -213,12 +229,6 @@ impl Client {
     }
 }
 
-/// The place of a command in the table, so that one number stands for it in an atomic.
-fn index_of(command: &'static Command) -> usize {
-    let offset = (std::ptr::from_ref(command) as usize).wrapping_sub(Command::all().as_ptr() as usize);
-    offset / size_of::<Command>()
-}
-
 /// The registry.
 #[derive(Debug, Default)]
 pub struct Clients {
@@ -227,13 +237,12 @@ pub struct Clients {
 }
 
 impl Clients {
-    /// Enters a new connection; it is taken out again when the session is dropped. `authenticated` is what it starts as
-    /// (true without a password).
-    pub fn register(self: &Arc<Self>, peer: SocketAddr, local: SocketAddr, authenticated: bool) -> Session {
+    /// Enters a new connection; it is taken out again when the session is dropped. It begins as the user `default`, if that needs no password.
+    pub fn register(self: &Arc<Self>, peer: SocketAddr, local: SocketAddr, users: &Users) -> Session {
         let id = self.next.fetch_add(1, Ordering::Relaxed) + 1;
         let client = Arc::new(Client::new(id, peer, local, monotonic_ms()));
         lock(&self.all).insert(id, client.clone());
-        Session::new(client, self.clone(), authenticated)
+        Session::new(client, self.clone(), users)
     }
 
     /// How many there are.

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use data::command::Kind;
 use data::slot::SLOTS;
 use data::{Blocking, Command, Home, Homes, Route};
+use replication::catalogue::Catalogue;
 use replication::contract::{Admin, Call, Reply};
 use replication::{PartitionId, Placement};
 use resp::{Protocol, Value};
@@ -278,12 +279,20 @@ impl Dispatch {
         let Some(command) = Command::lookup(name) else {
             return self.fail(unknown_command(&arguments));
         };
+        if self.turn_ms.is_none() {
+            self.session.follow(&self.worker.node.context.users);
+        }
         let now_ms = *self.turn_ms.get_or_insert_with(monotonic_ms);
         self.session.touch(command, now_ms);
         if !self.session.authenticated && command::needs_authentication(command) {
             return self.fail(command::NO_AUTHENTICATION);
         }
         if let Err(error) = command.check_arity(&arguments) {
+            return self.fail(error);
+        }
+        if !self.session.user.is_unlimited()
+            && let Err(error) = self.permit(command, &arguments)
+        {
             return self.fail(error);
         }
         if !self.worker.is_informed() && needs_catalogue(command) {
@@ -313,6 +322,11 @@ impl Dispatch {
                 None => self.route(command, arguments, None),
             },
         }
+    }
+
+    fn permit(&self, command: &'static Command, arguments: &[Bytes]) -> Result<(), Value> {
+        let in_transaction = self.transaction.is_open();
+        command::permit(command, arguments, &self.session, &self.worker.node.context, in_transaction)
     }
 
     fn on_multi(&mut self) {
@@ -354,6 +368,14 @@ impl Dispatch {
             Ok(execution) => execution,
             Err(error) => return self.fail(error),
         };
+        // The user may be another one by now than when they were queued.
+        let queued = execution.commands.iter().map(|(command, arguments)| (command, arguments));
+        let queued = queued.chain(execution.local.iter().map(|(_, command, arguments)| (command, arguments)));
+        for (command, arguments) in queued {
+            if let Err(error) = self.permit(command, arguments) {
+                return self.fail(error);
+            }
+        }
         let mut local = Vec::new();
         for (place, command, arguments) in &execution.local {
             local.push((*place, self.run_in_transaction(command, arguments)));
@@ -530,6 +552,9 @@ impl Dispatch {
             // It would be answered what it was answered first: that there was nothing.
             return self.fail(Value::error("ERR IDEMPOTENT takes no command that waits"));
         }
+        if let Err(error) = self.permit(command, &arguments) {
+            return self.fail(error);
+        }
         self.route(command, arguments, Some(token));
     }
 
@@ -565,13 +590,23 @@ impl Dispatch {
                         Ok(()) => worker.change(&|_| Ok(change.clone())).await,
                         Err(reason) => Err(reason),
                     };
-                    let reply = match changed {
-                        Ok(_) => Reply::Done(Value::OK),
-                        Err(reason) => match reason.strip_prefix("UNKNOWN ") {
-                            Some(reason) => Reply::Unknown(reason.into()),
-                            None => Reply::Refused(reason),
-                        },
+                    let reply = changed_reply(changed.map(|_| Value::OK));
+                    asker.pipeline.borrow_mut().complete(asker.place, asker.part, reply);
+                });
+            }
+            Action::Users(edit) => {
+                let asker = self.take_place(Finish::Plain, 1, true, COMMAND_BYTES)(0);
+                let worker = self.worker.clone();
+                tokio::task::spawn_local(async move {
+                    let reply = std::cell::Cell::new(Value::OK);
+                    let users = worker.node.context.users.clone();
+                    let change = |catalogue: &Catalogue| {
+                        let (change, answer) = edit.change(catalogue, &users)?;
+                        reply.set(answer);
+                        Ok(change)
                     };
+                    let changed = worker.change(&change).await;
+                    let reply = changed_reply(changed.map(|_| reply.into_inner()));
                     asker.pipeline.borrow_mut().complete(asker.place, asker.part, reply);
                 });
             }
@@ -688,6 +723,17 @@ impl Dispatch {
     fn fail(&mut self, error: Value) {
         self.transaction.spoil();
         self.reply(error);
+    }
+}
+
+/// What came of a change of the catalogue.
+fn changed_reply(changed: Result<Value, String>) -> Reply {
+    match changed {
+        Ok(value) => Reply::Done(value),
+        Err(reason) => match reason.strip_prefix("UNKNOWN ") {
+            Some(reason) => Reply::Unknown(reason.into()),
+            None => Reply::Refused(reason),
+        },
     }
 }
 

@@ -6,6 +6,7 @@
 #![allow(clippy::disallowed_methods)]
 
 mod acceptor;
+pub mod acl;
 mod admin;
 mod blocking;
 mod boot;

@@ -169,6 +169,7 @@ impl Node {
             peer: address(&member.peer),
             alive: false,
         };
+        self.context.follow_users(&catalogue.users);
         let placement = Arc::new(catalogue.placement());
         *self.lanes.write().unwrap_or_else(PoisonError::into_inner) = placement.clone();
         let views = catalogue.members.iter().map(view).collect();

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use bytes::Bytes;
 use data::Command;
 use replication::PartitionId;
 use replication::configuration::Acknowledgement;
@@ -12,7 +13,8 @@ use replication::consistency::{Consistency, Seen};
 use replication::primaries::Quorum;
 use resp::Protocol;
 
-use crate::clients::{Client, Clients, Names};
+use crate::acl::{DEFAULT, User, Users};
+use crate::clients::{Client, Clients};
 
 /// What becomes of replies (`CLIENT REPLY`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,6 +39,12 @@ pub struct Session {
     pub protocol: Protocol,
     /// May it run commands?
     pub authenticated: bool,
+    /// What it may run. To change it use [`Session::become_user`].
+    pub user: Arc<User>,
+    /// The [version](Users::version) that `user` is of.
+    users_version: u64,
+    /// It began without a password before this node knew who needs one.
+    is_provisional: bool,
     /// `READONLY` was said. To change it use [`Session::set_readonly`].
     pub readonly: bool,
     /// Something was said that only a client says that knows about slots.
@@ -57,11 +65,15 @@ pub struct Session {
 }
 
 impl Session {
-    pub(crate) fn new(client: Arc<Client>, clients: Arc<Clients>, authenticated: bool) -> Session {
+    pub(crate) fn new(client: Arc<Client>, clients: Arc<Clients>, users: &Users) -> Session {
+        let (users_version, user) = (users.version(), users.default_user());
         Session {
             client,
             protocol: Protocol::Resp2,
-            authenticated,
+            authenticated: user.is_open(),
+            user,
+            users_version,
+            is_provisional: !users.is_loaded(),
             readonly: false,
             cluster_aware: false,
             reply_mode: ReplyMode::On,
@@ -72,6 +84,48 @@ impl Session {
             used: BTreeSet::new(),
             clients,
         }
+    }
+
+    /// The password was right.
+    pub fn become_user(&mut self, name: &Bytes, user: Arc<User>) {
+        (self.authenticated, self.is_provisional) = (true, false);
+        self.user = user;
+        self.client.change_names(|names| names.user = name.clone());
+    }
+
+    /// Looks whether the user is another one by now. A connection whose user is gone ends; what stays is what it has proved.
+    pub fn follow(&mut self, users: &Users) {
+        let version = users.version();
+        if version == self.users_version {
+            return;
+        }
+        self.users_version = version;
+        match users.find(&self.client.names().user) {
+            Some(user) => self.user = user,
+            None => {
+                self.user = Arc::new(User::new());
+                self.client.kill();
+            }
+        }
+        if self.is_provisional && users.is_loaded() {
+            self.is_provisional = false;
+            self.authenticated &= self.user.is_open();
+        }
+    }
+
+    /// How fresh reads are to be, if the connection or its user says so.
+    pub fn consistency(&self) -> Option<Consistency> {
+        self.consistency.or(self.user.profile().consistency)
+    }
+
+    /// By how much writes are to be acknowledged, if the connection or its user says so.
+    pub fn acknowledgement(&self) -> Option<Acknowledgement> {
+        self.acknowledgement.or(self.user.profile().acknowledgement)
+    }
+
+    /// How many replicas of leaderless keyspaces are asked, if the connection or its user says so.
+    pub fn quorum(&self) -> Option<Quorum> {
+        self.quorum.or(self.user.profile().quorum())
     }
 
     /// Notes that a command arrived. To be called before each command; `now_ms` is the monotonic clock (one reading serves all
@@ -107,11 +161,14 @@ impl Session {
     }
 
     /// `RESET`: the state of a new connection. The library's name and version stay, as in Redis.
-    pub fn reset(&mut self, authenticated: bool) {
+    pub fn reset(&mut self, users: &Users) {
+        self.user = users.default_user();
+        self.users_version = users.version();
+        self.is_provisional = !users.is_loaded();
         self.set_protocol(Protocol::Resp2);
         self.set_readonly(false);
         self.cluster_aware = false;
-        self.authenticated = authenticated;
+        self.authenticated = self.user.is_open();
         self.reply_mode = ReplyMode::On;
         self.acknowledgement = None;
         self.quorum = None;
@@ -120,7 +177,10 @@ impl Session {
         self.used.clear();
         self.client.no_evict.store(false, Ordering::Relaxed);
         self.client.no_touch.store(false, Ordering::Relaxed);
-        self.client.change_names(|names| *names = Names { name: String::new(), ..names.clone() });
+        self.client.change_names(|names| {
+            names.name = String::new();
+            names.user = Bytes::from_static(DEFAULT);
+        });
     }
 }
 

@@ -49,30 +49,13 @@ impl Settings {
         self.redirect.store(place.unwrap_or_default() as u8, Ordering::Relaxed);
     }
 
-    /// Must a new connection say a password before it may do anything?
-    pub fn needs_password(&self) -> bool {
-        self.password.read().unwrap_or_else(|poisoned| poisoned.into_inner()).is_some()
-    }
-
-    /// Sets the password; `None`: none is needed. Connections stay as they are.
+    /// Sets what [`Settings::password`] gives; the password itself is that of a [user](crate::acl::Users::set_password).
     pub fn set_password(&self, password: Option<String>) {
         *self.password.write().unwrap_or_else(|poisoned| poisoned.into_inner()) = password;
     }
 
-    /// The password, for `CONFIG GET requirepass`.
+    /// The password of the configuration, for `CONFIG GET requirepass`.
     pub fn password(&self) -> Option<String> {
         self.password.read().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
-    }
-
-    /// Is this the password? Anything is, if none is set. Takes as long for a wrong one as for the right one.
-    pub fn is_password(&self, offered: &[u8]) -> bool {
-        match self.password.read().unwrap_or_else(|poisoned| poisoned.into_inner()).as_deref() {
-            None => true,
-            Some(password) => {
-                let differences = password.bytes().zip(offered.iter().chain(std::iter::repeat(&0)));
-                let differing = differences.fold(0, |all, (ours, theirs)| all | (ours ^ theirs));
-                (differing == 0) & (password.len() == offered.len())
-            }
-        }
     }
 }

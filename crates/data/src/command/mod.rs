@@ -7,6 +7,7 @@
 //!
 //! Where to read next: `rows_string` and its neighbours (the rows), `lookup` (from name to row).
 
+mod access;
 mod argument;
 mod lookup;
 mod rows_bitmap;
@@ -27,6 +28,7 @@ use resp::Value;
 use crate::context::Handler;
 use crate::errors;
 
+pub use access::{Access, access};
 pub use argument::{Argument, ArgumentKind};
 
 /// What a command does to the state, which decides the way it takes.
@@ -122,6 +124,18 @@ impl Command {
     /// Every row. Subcommands stand in the row of their container.
     pub fn all() -> &'static [Command] {
         lookup::all()
+    }
+
+    /// The place of this row among [`Command::all`].
+    ///
+    /// # Panics
+    /// It is a subcommand's row.
+    pub fn number(&'static self) -> usize {
+        let rows = Command::all();
+        let number =
+            (std::ptr::from_ref(self) as usize).wrapping_sub(rows.as_ptr() as usize) / size_of::<Command>();
+        assert!(number < rows.len(), "'{}' is a row of the table of commands", self.name);
+        number
     }
 
     /// The row of a subcommand by name, in any case, without the container's.

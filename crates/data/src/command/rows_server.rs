@@ -24,6 +24,9 @@ pub(super) const ROWS: &[Command] = &[
         .spread(Spread::Everywhere(Join::AllOk))
         .docs("server", "1.0.0", "O(N) with N keys", "Deletes every key; atomic within a partition.")
         .arguments(FLUSH_MODE),
+    Command::server("acl", -2)
+        .docs("server", "6.0.0", "O(1)", "Users and what they may do.")
+        .subcommands(ACL),
     Command::server("command", -1)
         .flags(ALWAYS, "connection")
         .docs("server", "2.8.13", "O(N) with N commands", "Describes the commands.")
@@ -104,6 +107,27 @@ const MEMORY: &[Command] = &[
         "O(1)",
         "Lists the subcommands.",
     ),
+];
+
+const ACL: &[Command] = &[
+    row(
+        "acl|cat",
+        -2,
+        "noscript loading stale",
+        "",
+        "6.0.0",
+        "Lists categories of commands, or the commands of one.",
+    ),
+    row("acl|deluser", -3, ORDERED, "", "6.0.0", "Deletes users."),
+    row("acl|dryrun", -4, ORDERED, "", "7.0.0", "Says whether a user may run a command."),
+    row("acl|genpass", -2, "noscript loading stale", "", "6.0.0", "Generates a password."),
+    row("acl|getuser", 3, ORDERED, "", "6.0.0", "Gives the rules of a user."),
+    row("acl|help", 2, ALWAYS, "", "6.0.0", "Lists the subcommands."),
+    row("acl|list", 2, ORDERED, "", "6.0.0", "Gives users with their rules."),
+    row("acl|log", -2, ORDERED, "", "6.0.0", "Gives what was refused."),
+    row("acl|setuser", -3, ORDERED, "", "6.0.0", "Makes or changes a user."),
+    row("acl|users", 2, ORDERED, "", "6.0.0", "Gives the names of users."),
+    row("acl|whoami", 2, "noscript loading stale", "", "6.0.0", "Gives the name of the connection's user."),
 ];
 
 const COMMAND: &[Command] = &[

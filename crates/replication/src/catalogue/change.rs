@@ -1,6 +1,6 @@
 //! Changes of the catalogue: what they need, what they do, and the transaction that makes one so.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use data::{Command, MutationBuilder, Operation, Table, View, Watch};
@@ -105,6 +105,8 @@ pub enum Change {
     Configure(Vec<(PartitionId, Configuration)>),
     /// What was decided of the replicas of keyspaces that take writes on all of them; each is of the next version.
     Seat(Vec<(PartitionId, Primaries)>),
+    /// These users have these rules from now on; `None`: they are gone.
+    Users(BTreeMap<Bytes, Option<Bytes>>),
     /// The keyspace is gone; its keys belong to the one with the next shorter prefix.
     DropKeyspace {
         /// What its keys begin with.
@@ -139,6 +141,12 @@ const LONGEST_PREFIX: usize = 512;
 const MOST_KEYSPACES: usize = 10_000;
 /// The most keyspaces with groups of their own that are ever made: their numbers are not used again.
 const MOST_NUMBERED: u16 = (1 << 15) - 2;
+/// The most users.
+const MOST_USERS: usize = 10_000;
+/// The longest rules of a user, in bytes.
+const LONGEST_RULES: usize = 64 << 10;
+/// The longest name of a user, in bytes.
+const LONGEST_NAME: usize = 256;
 /// The most members.
 const MOST_MEMBERS: usize = 10_000;
 /// The most partitions: one for each slot.
@@ -267,6 +275,7 @@ impl Change {
             Change::Seat(decided) => {
                 decided.iter().try_for_each(|(partition, next)| seat(catalogue, touched, *partition, next))
             }
+            Change::Users(changed) => users(catalogue, touched, changed),
             Change::CreateKeyspace { prefix, policy, read } => {
                 create_keyspace(catalogue, touched, prefix, policy)?;
                 set_read(catalogue, touched, prefix, policy, *read)
@@ -361,6 +370,31 @@ fn edit_member<'a>(
     };
     touched.insert(Record::Member(node));
     Ok(member)
+}
+
+fn users(
+    catalogue: &mut Catalogue,
+    touched: &mut BTreeSet<Record>,
+    changed: &BTreeMap<Bytes, Option<Bytes>>,
+) -> Result<(), Refusal> {
+    for (name, rules) in changed {
+        touched.insert(Record::User(name.clone()));
+        let Some(rules) = rules else {
+            catalogue.users.remove(name);
+            continue;
+        };
+        if name.is_empty() || name.len() > LONGEST_NAME {
+            return refuse(format!("the name of a user has 1 to {LONGEST_NAME} bytes"));
+        }
+        if rules.len() > LONGEST_RULES {
+            return refuse(format!("the rules of a user have at most {LONGEST_RULES} bytes"));
+        }
+        catalogue.users.insert(name.clone(), rules.clone());
+    }
+    if catalogue.users.len() > MOST_USERS {
+        return refuse(format!("{MOST_USERS} users are the most"));
+    }
+    Ok(())
 }
 
 /// Are there enough nodes for the copies that there are to be?

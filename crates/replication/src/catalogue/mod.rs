@@ -67,6 +67,8 @@ pub struct Catalogue {
     pub keyspaces: BTreeMap<Bytes, Keyspace>,
     /// How fresh reads are to be where a keyspace says so and the client does not, by prefix.
     pub reads: BTreeMap<Bytes, Consistency>,
+    /// The rules of users, as one line each, by name; what they mean is the server's matter.
+    pub users: BTreeMap<Bytes, Bytes>,
     /// By number.
     pub partitions: Vec<PartitionPlacement>,
     /// So many partitions there are to be: they are split, one after the other, until there are. 0: as many as there are.

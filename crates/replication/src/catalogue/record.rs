@@ -36,6 +36,8 @@ pub enum Record {
     Keyspace(Bytes),
     /// One of [`Catalogue::reads`].
     Read(Bytes),
+    /// One of [`Catalogue::users`].
+    User(Bytes),
     /// One of [`Catalogue::partitions`].
     Partition(u32),
     /// [`Catalogue::partitions_wanted`].
@@ -82,6 +84,10 @@ impl Record {
                 key.put_slice(b"read/");
                 key.put_slice(prefix);
             }
+            Record::User(name) => {
+                key.put_slice(b"user/");
+                key.put_slice(name);
+            }
             Record::Partition(number) => key.put_slice(format!("partition/{number:08x}").as_bytes()),
         }
         key.freeze()
@@ -105,6 +111,7 @@ impl Record {
                     b"removed/" => Record::Removed(NodeId(hexadecimal(rest)?)),
                     b"keyspace/" => Record::Keyspace(Bytes::copy_from_slice(rest)),
                     b"read/" => Record::Read(Bytes::copy_from_slice(rest)),
+                    b"user/" => Record::User(Bytes::copy_from_slice(rest)),
                     b"group/" => Record::Group(PartitionId(hexadecimal(rest)?.try_into().ok()?)),
                     b"primaries/" => Record::Primaries(PartitionId(hexadecimal(rest)?.try_into().ok()?)),
                     b"partition/" => Record::Partition(hexadecimal(rest)?.try_into().ok()?),
@@ -125,6 +132,7 @@ impl Record {
             Record::Removed(id) => catalogue.removed.get(id).map(encode),
             Record::Keyspace(prefix) => catalogue.keyspaces.get(prefix).map(encode_keyspace),
             Record::Read(prefix) => catalogue.reads.get(prefix).map(encode),
+            Record::User(name) => catalogue.users.get(name).map(|text| encode(&&text[..])),
             Record::Partition(number) => catalogue.partitions.get(*number as usize).map(encode),
             Record::PartitionsWanted => {
                 (catalogue.partitions_wanted > 0).then(|| encode(&catalogue.partitions_wanted))
@@ -145,6 +153,7 @@ impl Record {
         let removed = catalogue.removed.keys().map(|id| Record::Removed(*id));
         let keyspaces = catalogue.keyspaces.keys().map(|prefix| Record::Keyspace(prefix.clone()));
         let reads = catalogue.reads.keys().map(|prefix| Record::Read(prefix.clone()));
+        let users = catalogue.users.keys().map(|name| Record::User(name.clone()));
         let partitions = (0..catalogue.partitions.len() as u32).map(Record::Partition);
         let single = [Record::Epoch, Record::Settings, Record::Voters];
         let groups = catalogue.groups.keys().map(|number| Record::Group(*number));
@@ -158,6 +167,7 @@ impl Record {
             .chain(removed)
             .chain(keyspaces)
             .chain(reads)
+            .chain(users)
             .chain(partitions)
             .chain(groups)
             .chain(primaries)
@@ -269,6 +279,10 @@ pub fn load(table: &Table) -> Result<Catalogue, Unreadable> {
             Record::Read(prefix) => {
                 let level: Consistency = decode(&record, bytes)?;
                 catalogue.reads.insert(prefix.clone(), level);
+            }
+            Record::User(name) => {
+                let text: Vec<u8> = decode(&record, bytes)?;
+                catalogue.users.insert(name.clone(), text.into());
             }
             Record::Partition(number) => {
                 partitions.insert(*number, decode(&record, bytes)?);

@@ -120,7 +120,7 @@ fn quorum(call: &mut Call<'_>) -> Action {
         return Value::OK.into();
     }
     // What is not said stays as it was.
-    let mut quorum = call.session.quorum.unwrap_or_default();
+    let mut quorum = call.session.quorum().unwrap_or_default();
     let (pairs, rest) = words.as_chunks::<2>();
     for [name, word] in pairs {
         let Some(level) = Level::parse(word) else {
@@ -147,7 +147,7 @@ fn consistency(call: &mut Call<'_>) -> Action {
     let words = &call.arguments[2..];
     match words {
         [] => {
-            let level = call.session.consistency.map_or_else(|| "default".to_owned(), Consistency::name);
+            let level = call.session.consistency().map_or_else(|| "default".to_owned(), Consistency::name);
             return bulk(level).into();
         }
         [word] if word.eq_ignore_ascii_case(b"default") => call.session.consistency = None,
@@ -388,8 +388,10 @@ fn narrow(call: &Call<'_>, clients: &mut Killed) -> Result<(), Value> {
             }
             b"addr" => clients.retain(|client| client.peer.to_string() == address),
             b"laddr" => clients.retain(|client| client.local.to_string() == address),
-            b"user" if value.as_ref() == b"default" => {}
-            b"user" => return Err(error(format!("ERR No such user '{}'", lossy(value)))),
+            b"user" if call.context.users.find(value).is_none() => {
+                return Err(error(format!("ERR No such user '{}'", lossy(value))));
+            }
+            b"user" => clients.retain(|client| client.names().user == *value),
             b"skipme" if value.eq_ignore_ascii_case(b"yes") => skip_myself = true,
             b"skipme" if value.eq_ignore_ascii_case(b"no") => skip_myself = false,
             b"maxage" => {

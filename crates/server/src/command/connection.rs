@@ -1,13 +1,16 @@
 //! Commands about the connection itself, and a few about the node that stand alone.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use bytes::Bytes;
 use resp::{Protocol, Value};
 
 use super::{
     Action, Call, REDIS_VERSION, bulk, error, integer, map, not_an_integer, parse_integer, simple,
     syntax_error, wrong_arity,
 };
+use crate::acl::{DEFAULT, User};
 use crate::clock::wall_clock_ms;
 
 const WRONG_PASSWORD: &str = "WRONGPASS invalid username-password pair or user is disabled.";
@@ -29,7 +32,7 @@ pub(super) fn quit(_: &mut Call<'_>) -> Action {
 }
 
 pub(super) fn reset(call: &mut Call<'_>) -> Action {
-    call.session.reset(!call.context.settings.needs_password());
+    call.session.reset(&call.context.users);
     Action::Reset(simple("RESET"))
 }
 
@@ -71,29 +74,32 @@ pub(super) fn asking(call: &mut Call<'_>) -> Action {
 
 pub(super) fn auth(call: &mut Call<'_>) -> Action {
     let (user, password) = match call.arguments {
-        [_, password] if !call.context.settings.needs_password() => {
-            let _ = password;
+        [_, _] if call.context.users.default_user().is_open() => {
             return error(
                 "ERR AUTH <password> called without any password configured for the default user. Are you sure your \
                  configuration is correct?",
             )
             .into();
         }
-        [_, password] => (&b"default"[..], password),
-        [_, user, password] => (&user[..], password),
+        [_, password] => (&Bytes::from_static(DEFAULT), password),
+        [_, user, password] => (user, password),
         _ => return syntax_error().into(),
     };
-    if authenticate(call.context, user, password) {
-        call.session.authenticated = true;
-        Value::OK.into()
-    } else {
-        error(WRONG_PASSWORD).into()
+    match authenticate(call, user, password) {
+        Ok(known) => {
+            call.session.become_user(user, known);
+            Value::OK.into()
+        }
+        Err(error) => error.into(),
     }
 }
 
-/// There is one user, `default`; without a password configured any will do, as in Redis.
-fn authenticate(context: &super::Context, user: &[u8], password: &[u8]) -> bool {
-    user == b"default" && context.settings.is_password(password)
+fn authenticate(call: &Call<'_>, name: &Bytes, password: &[u8]) -> Result<Arc<User>, Value> {
+    let known = call.context.users.authenticate(name, password);
+    known.ok_or_else(|| {
+        super::acl::note(call.context, call.session, "auth", "toplevel", name.clone(), name.clone());
+        error(WRONG_PASSWORD)
+    })
 }
 
 pub(super) fn hello(call: &mut Call<'_>) -> Action {
@@ -125,11 +131,10 @@ fn hello_checked(call: &mut Call<'_>) -> Result<Value, Value> {
             return Err(error(format!("ERR Syntax error in HELLO option '{}'", call.text(next))));
         }
     }
-    if let Some((user, password)) = credentials
-        && !authenticate(call.context, user, password)
-    {
-        return Err(error(WRONG_PASSWORD));
-    }
+    let known = match credentials {
+        Some((user, password)) => Some((user.clone(), authenticate(call, user, password)?)),
+        None => None,
+    };
     if credentials.is_none() && !call.session.authenticated {
         return Err(error(
             "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH \
@@ -137,7 +142,9 @@ fn hello_checked(call: &mut Call<'_>) -> Result<Value, Value> {
              same time",
         ));
     }
-    call.session.authenticated = true;
+    if let Some((name, user)) = known {
+        call.session.become_user(&name, user);
+    }
     call.session.set_protocol(protocol);
     if let Some(name) = name {
         call.session.client.change_names(|names| names.name = name);

@@ -337,7 +337,7 @@ fn promise_of_quorums(options: &Leaderless, copies: usize) -> String {
 }
 
 /// `async`, `semi-sync <n>` or `sync`, and how many words that were.
-pub(super) fn acknowledgement(words: &[Bytes]) -> Result<(Acknowledgement, usize), Value> {
+pub(crate) fn acknowledgement(words: &[Bytes]) -> Result<(Acknowledgement, usize), Value> {
     let wrong = || error("ERR ACK is one of async, semi-sync <replicas>, sync");
     let word = words.first().ok_or_else(wrong)?;
     if word.eq_ignore_ascii_case(b"async") {
@@ -593,7 +593,7 @@ pub(super) fn own_level(policy: &Policy) -> Option<Consistency> {
 }
 
 /// As it is written in `ACK`.
-pub(super) fn spelled(acknowledgement: Acknowledgement) -> String {
+pub(crate) fn spelled(acknowledgement: Acknowledgement) -> String {
     match acknowledgement {
         Acknowledgement::Async => "async".into(),
         Acknowledgement::SemiSync(copies) => format!("semi-sync {copies}"),

@@ -7,6 +7,7 @@
 //! `HELP`, the checks of arity and `COMMAND INFO` follow. Where to read next: `connection` (HELLO, AUTH, ...), `client`,
 //! `cluster` (what cluster clients ask), `info`, `parameters` (CONFIG), `consort` (our own).
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -16,6 +17,7 @@ use replication::catalogue::Change;
 use replication::contract::Admin;
 use resp::Value;
 
+use crate::acl::Users;
 use crate::clients::Clients;
 use crate::cluster::ClusterView;
 use crate::config::Config;
@@ -23,6 +25,7 @@ use crate::session::Session;
 use crate::settings::Settings;
 use crate::stats::Stats;
 
+mod acl;
 mod client;
 mod cluster;
 mod cluster_texts;
@@ -32,12 +35,13 @@ mod consort;
 mod diagnostics;
 pub(crate) mod explain;
 pub(crate) mod info;
-mod keyspace;
+pub(crate) mod keyspace;
 mod node;
 mod parameters;
 mod process;
 mod subcommand;
 
+pub use acl::Edit;
 use cluster_texts::ClusterTexts;
 
 /// The version of Redis whose commands and texts these are: clients test it to know what they may use.
@@ -56,6 +60,8 @@ pub struct Context {
     pub stats: Arc<Stats>,
     /// The cluster.
     pub cluster: Arc<ClusterView>,
+    /// Who may do what.
+    pub users: Arc<Users>,
     /// What this node takes over from elsewhere.
     pub imports: Arc<crate::import::Imports>,
     /// Wall clock milliseconds at the start of the process.
@@ -70,6 +76,7 @@ impl Context {
     pub fn new(config: Arc<Config>, cluster: Arc<ClusterView>, incarnation: u64) -> Context {
         Context {
             settings: Arc::new(Settings::new(&config)),
+            users: Arc::new(Users::new(config.password.as_deref())),
             config,
             clients: Arc::default(),
             imports: Arc::default(),
@@ -78,6 +85,22 @@ impl Context {
             started_ms: crate::clock::wall_clock_ms(),
             incarnation,
             texts: Arc::default(),
+        }
+    }
+}
+
+impl Context {
+    /// The catalogue's users are these: connections of those that are gone end.
+    pub fn follow_users(&self, texts: &BTreeMap<Bytes, Bytes>) {
+        let before = self.users.version();
+        self.users.follow(texts);
+        if self.users.version() == before {
+            return;
+        }
+        for client in self.clients.all() {
+            if self.users.find(&client.names().user).is_none() {
+                client.kill();
+            }
         }
     }
 }
@@ -105,6 +128,8 @@ pub enum Action {
     },
     /// A change of the catalogue; `OK` once this node has read it.
     Change(Change),
+    /// Other users.
+    Users(Edit),
     /// `CLIENT SESSION TOKEN`.
     SessionToken,
     /// `KEYSPACE LOST`: asks every node.
@@ -164,6 +189,7 @@ impl Call<'_> {
 
 /// Every command here, by its name in lower case.
 const COMMANDS: &[(&str, fn(&mut Call<'_>) -> Action)] = &[
+    ("acl", acl::acl),
     ("asking", connection::asking),
     ("auth", connection::auth),
     ("client", client::client),
@@ -193,6 +219,7 @@ const COMMANDS: &[(&str, fn(&mut Call<'_>) -> Action)] = &[
 /// Every command with subcommands here.
 #[cfg(test)]
 const CONTAINERS: &[&subcommand::Container] = &[
+    &acl::ACL,
     &client::CLIENT,
     &cluster::CLUSTER,
     &command_table::COMMAND,
@@ -227,6 +254,8 @@ pub fn needs_authentication(command: &Command) -> bool {
 /// What a connection without authentication is told.
 pub const NO_AUTHENTICATION: Value =
     Value::Error(std::borrow::Cow::Borrowed("NOAUTH Authentication required."));
+
+pub(crate) use acl::permit;
 
 fn error(text: impl Into<std::borrow::Cow<'static, str>>) -> Value {
     Value::error(text)

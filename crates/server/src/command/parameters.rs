@@ -191,7 +191,7 @@ fn set_checked(call: &Call<'_>) -> Result<Value, Value> {
         changes.push((parameter, parameter.check(value, call.context).map_err(|why| failed(&why))?));
     }
     for (parameter, value) in changes {
-        parameter.apply(value, &call.context.settings);
+        parameter.apply(value, call.context);
     }
     Ok(Value::OK)
 }
@@ -239,17 +239,24 @@ impl Parameter {
                 Redirect::parse(value)
                     .ok_or("argument(s) must be one of the following: never, aware, always")?,
             )),
+            Change::Password if context.users.governs_default() => {
+                Err("the user 'default' is one of ACL SETUSER, and so is its password".into())
+            }
             Change::Password => Ok(Checked::Password((!value.is_empty()).then(|| value.to_string()))),
         }
     }
 
-    fn apply(&self, value: Checked, settings: &Settings) {
+    fn apply(&self, value: Checked, context: &Context) {
+        let settings = &context.settings;
         match (value, &self.change) {
             (Checked::Number(number), Change::Number { setting, .. } | Change::Bytes { setting, .. }) => {
                 setting(settings).set(number);
             }
             (Checked::Number(number), _) => settings.output_buffer_bytes.set(number),
-            (Checked::Password(password), _) => settings.set_password(password),
+            (Checked::Password(password), _) => {
+                context.users.set_password(password.as_deref());
+                settings.set_password(password);
+            }
             (Checked::Redirect(redirect), _) => settings.set_redirect(redirect),
             (Checked::Same, _) => {}
         }

@@ -35,8 +35,11 @@ impl Bench {
 
     fn connect(context: &Context) -> Session {
         let address = |port: u16| std::net::SocketAddr::from(([127, 0, 0, 1], port));
-        let free = !context.settings.needs_password();
-        context.clients.register(address(50_000 + context.clients.len() as u16), address(7001), free)
+        context.clients.register(
+            address(50_000 + context.clients.len() as u16),
+            address(7001),
+            &context.users,
+        )
     }
 
     fn act(&mut self, line: &str) -> Action {
@@ -297,7 +300,7 @@ fn config_set_changes_all_or_nothing() {
     assert_eq!(bench.say("CONFIG SET proto-max-bulk-len 1mb"), Value::OK);
     assert_eq!(bench.context.settings.bulk_bytes.get(), 1 << 20);
     bench.say("CONFIG SET requirepass new");
-    assert!(bench.context.settings.needs_password());
+    assert!(!bench.context.users.is_open());
 }
 
 #[test]

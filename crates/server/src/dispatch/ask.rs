@@ -54,7 +54,7 @@ impl Dispatch {
         }
         if partition.keyspace() == 0 {
             self.wrote_partitions = true;
-            return match self.session.acknowledgement {
+            return match self.session.acknowledgement() {
                 Some(demand) if demand.copies(usize::MAX) > self.known_replicas().max(0) as usize => {
                     Err(Value::error(
                         "NOREPLICAS a raft keyspace acknowledges a write that a majority holds, which is fewer than CLIENT ACK asks for; nothing was written",
@@ -69,7 +69,7 @@ impl Dispatch {
             // Nobody is elected there.
             self.written.insert(partition, 0);
         }
-        Ok(match self.session.acknowledgement {
+        Ok(match self.session.acknowledgement() {
             Some(demand) => Call::Demanding { demand, call: Box::new(call) },
             None => call,
         })
@@ -80,7 +80,7 @@ impl Dispatch {
         let placement = self.worker.placement();
         let is_leaderless =
             || placement.primaries.get(&partition).is_some_and(|group| group.leaderless.is_some());
-        match self.session.quorum {
+        match self.session.quorum() {
             Some(quorum) if !matches!(call, Call::Admin(_)) && is_leaderless() => {
                 Call::Quorum { quorum, call: Box::new(call) }
             }
@@ -90,7 +90,7 @@ impl Dispatch {
 
     /// How fresh the reads of that call are to be, if the client or its keyspace says so.
     fn level_of(&self, call: &Call) -> Option<Consistency> {
-        if let Some(level) = self.session.consistency {
+        if let Some(level) = self.session.consistency() {
             return Some(level);
         }
         let placement = self.worker.placement();

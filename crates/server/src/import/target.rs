@@ -15,6 +15,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::{End, Import};
+use crate::acl;
 use crate::node::Node;
 
 /// So many commands make a batch.
@@ -120,10 +121,11 @@ impl Target {
             let address = &self.node.context.config.myself().client;
             let stream = TcpStream::connect((address.host.as_str(), address.port)).await;
             self.stream = Some(stream.map_err(|error| format!("this node cannot reach itself: {error}"))?);
-            if let Some(password) = self.node.context.settings.password() {
-                encode_request(&[b"AUTH".as_slice(), password.as_bytes()], &mut out);
-                expected += 1;
-            }
+            encode_request(
+                &[b"AUTH".as_slice(), acl::MYSELF, self.node.context.users.own_password()],
+                &mut out,
+            );
+            expected += 1;
         }
         let Some(stream) = &mut self.stream else { return Err("no connection".into()) };
         let skipped = expected - commands.len();

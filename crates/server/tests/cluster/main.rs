@@ -4,6 +4,7 @@
 //! ones. No test asserts how long something takes; they wait until it is so, up to a generous limit.
 #![allow(clippy::disallowed_methods, missing_docs)]
 
+mod acl;
 mod basics;
 mod collections;
 mod consistency;

@@ -14,6 +14,7 @@ use serde_json::{Value as Json, json};
 
 use super::faults::Happened;
 use super::judge::{Judged, Verdict};
+use super::keyspaces::Freshness;
 use super::plan::Planned;
 use super::staleness;
 
@@ -129,11 +130,19 @@ pub fn write(run: &Run, folder: &Path) -> Result<(), String> {
         let merges = judged.keyspace.merges;
         let regular = [Check::Bounded(0), Check::ReadYourWrites, Check::MonotonicReads];
         let of_each_key = if judged.keyspace.everywhere { 3 } else { 1 };
-        let of_sessions = match (judged.keyspace.regular, merges) {
-            (true, _) => &regular[..of_each_key],
-            (false, true) if judged.keyspace.leaderless => &regular[1..of_each_key],
-            (false, true) => &sessions[1..sessions.len() - 1],
-            (false, false) => &sessions[..],
+        let fresh = judged.keyspace.freshness.map(|freshness| {
+            let bound = match freshness {
+                Freshness::Session => u64::MAX,
+                Freshness::Bounded(bound) => bound,
+            };
+            [Check::Bounded(bound), Check::ReadYourWrites, Check::MonotonicReads]
+        });
+        let of_sessions = match (&fresh, judged.keyspace.regular, merges) {
+            (Some(checks), ..) => &checks[..],
+            (None, true, _) => &regular[..of_each_key],
+            (None, false, true) if judged.keyspace.leaderless => &regular[1..of_each_key],
+            (None, false, true) => &sessions[1..sessions.len() - 1],
+            (None, false, false) => &sessions[..],
         };
         put(&place("sessions.jsonl"), &json_lines::write_as(Register::NAME, of_sessions, &all.sessions))?;
         if judged.keyspace.regular {
@@ -141,7 +150,7 @@ pub fn write(run: &Run, folder: &Path) -> Result<(), String> {
             let lines = json_lines::write_as(Register::NAME, &checks, &all.registers);
             put(&place("registers.jsonl"), &lines)?;
         }
-        if !merges {
+        if !merges && fresh.is_none() {
             put(&place("registers.jsonl"), &json_lines::write::<Register>(&all.registers))?;
             put(&place("registers.edn"), &edn::registers(&all.registers))?;
             put(&place("lists.jsonl"), &json_lines::write::<Strings>(&all.lists))?;
