@@ -30,3 +30,8 @@ fn ioredis_cluster() {
 fn ioredis_where_all_replicas_take_writes() {
     with_node("ioredis_where_all_replicas_take_writes", "strategies.js");
 }
+
+#[test]
+fn ioredis_users_and_levels() {
+    with_node("ioredis_users_and_levels", "users.js");
+}

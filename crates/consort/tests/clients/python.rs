@@ -41,6 +41,11 @@ fn redis_py_where_all_replicas_take_writes() {
 }
 
 #[test]
+fn redis_py_users_and_levels() {
+    with_python("redis_py_users_and_levels", "users.py", |_, _| {});
+}
+
+#[test]
 fn leaders_killed_under_load_lose_nothing() {
     let history = |cluster: &Cluster| cluster.folder().join("history.jsonl");
     let cluster = with_python("leaders_killed_under_load_lose_nothing", "failover.py", |command, cluster| {
