@@ -5,6 +5,8 @@
 //! stop gracefully when their standard input ends, so they cannot survive this process, however it dies; they have a
 //! process group of their own, so Ctrl-C reaches this process alone, which then stops them in order.
 //!
+//! A browser can do the same to the nodes, and cut them off from one another (`control`).
+//!
 //! Where to read next: `layout` (names, ports, files), `children` (processes), `watch` (asking the nodes), `screen` (what is
 //! shown).
 
@@ -17,11 +19,13 @@ use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
 mod children;
+mod control;
 mod layout;
 mod screen;
 mod watch;
 
 use children::Children;
+use control::Control;
 use layout::Layout;
 use screen::Screen;
 use watch::Watch;
@@ -31,7 +35,7 @@ pub struct Options {
     /// How many nodes
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=9))]
     nodes: u16,
-    /// Node i takes clients at port P + i and peers at P + 1000 + i, i from 1
+    /// Node i takes clients at port P + i, peers at P + 1000 + i and browsers at P + 2000 + i, i from 1
     #[arg(long, value_name = "P", default_value_t = 7000)]
     base_port: u16,
     /// Where the nodes' folders are; kept when the cluster stops and used again
@@ -55,6 +59,7 @@ pub async fn run(options: Options) -> Result<ExitCode, String> {
     let layout = Layout::prepare(&options.data, options.nodes, options.base_port, &options.set)?;
     layout.check_ports()?;
     let mut children = Children::start(&layout)?;
+    let (control, mut orders) = Control::start(&layout).await?;
     let mut watch = Watch::new(&layout);
     let mut screen = Screen::new(std::io::stdout().is_terminal());
     screen.print(&layout.introduction());
@@ -65,8 +70,16 @@ pub async fn run(options: Options) -> Result<ExitCode, String> {
             _ = interrupt.recv() => break,
             _ = terminate.recv() => break,
             () = tokio::time::sleep(pause) => {}
+            Some(order) = orders.recv() => {
+                let outcome = match order.starts {
+                    true => children.start_again(&layout, order.node),
+                    false => children.kill(order.node),
+                };
+                let _ = order.done.send(outcome);
+            }
         }
         watch.look(&mut children).await;
+        control.follow(&watch);
         if watch.is_ready() {
             let list = layout.nodes_json(&watch);
             if told.as_ref() != Some(&list) {

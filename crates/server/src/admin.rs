@@ -152,8 +152,9 @@ fn state(context: &Context) -> Value {
     let state = context.cluster.state();
     let (rates, stats) = (context.stats.rates(), &context.stats);
     let silent: std::collections::BTreeMap<_, _> = state.unreachable().collect();
+    let control = context.config.development.control.as_ref().map(ToString::to_string);
     let Some(catalogue) = &state.catalogue else {
-        return json!({ "node": context.config.node, "cluster": context.config.cluster, "ready": false });
+        return json!({ "node": context.config.node, "cluster": context.config.cluster, "ready": false, "control": control });
     };
     let nodes: Vec<Value> = catalogue
         .members
@@ -194,7 +195,7 @@ fn state(context: &Context) -> Value {
         .collect();
     let hints: u64 = state.hints.values().flatten().map(|held| held.hints).sum();
     json!({
-        "node": context.config.node, "cluster": context.config.cluster, "ready": true,
+        "node": context.config.node, "cluster": context.config.cluster, "ready": true, "control": control,
         "epoch": catalogue.epoch, "fault": fault_text,
         "rates": { "commands": rates.commands, "in": rates.bytes_in, "out": rates.bytes_out },
         "counters": {

@@ -79,6 +79,15 @@ pub struct NodeConfig {
     pub weight: u32,
 }
 
+/// What belongs in clusters to try out alone.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Development {
+    /// Whoever may run commands may cut this node off from others.
+    pub faults: bool,
+    /// Where the process answers HTTP that started this node; the page offers what that can do.
+    pub control: Option<Address>,
+}
+
 /// Everything that a node is told. What each field means and what follows from its value is said once, in
 /// [`field::FIELDS`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -124,6 +133,8 @@ pub struct Config {
     pub hints: Hints,
     /// How the cluster changes its shape.
     pub membership: Membership,
+    /// For clusters to try out.
+    pub development: Development,
     /// What is logged to standard error: a level, or directives like `info,server=debug`.
     pub log: String,
 }

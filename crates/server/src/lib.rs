@@ -20,6 +20,7 @@ mod disk;
 mod dispatch;
 mod driver;
 mod events;
+pub mod faults;
 mod format;
 mod handshake;
 pub mod identity;

@@ -97,6 +97,7 @@ impl Node {
         let cluster = ClusterView::new(identity.node(), views.collect(), Arc::new(placement.clone()));
         let workers = config.workers.max(1);
         let context = Context::new(Arc::new(config), Arc::new(cluster), random::number());
+        let peers = Peers::new(context.faults.clone());
         let node = Node {
             losses,
             context,
@@ -108,7 +109,7 @@ impl Node {
             catalogue_since_start: AtomicU64::new(u64::MAX),
             clock: Clock::start(),
             inboxes: (0..workers).map(|_| Arc::default()).collect(),
-            peers: Peers::default(),
+            peers,
             handed_over: (0..workers).map(|_| AtomicBool::new(false)).collect(),
             stop_now: AtomicBool::new(false),
             stop: Notify::new(),

@@ -9,6 +9,8 @@
 //! The sockets live on worker 0. Drivers of all workers encode what they send into one piece of bytes per peer and batch
 //! ([`Outbox`]) and leave it in the peer's [`Link`]; what arrives goes to the shard of its partition.
 
+use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::io;
 use std::net::TcpStream as StdStream;
 use std::rc::Rc;
@@ -27,6 +29,7 @@ use tokio::sync::Notify;
 
 use crate::config::Address;
 use crate::driver::Worker;
+use crate::faults::{Fault, Faults};
 use crate::handshake::{self, Hello, Introduced, JoinRequest, Joined, Rejection};
 use crate::inbox::Delivery;
 use crate::node::Node;
@@ -71,10 +74,11 @@ pub struct Link {
     closed: AtomicBool,
     queue: Mutex<BytesMut>,
     notify: Notify,
+    fault: Arc<Fault>,
 }
 
 impl Link {
-    fn new(id: NodeId, name: String, addresses: Vec<Address>) -> Link {
+    fn new(id: NodeId, name: String, addresses: Vec<Address>, fault: Arc<Fault>) -> Link {
         Link {
             id,
             name,
@@ -83,6 +87,7 @@ impl Link {
             closed: AtomicBool::new(false),
             queue: Mutex::default(),
             notify: Notify::new(),
+            fault,
         }
     }
 
@@ -131,9 +136,15 @@ fn give_back(buffer: &mut BytesMut) {
 pub struct Peers {
     links: RwLock<Vec<(NodeId, Arc<Link>)>>,
     version: AtomicU64,
+    faults: Arc<Faults>,
 }
 
 impl Peers {
+    /// None is known yet.
+    pub fn new(faults: Arc<Faults>) -> Peers {
+        Peers { faults, ..Peers::default() }
+    }
+
     /// All of them.
     pub fn links(&self) -> Vec<Arc<Link>> {
         self.lock_read().iter().map(|(_, link)| link.clone()).collect()
@@ -156,7 +167,7 @@ impl Peers {
                     next.push((id, link.clone()));
                 }
                 None => {
-                    let link = Arc::new(Link::new(id, name, addresses));
+                    let link = Arc::new(Link::new(id, name, addresses, self.faults.of(id)));
                     new.push(link.clone());
                     next.push((id, link));
                 }
@@ -195,10 +206,12 @@ impl Outbox {
         }
     }
 
-    /// Adds a message for a peer; drops it if there is no connection.
+    /// Adds a message for a peer; drops it if there is no connection, or none that anything gets through.
     pub fn send(&mut self, to: NodeId, message: &Message, stats: &Stats) {
         let link = self.links.iter_mut().find(|(id, ..)| *id == to);
-        let Some((_, _, bytes)) = link.filter(|(_, link, _)| link.connected.load(Ordering::Acquire)) else {
+        let gets_through =
+            |link: &Link| link.connected.load(Ordering::Acquire) && !link.fault.sends_nothing();
+        let Some((_, _, bytes)) = link.filter(|(_, link, _)| gets_through(link)) else {
             stats.peer_drops.add(1);
             return;
         };
@@ -368,7 +381,7 @@ pub async fn receive(worker: Rc<Worker>, stream: StdStream) {
     }
     let introduced = tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake::accept(&mut stream, &node)).await;
     let hello = match introduced {
-        Ok(Ok(Introduced::Peer(hello))) => hello,
+        Ok(Ok(Introduced::Peer(hello))) => Rc::<Hello>::from(hello),
         Ok(Ok(Introduced::Joins(request))) => return let_in(&worker, &mut stream, *request).await,
         Ok(Err(Rejection::WeAreWiped(reason))) => {
             return node.fail(format!("{address} turned this node away: {reason}"));
@@ -419,7 +432,9 @@ async fn let_in(worker: &Rc<Worker>, stream: &mut TcpStream, request: JoinReques
     }
 }
 
-async fn read_frames(worker: &Worker, stream: &mut TcpStream, hello: &Hello) -> io::Result<()> {
+async fn read_frames(worker: &Rc<Worker>, stream: &mut TcpStream, hello: &Rc<Hello>) -> io::Result<()> {
+    let fault = worker.node.context.faults.of(hello.identity.node());
+    let late = Rc::new(Late::default());
     let mut buffer = BytesMut::with_capacity(READ_BYTES);
     let mut known_at = worker.node.peers.version.load(Ordering::Acquire);
     loop {
@@ -441,8 +456,53 @@ async fn read_frames(worker: &Worker, stream: &mut TcpStream, hello: &Hello) -> 
         while let Some(frame) = next_frame(&mut buffer)? {
             let message = wire::decode(frame)
                 .map_err(|wire::Malformed(reason)| io::Error::new(io::ErrorKind::InvalidData, reason))?;
-            deliver(worker, hello, message);
+            match (fault.hears_nothing(), fault.delay_ms()) {
+                (true, _) => {}
+                (false, 0) if late.is_empty() => deliver(worker, hello, message),
+                (false, delay_ms) => late.put(worker, hello, message, delay_ms),
+            }
         }
+    }
+}
+
+/// Messages of one peer that come late, in their order.
+#[derive(Debug, Default)]
+struct Late {
+    messages: RefCell<VecDeque<(tokio::time::Instant, Message)>>,
+}
+
+/// The most messages that are late at a time; more are lost, as in a network whose buffers are full.
+const MOST_LATE: usize = 100_000;
+
+impl Late {
+    fn is_empty(&self) -> bool {
+        self.messages.borrow().is_empty()
+    }
+
+    fn put(self: &Rc<Self>, worker: &Rc<Worker>, hello: &Rc<Hello>, message: Message, delay_ms: u32) {
+        let due = tokio::time::Instant::now() + Duration::from_millis(delay_ms.into());
+        let mut messages = self.messages.borrow_mut();
+        if messages.len() >= MOST_LATE {
+            worker.node.context.stats.peer_drops.add(1);
+            return;
+        }
+        messages.push_back((due, message));
+        if messages.len() > 1 {
+            return;
+        }
+        let (late, worker, hello) = (self.clone(), worker.clone(), hello.clone());
+        tokio::task::spawn_local(async move {
+            loop {
+                let Some(due) = late.messages.borrow().front().map(|(due, _)| *due) else { return };
+                tokio::time::sleep_until(due).await;
+                // It stays until it is delivered, so that what comes behind it does not overtake it.
+                let Some(message) = late.messages.borrow().front().map(|(_, message)| message.clone()) else {
+                    return;
+                };
+                deliver(&worker, &hello, message);
+                late.messages.borrow_mut().pop_front();
+            }
+        });
     }
 }
 
@@ -573,7 +633,7 @@ mod tests {
 
     #[test]
     fn a_queue_keeps_the_order_and_takes_no_more_than_its_bound() {
-        let link = Link::new(NodeId(1), "n1".into(), Vec::new());
+        let link = Link::new(NodeId(1), "n1".into(), Vec::new(), Arc::default());
         let piece = |byte: u8, length: usize| BytesMut::from(vec![byte; length].as_slice());
         assert!(link.push(&mut piece(1, QUEUE_BYTES + 1)), "one piece always fits");
         assert!(!link.push(&mut piece(2, 1)));

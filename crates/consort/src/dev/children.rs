@@ -46,6 +46,31 @@ impl Children {
         }
     }
 
+    /// `kill -9`.
+    ///
+    /// # Errors
+    /// It does not run as a child of this process.
+    pub fn kill(&mut self, index: usize) -> Result<(), String> {
+        match self.fate(index) {
+            Some(Fate::Runs(_)) => {}
+            _ => return Err("it does not run, or was not started here".into()),
+        }
+        let (name, child) = &mut self.children[index];
+        child.start_kill().map_err(|error| format!("cannot kill {name}: {error}"))
+    }
+
+    /// Starts a node whose process is gone.
+    ///
+    /// # Errors
+    /// It runs, or cannot be started.
+    pub fn start_again(&mut self, layout: &Layout, index: usize) -> Result<(), String> {
+        if matches!(self.fate(index), Some(Fate::Runs(_))) {
+            return Err("it runs".into());
+        }
+        self.children[index].1 = start(layout, &layout.nodes[index])?;
+        Ok(())
+    }
+
     /// Stops all that still run, gracefully: their input ends. Returns the names of those that had to be killed.
     pub async fn stop(mut self) -> Vec<String> {
         for (_, child) in &mut self.children {

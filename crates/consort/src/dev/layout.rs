@@ -41,6 +41,8 @@ pub struct Layout {
     pub nodes: Vec<NodeLayout>,
     /// This binary.
     pub program: PathBuf,
+    /// Where the pages find what can be done with the nodes.
+    pub control_port: u16,
     /// What clients must say, ourselves among them.
     pub password: Option<String>,
     folder: PathBuf,
@@ -78,10 +80,10 @@ impl Layout {
     /// # Errors
     /// Ports do not exist, the folder holds another cluster, or it cannot be written.
     pub fn prepare(data: &Path, count: u16, base_port: u16, settings: &[String]) -> Result<Layout, String> {
-        if base_port > u16::MAX - 1000 - count {
+        if base_port > u16::MAX - 2000 - count {
             return Err(format!(
-                "--base-port is {base_port}; accepted: 1 to {}, since peers take ports up to P + 1000 + {count}",
-                u16::MAX - 1000 - count
+                "--base-port is {base_port}; accepted: 1 to {}, since pages take ports up to P + 2000 + {count}",
+                u16::MAX - 2000 - count
             ));
         }
         let cannot = |what: &Path, error: std::io::Error| format!("cannot write {}: {error}", what.display());
@@ -101,14 +103,14 @@ impl Layout {
         let mut password = None;
         for node in &nodes {
             fs::create_dir_all(&node.folder).map_err(|error| cannot(&node.folder, error))?;
-            let text = configuration(node, &nodes, settings)?;
+            let text = configuration(node, &nodes, base_port + 2000, settings)?;
             // What is wrong with --set is told here, once, not in the log of every node.
             let loaded = load(Sources { file: Some(("--set", &text)), ..Sources::default() });
             password =
                 loaded.map_err(|error| format!("the configuration is wrong\n{error}"))?.config.password;
             fs::write(node.config(), text).map_err(|error| cannot(&node.config(), error))?;
         }
-        let layout = Layout { nodes, program, password, folder };
+        let layout = Layout { nodes, program, control_port: base_port + 2000, password, folder };
         layout.remove_nodes_json();
         Ok(layout)
     }
@@ -128,6 +130,7 @@ impl Layout {
                     (node, node.admin_port, "HTTP"),
                 ]
             })
+            .chain([(&self.nodes[0], self.control_port, "buttons of the page")])
             .filter(|(_, port, _)| TcpListener::bind(("127.0.0.1", *port)).is_err())
             .map(|(node, port, what)| format!("{port} ({what} of {})", node.name))
             .collect();
@@ -150,7 +153,10 @@ impl Layout {
             String::new(),
             format!("  redis-cli -p {}           any node takes any command", first.client_port),
             format!("  redis-cli -c -p {}        a cluster client", first.client_port),
-            format!("  http://127.0.0.1:{}      the cluster in a browser", first.admin_port),
+            format!(
+                "  http://127.0.0.1:{}      the cluster in a browser: cut links, kill nodes, watch",
+                first.admin_port
+            ),
             format!("  {} ctl status --addr {}", shell_word(&self.program.to_string_lossy()), first.client()),
             String::new(),
             "kill -9 any node; these start it again:".into(),
@@ -218,7 +224,12 @@ fn node(number: u16, base_port: u16, folder: &Path, program: &Path) -> NodeLayou
 }
 
 /// The node's configuration file.
-fn configuration(node: &NodeLayout, nodes: &[NodeLayout], settings: &[String]) -> Result<String, String> {
+fn configuration(
+    node: &NodeLayout,
+    nodes: &[NodeLayout],
+    control_port: u16,
+    settings: &[String],
+) -> Result<String, String> {
     let mut text = String::from("# Written by consort dev at each start; to change it use --set.\n");
     let data = node.folder.join("data");
     let top = [("cluster", "dev"), ("name", node.name.as_str()), ("data", &data.to_string_lossy())];
@@ -226,6 +237,8 @@ fn configuration(node: &NodeLayout, nodes: &[NodeLayout], settings: &[String]) -
         let _ = writeln!(text, "{field} = {}", toml_text(value));
     }
     let _ = writeln!(text, "admin.listen = \"127.0.0.1:{}\"", node.admin_port);
+    let _ =
+        writeln!(text, "development.faults = \"yes\"\ndevelopment.control = \"127.0.0.1:{control_port}\"");
     for setting in settings {
         let (field, value) = setting
             .split_once('=')
@@ -277,7 +290,7 @@ mod tests {
         let nodes: Vec<NodeLayout> = (1..=3)
             .map(|number| node(number, 7000, Path::new("/tmp/a b"), Path::new("/bin/consort")))
             .collect();
-        let text = configuration(&nodes[1], &nodes, settings).expect("settings are pairs");
+        let text = configuration(&nodes[1], &nodes, 9000, settings).expect("settings are pairs");
         (nodes, text)
     }
 
@@ -304,6 +317,6 @@ mod tests {
     #[test]
     fn ports_must_exist() {
         let error = Layout::prepare(Path::new("/nonexistent"), 3, 65_000, &[]).expect_err("too high");
-        assert!(error.starts_with("--base-port is 65000; accepted: 1 to 64532"), "{error}");
+        assert!(error.starts_with("--base-port is 65000; accepted: 1 to 63532"), "{error}");
     }
 }

@@ -70,6 +70,12 @@ impl Cluster {
         addresses.join(",")
     }
 
+    /// The pages of its nodes, separated by commas.
+    pub fn pages(&self) -> String {
+        let page = |node: &Node| format!("http://127.0.0.1:{}/", node.client.port() + 2000);
+        self.nodes.iter().map(page).collect::<Vec<String>>().join(",")
+    }
+
     /// Its folder.
     pub fn folder(&self) -> &Path {
         &self.folder
@@ -109,13 +115,13 @@ impl Drop for Cluster {
     }
 }
 
-/// A port below the range that systems give to outgoing connections, with free ones after it for clients and peers.
+/// A port below the range that systems give to outgoing connections, with free ones after it for clients, peers and browsers.
 fn base_port() -> u16 {
     static TRIES: AtomicU32 = AtomicU32::new(0);
     loop {
         let number = TRIES.fetch_add(1, Ordering::Relaxed) + std::process::id();
         let base = 10_000 + (number.wrapping_mul(2_654_435_761) >> 16) as u16 % 2_000 * 10;
-        let ports = (1..=NODES).flat_map(|node| [base + node, base + 1000 + node]);
+        let ports = (0..=NODES).flat_map(|node| [base + node, base + 1000 + node, base + 2000 + node]);
         if ports.into_iter().all(|port| TcpListener::bind(("127.0.0.1", port)).is_ok()) {
             return base;
         }

@@ -1,4 +1,4 @@
-//! redis-py: plain connections, the cluster client, and leaders that are killed under load.
+//! redis-py: plain connections, the cluster client, users, and leaders that are killed under load; and the page in a browser.
 
 use std::fs;
 use std::process::Command;
@@ -43,6 +43,18 @@ fn redis_py_where_all_replicas_take_writes() {
 #[test]
 fn redis_py_users_and_levels() {
     with_python("redis_py_users_and_levels", "users.py", |_, _| {});
+}
+
+#[test]
+fn the_page_in_a_browser() {
+    let test = "the_page_in_a_browser";
+    let browser = match tools::browser() {
+        Ok(browser) => browser,
+        Err(missing) => return tools::skip(test, &missing),
+    };
+    with_python(test, "page.py", |command, cluster| {
+        command.env("CLIENT_TEST_BROWSER", browser).env("CLIENT_TEST_PAGES", cluster.pages());
+    });
 }
 
 #[test]

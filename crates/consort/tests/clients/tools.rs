@@ -36,7 +36,17 @@ pub fn need(program: &str) -> Result<(), Missing> {
     }
 }
 
-/// A Python with redis-py, and nothing else.
+/// A Chromium.
+///
+/// # Errors
+/// There is none.
+pub fn browser() -> Result<String, Missing> {
+    let names = ["chromium", "chromium-browser", "google-chrome"];
+    let found = names.iter().find(|name| need(name).is_ok());
+    found.map(|name| (*name).to_owned()).ok_or_else(|| Missing("no Chromium".into()))
+}
+
+/// A Python with redis-py and Playwright, and nothing else.
 ///
 /// # Errors
 /// There is no Python, or redis-py cannot be installed.

@@ -214,6 +214,7 @@ const SLOWLOG: &[Command] = &[
 
 const CONSORT: &[Command] = &[
     row("consort|catalogue", 2, ORDERED, "", "0.1.0", "Gives the catalogue as this node knows it."),
+    row("consort|fault", -2, ORDERED, "", "0.1.0", "Cuts this node off from others, in clusters to try out."),
     row("consort|help", 2, ALWAYS, "", "0.1.0", "Lists the subcommands."),
     row("consort|status", 2, ORDERED, "", "0.1.0", "Gives nodes, partitions and counters."),
     row("consort|transfer", 4, ORDERED, "", "0.1.0", "Hands a partition's leadership to a node."),

@@ -455,7 +455,7 @@ impl Shard {
             Some(Consistency::Bounded(bound)) if is_read(&call) => {
                 deadline.min(now.time + Duration::from_millis(u64::from(bound)))
             }
-            _ => deadline,
+            _ => self.patience(partition, deadline, now.time),
         };
         let requester = Requester::Local { id, tells: wishes.tells.then_some(partition) };
         let work = Work { requester, origin, call, wishes, deadline, ordered, layout, keyspaces, arrival };

@@ -5,13 +5,18 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::balance::Loads;
-use super::{Shard, nodes_of};
-use crate::catalogue::StrategyKind;
+use super::{Shard, Strategy, nodes_of};
+use crate::catalogue::{CATALOGUE, StrategyKind};
 use crate::consistency::Seen;
 use crate::contract::Call;
 use crate::shard::outbox::{Wishes, is_read};
 use crate::time::{Now, Time};
 use crate::{NodeId, PartitionId};
+
+/// Where those that could serve have been silent for longer than this, nothing is waited for but a moment.
+const HOPELESS_AFTER: Duration = Duration::from_secs(3);
+/// That moment.
+const LAST_HOPE: Duration = Duration::from_millis(200);
 
 impl Shard {
     /// What who is answered here has seen of a group at the most.
@@ -59,9 +64,37 @@ impl Shard {
         silent.map(|node| (*node, self.peers.silent_for(*node, now))).collect()
     }
 
+    /// Until when a request is worth waiting for: where nobody could serve it for long, it is refused soon. It waits for a moment all the same, since
+    /// that may just be over.
+    pub(super) fn patience(&self, partition: PartitionId, deadline: Time, now: Time) -> Time {
+        if self.placement.primaries.contains_key(&partition) {
+            // Replicas that all take writes say themselves what they lack.
+            return deadline;
+        }
+        let silent = |node: &NodeId| *node != self.options.node && !self.peers.is_alive(*node, now);
+        let is_gone = |node: &NodeId| silent(node) && self.peers.silent_for(*node, now) > HOPELESS_AFTER;
+        let without_majority = |partition: PartitionId| {
+            let nodes = nodes_of(&self.placement, partition);
+            !nodes.is_empty() && nodes.iter().filter(|node| is_gone(node)).count() * 2 >= nodes.len()
+        };
+        let leads = || self.replicas.get(&partition).is_some_and(Strategy::is_leader);
+        let hopeless = match self.placement.groups.get(&partition).map(|group| &group.configuration) {
+            // Who is in sync and gone can be taken out by the catalogue alone.
+            Some(group) if group.primary == self.options.node => {
+                group.in_sync.iter().any(is_gone) && without_majority(CATALOGUE)
+            }
+            Some(group) => is_gone(&group.primary),
+            None => !leads() && without_majority(partition),
+        };
+        if hopeless { deadline.min(now + LAST_HOPE) } else { deadline }
+    }
+
     /// Why nobody serves a partition, as far as can be told from here.
     pub(super) fn why_unserved(&self, partition: PartitionId, now: Time) -> String {
-        let replicas = nodes_of(&self.placement, partition);
+        let replicas = match self.placement.groups.get(&partition) {
+            Some(group) => group.configuration.replicas.clone(),
+            None => nodes_of(&self.placement, partition),
+        };
         let silent = self.silent(now);
         let gone: Vec<Duration> = replicas.iter().filter_map(|node| silent.get(node).copied()).collect();
         let slots = match (self.placement.groups.get(&partition), self.placement.get(partition)) {
@@ -69,9 +102,12 @@ impl Shard {
             (None, Some(placed)) => (placed.first_slot, placed.last_slot),
             (None, None) => (0, data::slot::SLOTS - 1),
         };
-        let what = match gone.len() * 2 >= replicas.len().max(1) {
-            true => "no majority",
-            false => "no answer from a majority in time",
+        let is_gone = |node: &NodeId| silent.contains_key(node);
+        let what = match (self.placement.groups.get(&partition), gone.len() * 2 >= replicas.len().max(1)) {
+            (Some(group), _) if is_gone(&group.configuration.primary) => "no primary",
+            (Some(_), _) => "no answer from the primary in time",
+            (None, true) => "no majority",
+            (None, false) => "no answer from a majority in time",
         };
         let since = gone.iter().max().map_or(String::new(), |longest| {
             format!(

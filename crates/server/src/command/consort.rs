@@ -26,6 +26,13 @@ pub(super) const CONSORT: Container = Container {
             run: catalogue,
         },
         Subcommand {
+            name: "fault",
+            arity: -2,
+            usage: "FAULT [CUT <node> [...] [IN | OUT] | DELAY <milliseconds> <node> [...] | HEAL [<node> ...]]",
+            about: "Throw away what goes to nodes and comes from them, or let it come late; list what is so. Needs development.faults.",
+            run: fault,
+        },
+        Subcommand {
             name: "status",
             arity: 2,
             usage: "STATUS",
@@ -52,6 +59,69 @@ fn transfer(call: &mut Call<'_>) -> Action {
     match (partition(call, &state), node(call, 3, &state)) {
         (Ok(partition), Ok(to)) => Action::Admin { partition, admin: Admin::Transfer { to } },
         (Err(error), _) | (_, Err(error)) => error.into(),
+    }
+}
+
+/// As if the network did it: see [`crate::faults`].
+fn fault(call: &mut Call<'_>) -> Action {
+    if !call.context.config.development.faults {
+        return error(
+            "ERR this node makes no faults: development.faults in its configuration allows that, for clusters to try out",
+        )
+        .into();
+    }
+    let state = call.context.cluster.state();
+    let others = |from: usize, to: usize| -> Result<Vec<NodeId>, Value> {
+        let named: Vec<NodeId> = (from..to).map(|at| node(call, at, &state)).collect::<Result<_, Value>>()?;
+        match named.contains(&state.myself) {
+            true => Err(error("ERR this node is never cut off from itself")),
+            false => Ok(named),
+        }
+    };
+    let end = call.arguments.len();
+    let done = (|| match () {
+        () if end == 2 => Ok(Vec::new()),
+        () if call.is(2, "cut") && end > 3 => {
+            let last = end - 1;
+            let (sends, hears) = (!call.is(last, "in"), !call.is(last, "out"));
+            let nodes = others(3, if sends && hears { end } else { last })?;
+            nodes.iter().for_each(|peer| call.context.faults.of(*peer).cut(sends, hears));
+            Ok(nodes)
+        }
+        () if call.is(2, "delay") && end > 4 => {
+            let delay = call.text(3).parse().ok().filter(|milliseconds| *milliseconds <= 60_000);
+            let delay = delay.ok_or_else(|| error("ERR a delay is a number of milliseconds up to 60000"))?;
+            let nodes = others(4, end)?;
+            nodes.iter().for_each(|peer| call.context.faults.of(*peer).delay(delay));
+            Ok(nodes)
+        }
+        () if call.is(2, "heal") => {
+            let mut nodes = others(3, end)?;
+            if nodes.is_empty() {
+                nodes = call.context.faults.all().into_iter().map(|(peer, _)| peer).collect();
+            }
+            nodes.iter().for_each(|peer| call.context.faults.of(*peer).heal());
+            Ok(nodes)
+        }
+        () => Err(super::syntax_error()),
+    })();
+    match done {
+        Err(error) => error.into(),
+        Ok(_) if end > 2 => Value::OK.into(),
+        Ok(_) => {
+            let row = |peer: NodeId, fault: &crate::faults::Fault| {
+                let name =
+                    state.node(peer).map_or_else(|| format!("{:016x}", peer.0), |node| node.name.clone());
+                map([
+                    ("node", bulk(name)),
+                    ("sends_nothing", Value::Boolean(fault.sends_nothing())),
+                    ("hears_nothing", Value::Boolean(fault.hears_nothing())),
+                    ("delay_ms", integer(fault.delay_ms())),
+                ])
+            };
+            let known = call.context.faults.all().into_iter().filter(|(peer, _)| state.node(*peer).is_some());
+            Value::Array(known.map(|(peer, fault)| row(peer, &fault)).collect()).into()
+        }
     }
 }
 

@@ -21,6 +21,7 @@ use crate::acl::Users;
 use crate::clients::Clients;
 use crate::cluster::ClusterView;
 use crate::config::Config;
+use crate::faults::Faults;
 use crate::session::Session;
 use crate::settings::Settings;
 use crate::stats::Stats;
@@ -62,6 +63,8 @@ pub struct Context {
     pub cluster: Arc<ClusterView>,
     /// Who may do what.
     pub users: Arc<Users>,
+    /// What is wrong with the ways to peers, where somebody wants to see that.
+    pub faults: Arc<Faults>,
     /// What this node takes over from elsewhere.
     pub imports: Arc<crate::import::Imports>,
     /// Wall clock milliseconds at the start of the process.
@@ -79,6 +82,7 @@ impl Context {
             users: Arc::new(Users::new(config.password.as_deref())),
             config,
             clients: Arc::default(),
+            faults: Arc::default(),
             imports: Arc::default(),
             stats: Arc::default(),
             cluster,

@@ -175,6 +175,32 @@ pub const FIELDS: &[Field] = &[
         secret: false,
     },
     Field {
+        path: "development.faults",
+        about: "Allows CONSORT FAULT, with which whoever may run commands cuts this node off from others or makes what they say come late. For clusters to try out; consort dev says yes.",
+        accepts: "no or yes",
+        set: |draft, text| {
+            put(
+                &mut draft.config.development.faults,
+                ["no", "yes"].iter().position(|word| *word == text)? == 1,
+            )
+        },
+        get: |config| quoted(if config.development.faults { "yes" } else { "no" }),
+        secret: false,
+    },
+    Field {
+        path: "development.control",
+        about: "Where the process answers HTTP that started this node and can kill and start nodes: the page shows buttons for what it can do. Set by consort dev.",
+        accepts: "off, or host:port",
+        set: |draft, text| {
+            let address = if text == "off" { None } else { Some(Address::parse(text)?) };
+            put(&mut draft.config.development.control, address)
+        },
+        get: |config| {
+            quoted(&config.development.control.as_ref().map_or("off".to_owned(), Address::to_string))
+        },
+        secret: false,
+    },
+    Field {
         path: "select.levels",
         about: "For clients that can send no command of Consort's own: a connection that selects a database number (`SELECT 1`, `redis://host/1`) reads at this level, as with CLIENT CONSISTENCY. All numbers are the one database; 0 reads as keyspaces say. Numbers that are not named here are refused.",
         accepts: "none, or numbers from 1 to 1000 with levels, such as 1=session,2=bounded 100,3=eventual",

@@ -112,6 +112,7 @@ fn defaults() -> Config {
             moves_at_once: 1,
             move_bytes_per_second: 16 << 20,
         },
+        development: super::Development::default(),
         log: "info".into(),
     }
 }

@@ -318,3 +318,161 @@ fn explained_is_what_happens() {
     }
     assert!(client.call("KEYSPACE EXPLAIN nothing:").is_error());
 }
+
+/// What is said of one side of a partition: writes, reads, and reads by level.
+fn of_side(client: &mut Client, prefix: &str, fault: &str, side: usize) -> Vec<(String, String)> {
+    let said = client.call(format!("KEYSPACE EXPLAIN {prefix} {fault}").trim_end());
+    let Value::Array(sides) = field(&said, "sides") else { panic!("{said:?}") };
+    let text = |value: &Value| match value {
+        Value::Bulk(text) => String::from_utf8_lossy(text).into_owned(),
+        other => panic!("a text: {other:?}"),
+    };
+    let mut all: Vec<(String, String)> = ["writes", "reads"]
+        .iter()
+        .map(|name| ((*name).to_owned(), text(field(&sides[side], name))))
+        .collect();
+    match field(&sides[side], "reads_by_level") {
+        Value::Map(levels) => all.extend(levels.iter().map(|(level, answer)| (text(level), text(answer)))),
+        Value::Array(flat) => {
+            all.extend(flat.chunks(2).map(|pair| (text(&pair[0]), text(&pair[1]))));
+        }
+        other => panic!("{other:?}"),
+    }
+    all
+}
+
+/// Cuts every way between the nodes of one side and those of the other, as a network does that loses everything.
+fn part(cluster: &Cluster, one: &[usize], other: &[usize]) {
+    for (side, away) in [(one, other), (other, one)] {
+        let names: Vec<String> = away.iter().map(|node| format!("n{node}")).collect();
+        for &node in side {
+            let reply = cluster.client(node).call(&format!("CONSORT FAULT CUT {}", names.join(" ")));
+            assert_eq!(reply, Value::OK);
+        }
+    }
+}
+
+/// `KEYSPACE EXPLAIN ... PARTED` says of both sides what will be, at each level, and it is; and what may be stale is.
+#[test]
+fn explained_of_a_partition_is_what_happens_on_both_sides() {
+    let cluster = Cluster::start(3, "development.faults = \"yes\"\n");
+    let mut client = cluster.client(0);
+    for (prefix, options) in EXPLAINED {
+        done(&mut client, &format!("KEYSPACE CREATE {prefix} {options}"));
+        for node in 0..3 {
+            let mut client = cluster.client(node);
+            done(&mut client, &format!("SET {prefix}key{node} old"));
+            done(&mut client, &format!("GET {prefix}key{node}"));
+        }
+    }
+    eventually("all to take part", || {
+        let mut all = |prefix: &str| {
+            let info = client.call(&format!("KEYSPACE INFO {prefix}"));
+            *field(&info, "take_part_at_least") == Value::Integer(3)
+        };
+        (all("l:") && all("a:")).then_some(())
+    });
+    let keys = |prefix: &str| [0, 1, 2].map(|node| format!("{prefix}key{node}"));
+    for (prefix, _) in EXPLAINED {
+        for node in 0..3 {
+            // Every replica has it, and has been heard to.
+            let mut reader = at(&cluster, node, "eventual");
+            for key in keys(prefix) {
+                eventually("the replica", || {
+                    (reader.call(&format!("GET {key}")) == bulk("old")).then_some(())
+                });
+            }
+        }
+    }
+    let fault = "IF n0 n1 | n2 PARTED";
+    let foretold = EXPLAINED.map(|(prefix, _)| [0, 1].map(|side| of_side(&mut client, prefix, fault, side)));
+    part(&cluster, &[0, 1], &[2]);
+    for (node, away) in [(0, 1), (1, 1), (2, 2)] {
+        let mut client = cluster.client(node);
+        eventually("it to be noticed", || {
+            let said = client.call("CLUSTER PARTITIONS");
+            let Value::Array(gone) = field(&said, "unreachable") else { panic!("{said:?}") };
+            (gone.len() == away).then_some(())
+        });
+    }
+    let kind = |text: &str| (text.contains("refused"), text.contains("possibly stale"));
+    // The side that goes on writes first, so that the other one has something to lack.
+    for (side, node) in [(0, 0), (1, 2)] {
+        let mut client = cluster.client(node);
+        for ((prefix, _), foretold) in EXPLAINED.into_iter().zip(&foretold) {
+            let now = of_side(&mut client, prefix, "", 0);
+            for ((what, said), (_, now)) in foretold[side].iter().zip(&now) {
+                assert_eq!(kind(said), kind(now), "{prefix} at n{node}, {what}: {said}; now {now}");
+            }
+            let (writes, reads) = (&foretold[side][0].1, &foretold[side][1].1);
+            let write = |client: &mut Client, value: &str| {
+                for key in keys(prefix) {
+                    let set = format!("SET {key} {value}");
+                    match writes.contains("refused") {
+                        true => {
+                            let reply = error_of(&client.call(&set));
+                            assert!(!reply.starts_with("UNKNOWN"), "{set}, {writes}: {reply}");
+                        }
+                        false => drop(done(client, &set)),
+                    }
+                }
+            };
+            let current = if writes.contains("refused") { "old" } else { "new" };
+            if side == 0 {
+                write(&mut client, "new");
+            }
+            for (level, said) in foretold[side][1..].iter() {
+                let level = match &level[..] {
+                    "reads" => "default",
+                    level if level.starts_with("bounded") => "bounded 200",
+                    level => level,
+                };
+                let mut reader = cluster.client(node);
+                assert_eq!(reader.call(&format!("CLIENT CONSISTENCY {level}")), Value::OK);
+                for key in keys(prefix) {
+                    let get = format!("GET {key}");
+                    let what = format!("{get} at n{node}, {level}, {said}");
+                    if said.contains("refused") {
+                        let reply = error_of(&reader.call(&get));
+                        assert!(!reply.starts_with("UNKNOWN"), "{what}: {reply}");
+                    } else if said.contains("possibly stale") && side == 1 {
+                        assert_eq!(done(&mut reader, &get), bulk("old"), "{what}");
+                    } else {
+                        let found = done(&mut reader, &get);
+                        // What is current on the side that wrote.
+                        assert!(
+                            side == 1 || said.contains("possibly stale") || found == bulk(current),
+                            "{what}: {found:?}"
+                        );
+                    }
+                }
+            }
+            if side == 1 {
+                write(&mut client, "other");
+            }
+            assert!(side == 1 || !reads.contains("refused"), "{prefix}: {reads}");
+        }
+    }
+    for node in 0..3 {
+        assert_eq!(cluster.client(node).call("CONSORT FAULT HEAL"), Value::OK);
+    }
+    for (prefix, _) in EXPLAINED {
+        for key in keys(prefix) {
+            done(&mut cluster.client(2), &format!("SET {key} healed"));
+            for node in 0..3 {
+                let mut reader = cluster.client(node);
+                eventually("all sides", || {
+                    (reader.call(&format!("GET {key}")) == bulk("healed")).then_some(())
+                });
+            }
+        }
+    }
+}
+
+/// What a node was not started for it does not do.
+#[test]
+fn faults_are_made_only_where_that_is_allowed() {
+    let cluster = Cluster::start(1, "");
+    let reply = cluster.client(0).call("CONSORT FAULT CUT n1");
+    assert!(error_of(&reply).starts_with("ERR this node makes no faults"), "{reply:?}");
+}
