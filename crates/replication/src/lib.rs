@@ -9,6 +9,7 @@ pub mod catalogue;
 pub mod configuration;
 pub mod consistency;
 pub mod contract;
+pub mod histogram;
 pub mod merged;
 pub mod ordered;
 pub mod placement;

@@ -13,6 +13,7 @@ use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use replication::catalogue::{Answer, Answers, Catalogue, Fault, explain};
+use replication::histogram::Histogram;
 use serde_json::{Value, json};
 
 use crate::cluster::ClusterState;
@@ -93,12 +94,20 @@ fn metrics(context: &Context) -> Response {
             }
         }
     }
+    let mut labels_of_times = Vec::new();
     let mut labelled = |name: &str, rows: Vec<(String, f64)>| {
         let _ = writeln!(out, "# TYPE consort_{name} gauge");
         for (labels, value) in rows {
             let _ = writeln!(out, "consort_{name}{{{labels}}} {value}");
         }
     };
+    for (kind, is_write) in [("read", false), ("write", true)] {
+        for (quantile, share) in QUANTILES {
+            let seconds = context.stats.live_times(is_write).quantile(share).as_secs_f64();
+            labels_of_times.push((format!("kind=\"{kind}\",quantile=\"{quantile}\""), seconds));
+        }
+    }
+    labelled("command_seconds", labels_of_times);
     let statuses = || state.partitions.iter().flatten().chain(state.groups.values());
     type Number = fn(&replication::shard::PartitionStatus) -> f64;
     let numbers: [(&str, Number); 6] = [
@@ -122,16 +131,34 @@ fn metrics(context: &Context) -> Response {
             let faring = fares(catalogue, &state);
             let row = |(prefix, strategy, writes, reads): (String, &str, Answer, Answer)| {
                 let answer = if kind == "writes" { writes } else { reads };
-                let prefix = prefix.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+                let prefix = label(&prefix);
                 (format!("prefix=\"{prefix}\",strategy=\"{strategy}\""), f64::from(answer as u8))
             };
             faring.into_iter().map(row).collect()
         };
+        let mut staleness = Vec::new();
+        for (prefix, keyspace) in &catalogue.keyspaces {
+            let measured = state.staleness(keyspace.policy.number());
+            let prefix = label(&String::from_utf8_lossy(prefix));
+            for (quantile, share) in QUANTILES.into_iter().filter(|_| measured.count() > 0) {
+                let labels = format!("prefix=\"{prefix}\",quantile=\"{quantile}\"");
+                staleness.push((labels, measured.quantile(share).as_secs_f64()));
+            }
+        }
+        labelled("keyspace_staleness_seconds", staleness);
         // 0 accepted, 1 after a failover, 2 possibly stale, 3 refused.
         labelled("keyspace_writes", rows("writes"));
         labelled("keyspace_reads", rows("reads"));
     }
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], out).into_response()
+}
+
+/// The quantiles that are told, with their names.
+const QUANTILES: [(&str, f64); 3] = [("0.5", 0.5), ("0.99", 0.99), ("1", 1.0)];
+
+/// As the value of a label is written.
+fn label(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 
 /// Of each keyspace its prefix, its strategy, and what is said on this side to writes and reads at the worst.
@@ -197,6 +224,7 @@ fn state(context: &Context) -> Value {
     json!({
         "node": context.config.node, "cluster": context.config.cluster, "ready": true, "control": control,
         "epoch": catalogue.epoch, "fault": fault_text,
+        "times": { "read": times(&stats.live_times(false)), "write": times(&stats.live_times(true)) },
         "rates": { "commands": rates.commands, "in": rates.bytes_in, "out": rates.bytes_out },
         "counters": {
             "clients": context.clients.len(), "commands": stats.commands.get(),
@@ -205,6 +233,15 @@ fn state(context: &Context) -> Value {
         },
         "nodes": nodes, "partitions": partitions, "keyspaces": keyspaces,
     })
+}
+
+/// A few numbers of many times, in milliseconds; null where none was taken.
+fn times(taken: &Histogram) -> Value {
+    let ms = |share: f64| taken.quantile(share).as_secs_f64() * 1000.0;
+    match taken.count() {
+        0 => Value::Null,
+        count => json!({ "count": count, "p50": ms(0.5), "p99": ms(0.99), "max": ms(1.0) }),
+    }
 }
 
 /// A failover that is to be may be over by now: what the page shows is what there is.
@@ -233,6 +270,7 @@ fn keyspace_of(
         "prefix": String::from_utf8_lossy(prefix), "strategy": keyspace.policy.strategy().name(),
         "pacelc": explained.pacelc, "writes": briefly(&side.writes), "reads": briefly(&side.reads),
         "levels": side.levels.iter().map(|(level, answers)| json!([level, answers.text()])).collect::<Vec<_>>(),
+        "staleness": times(&state.staleness(number)),
         "why": side.why, "could_be_lost": explained.lost,
         "keys": groups().map(|status| status.keys).sum::<u64>(), "lag": lag, "conflicts": conflicts,
     }))
@@ -310,6 +348,7 @@ mod tests {
         assert_eq!(ask(&address, "/nothing").0, 404);
 
         tell(&context);
+        context.stats.took(true, std::time::Duration::from_micros(2100));
         assert_eq!(ask(&address, "/health/ready"), (200, "ready\n".into()));
         let (_, state) = ask(&address, "/api/state");
         let state: Value = serde_json::from_str(state.trim()).expect("it is JSON");
@@ -317,10 +356,25 @@ mod tests {
         assert_eq!(state["keyspaces"][0]["writes"], "refused");
         let (status, metrics) = ask(&address, "/metrics");
         assert_eq!(status, 200);
-        for line in
-            ["consort_unreachable_nodes 2", "consort_keyspace_writes{prefix=\"\",strategy=\"raft\"} 3"]
-        {
+        for line in [
+            "consort_command_seconds{kind=\"write\",quantile=\"0.99\"} 0.003071",
+            "consort_write_p99_us 3071",
+            "consort_unreachable_nodes 2",
+            "consort_keyspace_writes{prefix=\"\",strategy=\"raft\"} 3",
+        ] {
             assert!(metrics.contains(line), "{line} in {metrics}");
+        }
+        // The board shows nothing that is not there.
+        let board: Value =
+            serde_json::from_str(include_str!("../../../deploy/grafana/consort.json")).expect("it is JSON");
+        let panels = board["panels"].as_array().expect("panels");
+        let targets = panels.iter().flat_map(|panel| panel["targets"].as_array().expect("targets"));
+        for target in targets {
+            let expression = target["expr"].as_str().expect("an expression");
+            let from = &expression[expression.find("consort_").expect("it names a metric")..];
+            let name: String =
+                from.chars().take_while(|letter| letter.is_ascii_alphanumeric() || *letter == '_').collect();
+            assert!(metrics.contains(&format!("# TYPE {name} ")), "{expression}: no metric {name}");
         }
         let is_metric = |line: &str| {
             line.starts_with("consort_")

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use data::slot::SLOTS;
 use replication::catalogue::Catalogue;
+use replication::histogram::Histogram;
 use replication::merged::hints::HintsStatus;
 use replication::shard::PartitionStatus;
 use replication::{NodeId, PartitionId, Placement, Time};
@@ -168,6 +169,14 @@ impl ClusterState {
     /// The partitions that this node leads.
     pub fn led(&self) -> impl Iterator<Item = &PartitionStatus> {
         self.statuses().filter(|status| status.role == replication::contract::Role::Leader)
+    }
+
+    /// How stale what this node's replicas of the keyspace of that number answer was lately; nothing is counted where all is answered by who leads.
+    pub fn staleness(&self, number: u16) -> Histogram {
+        let mut all = Histogram::default();
+        let of_it = self.statuses().filter(|status| status.partition.keyspace() == number);
+        of_it.filter_map(|status| status.staleness.as_ref()).for_each(|measured| all.merge(measured));
+        all
     }
 
     /// The status of every replica here.

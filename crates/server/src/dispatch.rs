@@ -265,6 +265,9 @@ impl Dispatch {
             self.context().stats.commands.add(self.commands);
             self.commands = 0;
         }
+        for (is_write, took) in self.pipeline.borrow_mut().took.drain(..) {
+            self.context().stats.took(is_write, took);
+        }
         self.turn_ms = None;
         self.session.client.input_bytes.store(unread, Relaxed);
         let waiting = self.pipeline.borrow().reply_bytes();
@@ -487,6 +490,7 @@ impl Dispatch {
     /// Everything before is answered, and nothing more is taken until the command is.
     fn begin_blocking(&mut self, manner: Manner, waiting: Waiting, bytes: usize) {
         let place = self.pipeline.borrow_mut().wait(manner, Finish::Plain, 1, true, bytes);
+        self.pipeline.borrow_mut().untimed();
         (self.alone, self.blocked) = (true, true);
         let (worker, client, pipeline) =
             (self.worker.clone(), self.session.client.clone(), self.pipeline.clone());
@@ -503,6 +507,7 @@ impl Dispatch {
             return self.pipeline.borrow_mut().ready(manner, reply);
         }
         let place = self.pipeline.borrow_mut().wait(manner, Finish::Plain, 1, false, COMMAND_BYTES);
+        self.pipeline.borrow_mut().untimed();
         let (worker, pipeline) = (self.worker.clone(), self.pipeline.clone());
         // Somebody wrote to partitions, too, perhaps: of those no more is known than that.
         let most = if self.wrote_partitions { known + i64::from(waits.of_disks) } else { i64::MAX };

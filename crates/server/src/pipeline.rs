@@ -12,6 +12,7 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::task::Waker;
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use data::route::Gather;
@@ -73,6 +74,8 @@ struct Entry {
     bytes: usize,
     /// What its replies hold that have come.
     reply_bytes: usize,
+    /// When it came, of the few whose time is taken.
+    since: Option<Instant>,
     state: State,
 }
 
@@ -102,7 +105,14 @@ pub struct Pipeline {
     pub seen: Vec<(PartitionId, Seen)>,
     waker: Option<Waker>,
     abandoned: bool,
+    /// Commands that waited for partitions so far.
+    waited: u32,
+    /// How long commands took whose time was taken, since it was looked at: a write, or not.
+    pub took: Vec<(bool, Duration)>,
 }
+
+/// Of so many commands the time of one is taken.
+const TIMED: u32 = 16;
 
 impl Pipeline {
     /// An empty line.
@@ -121,7 +131,14 @@ impl Pipeline {
             let reply_bytes = value_bytes(&reply);
             self.ready_bytes += reply_bytes;
             let state = State::Ready(reply);
-            self.entries.push_back(Entry { manner, is_write: false, bytes: 0, reply_bytes, state });
+            self.entries.push_back(Entry {
+                manner,
+                is_write: false,
+                bytes: 0,
+                reply_bytes,
+                since: None,
+                state,
+            });
         }
     }
 
@@ -144,8 +161,17 @@ impl Pipeline {
         self.in_flight += 1;
         self.in_flight_bytes += bytes;
         let place = self.first + self.entries.len() as u64;
-        self.entries.push_back(Entry { manner, is_write, bytes, reply_bytes: 0, state });
+        self.waited = self.waited.wrapping_add(1);
+        let since = (self.waited % TIMED == 1).then(Instant::now);
+        self.entries.push_back(Entry { manner, is_write, bytes, reply_bytes: 0, since, state });
         place
+    }
+
+    /// The last command waits on purpose: its time says nothing.
+    pub fn untimed(&mut self) {
+        if let Some(entry) = self.entries.back_mut() {
+            entry.since = None;
+        }
     }
 
     /// A part's reply has come. Wakes the connection if that makes a difference to it.
@@ -185,6 +211,9 @@ impl Pipeline {
         }
         self.in_flight -= 1;
         self.in_flight_bytes -= entry.bytes;
+        if let Some(since) = entry.since {
+            self.took.push((entry.is_write, since.elapsed()));
+        }
         if index == 0 {
             self.advance();
             self.wake();

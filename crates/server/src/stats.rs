@@ -3,6 +3,9 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use replication::histogram::{BUCKETS, Histogram, bucket_of};
 
 /// A counter.
 #[derive(Debug, Default)]
@@ -85,7 +88,24 @@ pub struct Stats {
     pub leader_changes: Counter,
     errors: Mutex<BTreeMap<String, u64>>,
     samples: Mutex<VecDeque<Sample>>,
+    /// How long reads took, and how long writes: counts by length.
+    times: [Times; 2],
+    /// What these were, second by second.
+    times_before: Mutex<VecDeque<(u64, [[u64; BUCKETS]; 2])>>,
 }
+
+/// Counts by length.
+#[derive(Debug)]
+struct Times([Counter; BUCKETS]);
+
+impl Default for Times {
+    fn default() -> Times {
+        Times(std::array::from_fn(|_| Counter::default()))
+    }
+}
+
+/// Live latencies are those of so many seconds.
+const LIVE_SECONDS: usize = 10;
 
 /// How far the counters were at one moment.
 #[derive(Clone, Copy, Debug)]
@@ -113,6 +133,30 @@ const SAMPLES: usize = 16;
 const ERROR_PREFIXES: usize = 128;
 
 impl Stats {
+    /// A command of a client took so long, from its arrival to its answer: of those whose time is taken.
+    pub fn took(&self, is_write: bool, time: Duration) {
+        self.times[usize::from(is_write)].0[bucket_of(time)].add(1);
+    }
+
+    /// How long reads took since the start, or writes.
+    pub fn times(&self, is_write: bool) -> Histogram {
+        Histogram::of_counts(self.counts(is_write))
+    }
+
+    /// How long reads took in the last seconds, or writes.
+    pub fn live_times(&self, is_write: bool) -> Histogram {
+        let mut counts = self.counts(is_write);
+        if let Some((_, before)) = lock(&self.times_before).front() {
+            let before = &before[usize::from(is_write)];
+            counts.iter_mut().zip(before).for_each(|(count, before)| *count = count.saturating_sub(*before));
+        }
+        Histogram::of_counts(counts)
+    }
+
+    fn counts(&self, is_write: bool) -> [u64; BUCKETS] {
+        std::array::from_fn(|bucket| self.times[usize::from(is_write)].0[bucket].get())
+    }
+
     /// Counts an error reply by its prefix (`ERR`, `WRONGTYPE`, ...).
     pub fn error(&self, text: &str) {
         let prefix = text.split(' ').next().unwrap_or_default();
@@ -137,6 +181,14 @@ impl Stats {
             bytes_in: self.client_bytes_in.get(),
             bytes_out: self.client_bytes_out.get(),
         };
+        let mut times = lock(&self.times_before);
+        if times.back().is_none_or(|(at_ms, _)| now_ms >= at_ms + 1000) {
+            if times.len() == LIVE_SECONDS {
+                times.pop_front();
+            }
+            times.push_back((now_ms, [self.counts(false), self.counts(true)]));
+        }
+        drop(times);
         let mut samples = lock(&self.samples);
         if samples.len() == SAMPLES {
             samples.pop_front();

@@ -33,6 +33,7 @@ use crate::catalogue::{CATALOGUE, Catalogue};
 use crate::configuration::Group;
 use crate::consistency::Consistency;
 use crate::contract::{Input, Lost, Output, Reply, Request};
+use crate::histogram::Histogram;
 use crate::merged::causal::state::{State, is_chunk};
 use crate::ordered::raft;
 use crate::ordered::replica::split::child_in;
@@ -276,6 +277,9 @@ pub struct PartitionStatus {
     pub lag: raft::Lag,
     /// Of a replica among those that all take writes.
     pub merged: Option<MergedStatus>,
+    /// How stale what it answers was lately. Where there is a log: how long after it had asked all was here that had been acknowledged then; of
+    /// replicas that all take writes: how much later than made, by the clocks of both, their mutations came.
+    pub staleness: Option<Histogram>,
 }
 
 /// What is to be known of a replica among those that all take writes.

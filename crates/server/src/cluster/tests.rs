@@ -66,6 +66,7 @@ pub(crate) fn status(partition: u32, leader: Option<u64>) -> PartitionStatus {
         stable: 0,
         lag: Default::default(),
         merged: None,
+        staleness: None,
     }
 }
 

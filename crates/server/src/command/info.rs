@@ -256,6 +256,12 @@ fn consort(lines: &mut Lines, context: &Context, state: &ClusterState) {
     lines.add("snapshots_installed", stats.snapshots_installed.get());
     lines.add("leader_changes", stats.leader_changes.get());
     lines.add("hedged_reads", stats.hedged_reads.get());
+    for (name, is_write) in [("read", false), ("write", true)] {
+        let times = stats.live_times(is_write);
+        for (quantile, share) in [("p50", 0.5), ("p99", 0.99), ("max", 1.0)] {
+            lines.add(&format!("{name}_{quantile}_us"), times.quantile(share).as_micros());
+        }
+    }
     lines.add("peer_connects", stats.peer_connects.get());
     lines.add("peer_drops", stats.peer_drops.get());
     lines.add("peer_bytes_in", stats.peer_bytes_in.get());

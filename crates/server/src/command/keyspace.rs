@@ -5,6 +5,7 @@ use replication::PartitionId;
 use replication::catalogue::{Catalogue, Change, Keyspace, Policy, StrategyKind, Target};
 use replication::configuration::{Acknowledgement, PrimaryReplica};
 use replication::consistency::{Consistency, LONGEST_BOUND_MS};
+use replication::histogram::Histogram;
 use replication::primaries::{Conflict, Counters, Leaderless, Level, MultiPrimary, Replicas};
 use resp::Value;
 
@@ -478,10 +479,28 @@ fn unknown(prefix: &[u8]) -> Value {
 
 fn info(call: &mut Call<'_>) -> Action {
     let asked = call.arguments[2].clone();
-    from_catalogue(call, |_, catalogue| match catalogue.keyspaces.get(&asked) {
-        Some(keyspace) => entry(&asked, keyspace, catalogue),
+    from_catalogue(call, |state, catalogue| match catalogue.keyspaces.get(&asked) {
+        Some(keyspace) => {
+            let mut known = entry(&asked, keyspace, catalogue);
+            if let Value::Map(fields) = &mut known {
+                fields.extend(staleness(&state.staleness(keyspace.policy.number())));
+            }
+            known
+        }
         None => unknown(&asked),
     })
+}
+
+/// How stale what this node's replicas answer was lately, as measured; nothing where they answer nothing that may be.
+fn staleness(measured: &Histogram) -> Vec<(Value, Value)> {
+    let ms = |share: f64| bulk(format!("{:.3}", measured.quantile(share).as_secs_f64() * 1000.0));
+    let rows = [
+        ("staleness_samples", integer(measured.count())),
+        ("staleness_p50_ms", ms(0.5)),
+        ("staleness_p99_ms", ms(0.99)),
+        ("staleness_max_ms", ms(1.0)),
+    ];
+    rows.into_iter().map(|(name, value)| (bulk(name), value)).collect()
 }
 
 fn of(call: &mut Call<'_>) -> Action {

@@ -55,6 +55,7 @@ use self::state::State;
 
 use super::clock::HybridClock;
 use crate::NodeId;
+use crate::histogram::{Histogram, Recent};
 use crate::time::{Now, Time};
 
 /// The numbers.
@@ -224,6 +225,8 @@ pub struct Causal {
     kept: Kept,
     /// All that was here when nobody was away any more.
     nobody_away_since: Option<VersionVector>,
+    /// How much later than made mutations of others came.
+    staleness: Recent,
     /// After what was missed could not be taken it is not asked for before then.
     repair_again_at: Time,
     /// The number of the last entry, and of the last durable one.
@@ -301,6 +304,7 @@ impl Causal {
             durable: VersionVector::new(),
             kept: Kept::default(),
             nobody_away_since: None,
+            staleness: Recent::default(),
             repair_again_at: Time::default(),
             last_index: 0,
             persisted: 0,
@@ -585,6 +589,10 @@ impl Causal {
         self.table.apply(&merge);
         self.vector.raise(merge.dot.origin, merge.dot.counter);
         self.clock.observe(merge.time);
+        if merge.dot.origin != self.options.origin {
+            let late = Duration::from_millis(now.wall_ms.saturating_sub(merge.time.ms));
+            self.staleness.add(late, now.time.0 / 1000);
+        }
         let keys = merge.changes.iter().map(|change| change.key().clone()).collect();
         let index = self.note(Known::Mutation(merge.dot), keys, bytes.clone());
         self.kept.push(Logged { index, dot: merge.dot, bytes, at: now.time });
@@ -658,6 +666,11 @@ impl Causal {
             self.kept.drop_former();
             self.nobody_away_since = None;
         }
+    }
+
+    /// How much later than made, by the clocks of both, mutations of others came lately.
+    pub fn staleness(&self) -> Option<Histogram> {
+        self.staleness.shown()
     }
 
     #[cfg(any(test, feature = "planted-bugs"))]

@@ -531,6 +531,7 @@ impl Replica {
                 .map_or(0, |causal| causal.stable().iter().map(|dot| dot.counter).sum()),
             lag: Lag::default(),
             merged: self.causal.as_ref().map(|causal| self.merged_status(causal, applied)),
+            staleness: self.causal.as_ref().and_then(Causal::staleness),
         }
     }
 }

@@ -635,6 +635,7 @@ impl Replica {
             stable: self.raft.stable(),
             lag: self.raft.lag(),
             merged: None,
+            staleness: self.staleness(),
         }
     }
 

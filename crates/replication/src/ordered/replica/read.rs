@@ -13,7 +13,6 @@
 //! leader proposes the deletion and is answered with it; a follower passes the read on to the leader.
 
 use std::collections::{BTreeMap, VecDeque};
-#[cfg(any(test, feature = "planted-bugs"))]
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -23,6 +22,7 @@ use resp::Value;
 use super::Replica;
 use crate::consistency::{Consistency, Seen};
 use crate::contract::{Call, Reply};
+use crate::histogram::{Histogram, Recent};
 use crate::shard::outbox::{Outbox, Requester, Work};
 use crate::time::{Now, Time};
 
@@ -31,21 +31,33 @@ use crate::time::{Now, Time};
 pub(super) struct Freshness {
     /// `None`: not since it started.
     as_of: Option<Time>,
-    /// Questions under way, and when each was asked.
-    asked: BTreeMap<u64, Time>,
-    /// An index that has yet to be applied, and when it was asked for.
-    to_come: VecDeque<(u64, Time)>,
+    /// Questions under way, when each was asked, and what was applied then.
+    asked: BTreeMap<u64, (Time, u64)>,
+    /// An index that has yet to be applied, when it was asked for, and what was applied then.
+    to_come: VecDeque<(u64, Time, u64)>,
     /// An answer would help reads that are to come.
     wanted: bool,
+    /// When the last question was asked.
+    asked_at: Option<Time>,
+    /// How long it took until all was here that had been acknowledged when it was asked.
+    staleness: Recent,
 }
 
+/// While this replica answers reads that may be stale, it asks so often how stale they are.
+const SAMPLED_EVERY: Duration = Duration::from_millis(100);
+
 impl Freshness {
-    fn applied(&mut self, applied: u64) {
-        while let Some((index, asked_at)) = self.to_come.front()
-            && *index <= applied
+    fn applied(&mut self, applied: u64, is_leader: bool, now: Time) {
+        while let Some(&(index, asked_at, had)) = self.to_come.front()
+            && index <= applied
         {
-            self.as_of = self.as_of.max(Some(*asked_at));
+            self.as_of = self.as_of.max(Some(asked_at));
             self.to_come.pop_front();
+            if !is_leader {
+                // What was here already was not stale; of the rest it is known that it was not there for so long at the most.
+                let stale = if index <= had { Duration::ZERO } else { now.since(asked_at) };
+                self.staleness.add(stale, now.0 / 1000);
+            }
         }
     }
 }
@@ -98,7 +110,8 @@ impl Replica {
             // Of a session nothing overtakes what waits.
             let waits = !(self.parked.is_empty()
                 && self.open_reads.is_empty()
-                && self.asked_reads.is_empty()
+                // A question that no read waits for holds nothing up.
+                && self.asked_reads.values().all(Vec::is_empty)
                 && self.apply_waits.is_empty());
             if !(is_behind_others && waits) && self.is_fresh_enough(level, work.wishes.seen.as_ref(), now) {
                 return self.look_now(work, level, now, outbox);
@@ -135,6 +148,11 @@ impl Replica {
         }
     }
 
+    /// How stale what this replica answers was lately, if it answers anything that may be.
+    pub(super) fn staleness(&self) -> Option<Histogram> {
+        self.freshness.staleness.shown()
+    }
+
     /// May a read of that level be answered from the state as it is?
     fn is_fresh_enough(&mut self, level: Consistency, seen: Option<&Seen>, now: Now) -> bool {
         let node = self.options.node;
@@ -149,6 +167,9 @@ impl Replica {
             is_blind || seen.is_none_or(|seen| seen.is_covered_by(self.applied_term, self.applied));
         // What a replica has found on its disk may be from long ago.
         let Some(as_of) = self.freshness.as_of else { return false };
+        let is_sampled = !self.raft.is_leader()
+            && self.freshness.asked_at.is_none_or(|asked_at| now.time.since(asked_at) >= SAMPLED_EVERY);
+        self.freshness.wanted |= is_sampled;
         match level {
             Consistency::Strong => false,
             Consistency::Eventual => true,
@@ -235,7 +256,8 @@ impl Replica {
         let ticket = self.next_ticket;
         self.next_ticket += 1;
         self.asked_reads.insert(ticket, std::mem::take(&mut self.open_reads));
-        self.freshness.asked.insert(ticket, now.time);
+        self.freshness.asked.insert(ticket, (now.time, self.applied));
+        self.freshness.asked_at = Some(now.time);
         self.raft.read(ticket, now.time);
     }
 
@@ -285,9 +307,9 @@ impl Replica {
             // What was answered to a later question does for earlier ones, too; so reads go on in the order in which they came.
             Some(index) => {
                 self.freshness.asked.retain(|earlier, _| *earlier > ticket);
-                if let Some(asked_at) = asked_at {
-                    self.freshness.to_come.push_back((index.max(self.exact_at), asked_at));
-                    self.freshness.applied(self.applied);
+                if let Some((asked_at, had)) = asked_at {
+                    self.freshness.to_come.push_back((index.max(self.exact_at), asked_at, had));
+                    self.freshness.applied(self.applied, self.raft.is_leader(), now.time);
                 }
                 std::mem::replace(&mut self.asked_reads, later).into_values().flatten().collect()
             }
@@ -337,7 +359,7 @@ impl Replica {
         if self.applied < self.exact_at {
             return more;
         }
-        self.freshness.applied(self.applied);
+        self.freshness.applied(self.applied, self.raft.is_leader(), now.time);
         while let Some(entry) = self.apply_waits.first_entry() {
             if *entry.key() > self.applied {
                 break;
