@@ -102,8 +102,9 @@ fn metrics(context: &Context) -> Response {
         }
     };
     for (kind, is_write) in [("read", false), ("write", true)] {
-        for (quantile, share) in QUANTILES {
-            let seconds = context.stats.live_times(is_write).quantile(share).as_secs_f64();
+        let taken = context.stats.live_times(is_write);
+        for (quantile, share) in QUANTILES.into_iter().filter(|_| taken.count() > 0) {
+            let seconds = taken.quantile(share).as_secs_f64();
             labels_of_times.push((format!("kind=\"{kind}\",quantile=\"{quantile}\""), seconds));
         }
     }
@@ -183,9 +184,10 @@ fn state(context: &Context) -> Value {
     let Some(catalogue) = &state.catalogue else {
         return json!({ "node": context.config.node, "cluster": context.config.cluster, "ready": false, "control": control });
     };
-    let nodes: Vec<Value> = catalogue
-        .members
-        .iter()
+    let mut members: Vec<_> = catalogue.members.iter().collect();
+    members.sort_by_key(|(_, member)| &member.name);
+    let nodes: Vec<Value> = members
+        .into_iter()
         .map(|(id, member)| {
             let led = (0..state.partitions.len() as u32)
                 .filter(|number| state.leader(replication::PartitionId(*number)) == Some(*id));

@@ -1,29 +1,40 @@
 //! `CLIENT SESSION`: what a session has seen, so that it can go on at another node.
 //!
-//! A token is for each group that the session has used its number and what was seen of it ([`Seen`]), under a checksum with the name of the cluster:
-//! one of another cluster is none. It says no less than what the session has seen; it may say more.
+//! A token is for each group that the session has used its number and what was seen of it ([`Seen`]), under a code that only nodes of this cluster can
+//! make (HMAC-SHA-256, RFC 2104, of which eight bytes are kept), if they share a secret: what is damaged, forged or of another cluster is none. It
+//! says no less than what the session has seen; it may say more.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use data::merged::VersionVector;
+use hmac::{Hmac, Mac};
 use replication::PartitionId;
 use replication::consistency::Seen;
 use replication::contract::{Admin, Call, Reply};
 use resp::Value;
+use sha2::Sha256;
 
+use crate::config::Config;
 use crate::driver::Worker;
 
 /// The longest token that is read.
 const LONGEST: usize = 1 << 20;
 /// What tokens look like.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+/// How much of a code is kept: who does not know the secret has to guess that, by asking a node each time.
+const CODE_BYTES: usize = 8;
 
-fn checksum(cluster: &str, bytes: &[u8]) -> u32 {
-    let mut hasher = crc32fast::Hasher::new();
-    hasher.update(cluster.as_bytes());
-    hasher.update(bytes);
-    hasher.finalize()
+/// What codes of a cluster are made with: its name, and the secret of its nodes if they have one. Without one whoever knows the name can make them.
+pub fn key(config: &Config) -> Vec<u8> {
+    [config.cluster.as_bytes(), b"\0", config.peer_secret.as_deref().unwrap_or_default().as_bytes()].concat()
+}
+
+fn code(key: &[u8], bytes: &[u8]) -> Hmac<Sha256> {
+    let mut code = Hmac::<Sha256>::new_from_slice(key).expect("a key of any length will do");
+    code.update(b"consort session");
+    code.update(bytes);
+    code
 }
 
 /// What a session has seen.
@@ -37,8 +48,8 @@ pub struct Token {
     pub seen: BTreeMap<PartitionId, Seen>,
 }
 
-/// What a token says; `None`: it is none of this cluster.
-pub fn parse(token: &[u8], cluster: &str) -> Option<Token> {
+/// What a token says; `None`: it is none of the cluster with that key.
+pub fn parse(token: &[u8], key: &[u8]) -> Option<Token> {
     let mut seen = BTreeMap::new();
     if token.is_empty() {
         return Some(Token::default());
@@ -47,8 +58,8 @@ pub fn parse(token: &[u8], cluster: &str) -> Option<Token> {
     let byte = |place: usize| u8::from_str_radix(digits.get(place..place + 2)?, 16).ok();
     let bytes: Option<Vec<u8>> = (0..digits.len()).step_by(2).map(byte).collect();
     let mut bytes = Bytes::from(bytes?);
-    let sum = bytes.try_get_u32_le().ok()?;
-    if sum != checksum(cluster, &bytes) || bytes.try_get_u8().ok()? != VERSION {
+    let kept = (bytes.len() >= CODE_BYTES).then(|| bytes.split_to(CODE_BYTES))?;
+    if code(key, &bytes).verify_truncated_left(&kept).is_err() || bytes.try_get_u8().ok()? != VERSION {
         return None;
     }
     let (layout, keyspaces) = (bytes.try_get_u32_le().ok()?, bytes.try_get_u16_le().ok()?);
@@ -64,7 +75,7 @@ pub fn parse(token: &[u8], cluster: &str) -> Option<Token> {
 }
 
 /// As it is given to a client.
-fn spell(token: &Token, cluster: &str) -> String {
+fn spell(token: &Token, key: &[u8]) -> String {
     let Token { layout, keyspaces, seen } = token;
     if seen.is_empty() {
         return String::new();
@@ -79,8 +90,8 @@ fn spell(token: &Token, cluster: &str) -> String {
         bytes.put_u32_le(seen.len() as u32);
         bytes.put_slice(&seen);
     }
-    let sum = checksum(cluster, &bytes).to_le_bytes();
-    sum.iter().chain(&bytes).map(|byte| format!("{byte:02x}")).collect()
+    let code = code(key, &bytes).finalize().into_bytes();
+    code[..CODE_BYTES].iter().chain(&bytes).map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The token of a session that has seen so much, and used these groups without being told what it saw.
@@ -118,7 +129,7 @@ pub async fn token(
     }
     let (layout, keyspaces) = (worker.layout(), worker.placement().keyspaces_numbered);
     let token = Token { layout, keyspaces, seen };
-    Reply::Done(Value::bulk(spell(&token, &worker.node.context.config.cluster)))
+    Reply::Done(Value::bulk(spell(&token, &key(&worker.node.context.config))))
 }
 
 #[cfg(test)]
@@ -144,29 +155,80 @@ mod tests {
             (place, digit) in (any::<prop::sample::Index>(), 0_u8..16),
         ) {
             let groups = Token { layout, keyspaces, seen };
-            let token = spell(&groups, "a");
-            prop_assert_eq!(parse(token.as_bytes(), "a"), Some(groups.clone()));
-            prop_assert_eq!(parse(token.as_bytes(), "b"), None, "of another cluster");
-            prop_assert_eq!(parse(&token.as_bytes()[..token.len() - 1], "a"), None);
+            let token = spell(&groups, b"a");
+            prop_assert_eq!(parse(token.as_bytes(), b"a"), Some(groups.clone()));
+            prop_assert_eq!(parse(token.as_bytes(), b"b"), None, "of another cluster");
+            prop_assert_eq!(parse(&token.as_bytes()[..token.len() - 1], b"a"), None);
             let mut forged = token.clone().into_bytes();
             let at = place.index(forged.len());
             forged[at] = b"0123456789abcdef"[digit as usize];
             let expected = (forged == token.as_bytes()).then_some(groups);
-            prop_assert_eq!(parse(&forged, "a"), expected);
+            prop_assert_eq!(parse(&forged, b"a"), expected);
         }
 
         #[test]
         fn anything_at_all_is_looked_at_without_harm(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
-            parse(&bytes, "a");
+            parse(&bytes, b"a");
+        }
+    }
+
+    /// Many tokens, and of each one something that is not quite it. `CONSORT_TOKENS` says how many.
+    #[test]
+    fn many_tokens_come_back_and_what_is_made_of_them_does_not() {
+        let count =
+            std::env::var("CONSORT_TOKENS").ok().and_then(|count| count.parse().ok()).unwrap_or(20_000_u64);
+        let mut state = 7_u64;
+        let mut next = move || {
+            // splitmix64
+            state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            mixed ^ (mixed >> 31)
+        };
+        let mut former = Vec::new();
+        for number in 0..count {
+            let mut seen = BTreeMap::new();
+            for _ in 0..=next() % 4 {
+                let of_group = match next() % 2 {
+                    0 => Seen::Log { term: next() >> (next() % 64), index: next() >> (next() % 64) },
+                    _ => {
+                        let mut vector = VersionVector::new();
+                        (0..next() % 4).for_each(|_| vector.raise(next(), 1 + (next() >> 2)));
+                        Seen::Vector(vector)
+                    }
+                };
+                seen.insert(PartitionId(next() as u32), of_group);
+            }
+            let token = Token { layout: next() as u32, keyspaces: next() as u16, seen };
+            let spelled = spell(&token, b"key").into_bytes();
+            assert_eq!(parse(&spelled, b"key").as_ref(), Some(&token), "token {number}");
+            assert_eq!(parse(&spelled, b"other"), None, "token {number}");
+            let (mut forged, at) = (spelled.clone(), next() as usize % spelled.len());
+            match next() % 5 {
+                0 => forged[at] ^= 1 << (next() % 8),
+                1 => forged.truncate(at),
+                2 => drop(forged.splice(at..at, *b"00")),
+                3 => forged.extend_from_slice(&former),
+                // The code of one before what another one says.
+                _ => forged
+                    .iter_mut()
+                    .zip(&former)
+                    .take(2 * CODE_BYTES)
+                    .for_each(|(digit, other)| *digit = *other),
+            }
+            // Digits may be written large, too.
+            let is_same = forged.eq_ignore_ascii_case(&spelled) || forged.is_empty();
+            assert!(is_same || parse(&forged, b"key").is_none(), "token {number}: {}", forged.escape_ascii());
+            former = spelled;
         }
     }
 
     #[test]
     fn what_is_no_token_is_refused() {
-        assert_eq!(parse(b"", "a"), Some(Token::default()));
-        assert_eq!(parse("\u{e9}\u{e9}".as_bytes(), "a"), None);
-        assert_eq!(parse(b"000000000000000001ff", "a"), None);
+        assert_eq!(parse(b"", b"a"), Some(Token::default()));
+        assert_eq!(parse("\u{e9}\u{e9}".as_bytes(), b"a"), None);
+        assert_eq!(parse(b"000000000000000001ff", b"a"), None);
         let longer = vec![b'0'; LONGEST + 2];
-        assert_eq!(parse(&longer, "a"), None);
+        assert_eq!(parse(&longer, b"a"), None);
     }
 }

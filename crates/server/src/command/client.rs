@@ -171,7 +171,7 @@ fn session(call: &mut Call<'_>) -> Action {
     match words {
         [word] if word.eq_ignore_ascii_case(b"token") => Action::SessionToken,
         [word, token] if word.eq_ignore_ascii_case(b"resume") => {
-            let Some(token) = crate::seen::parse(token, &call.context.config.cluster) else {
+            let Some(token) = crate::seen::parse(token, &crate::seen::key(&call.context.config)) else {
                 return error("ERR that is no token of CLIENT SESSION TOKEN in this cluster").into();
             };
             let placement = call.context.cluster.state().placement.clone();

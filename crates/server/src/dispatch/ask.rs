@@ -177,7 +177,33 @@ impl Dispatch {
         is_write: bool,
         bytes: usize,
     ) {
-        self.ask_parts(vec![(partition, call)], finish, is_write, bytes);
+        if !self.is_plain(partition) {
+            return self.ask_parts(vec![(partition, call)], finish, is_write, bytes);
+        }
+        if !self.worker.has_room(1) {
+            return self.fail(BUSY);
+        }
+        self.used_untold(partition);
+        let call = match self.demanding(partition, call, None, is_write) {
+            Ok(call) => call,
+            Err(error) => return self.fail(error),
+        };
+        let ordered = self.is_ordered(is_write);
+        self.relaxed = false;
+        let deadline = self.worker.deadline();
+        let asker = self.take_place(finish, 1, is_write, bytes)(0);
+        self.worker.ask(partition, call, deadline, ordered, asker);
+    }
+
+    /// Is what goes to that partition to be answered by who leads it, with nothing to be told, as is what was asked before and is under way? Mostly it
+    /// is; this costs less then than [`Dispatch::ask_parts`], which comes to the same.
+    fn is_plain(&self, partition: PartitionId) -> bool {
+        let says_nothing = self.session.consistency().is_none() && !self.relaxed;
+        let placement = self.worker.placement();
+        says_nothing
+            && placement.reads.is_empty()
+            && (partition.keyspace() == 0 || !placement.primaries.contains_key(&partition))
+            && self.pipeline.borrow().seen.is_empty()
     }
 
     pub(super) fn ask_many(
@@ -241,7 +267,10 @@ impl Dispatch {
             false => self.is_ordered(is_write),
         };
         self.relaxed = relaxed;
-        if !relaxed {
+        if relaxed {
+            // Nothing else is under way: who was asked for all there is has told it, or never will. What these tell is not that.
+            self.telling.clear();
+        } else {
             self.note_seen();
             let tells = |call: &Call| {
                 matches!(call, Call::Demanding { call, .. } if matches!(**call, Call::At { .. }))

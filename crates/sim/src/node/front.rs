@@ -226,7 +226,10 @@ impl Front {
             open.held = Some((slot, parts));
             return;
         }
-        if !relaxed && open.consistency.is_some() {
+        if relaxed {
+            // Nothing else is under way: who was asked for all there is has told it, or never will.
+            open.memory.telling.clear();
+        } else if open.consistency.is_some() {
             open.memory.telling.extend(parts.iter().map(|part| part.partition));
         }
         let ordered = match relaxed {
