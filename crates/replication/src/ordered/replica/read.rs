@@ -320,10 +320,14 @@ impl Replica {
             }
         };
         if index.is_none() {
-            // Those behind them must not be answered from less than what they are answered from elsewhere.
-            let is_behind = |waiting: &mut Waiting| waiting.work.relaxed().is_some() && waiting.work.ordered;
-            let behind = self.asked_reads.values_mut().flat_map(|reads| reads.extract_if(.., is_behind));
-            for waiting in behind.chain(self.open_reads.extract_if(.., is_behind)).collect::<Vec<_>>() {
+            // They are answered from elsewhere. Those of their connections that are behind them must not be answered from less than that, and those
+            // before them not from more: all that any replica may answer goes elsewhere, in the order in which it came.
+            let is_relaxed = |waiting: &mut Waiting| waiting.work.relaxed().is_some();
+            let lists = self.apply_waits.values_mut().chain(self.asked_reads.values_mut());
+            let lists = lists.chain(std::iter::once(&mut self.open_reads));
+            let relaxed: Vec<Waiting> = lists.flat_map(|reads| reads.extract_if(.., is_relaxed)).collect();
+            self.apply_waits.retain(|_, reads| !reads.is_empty());
+            for waiting in relaxed {
                 self.give_up_wait(waiting.work, outbox);
             }
         }
