@@ -79,6 +79,8 @@ def browse(browser):
         for prefix, said in [("(all other keys)", "refused"), ("cart:", "accepted"), ("seen:", "refused")]:
             expect(fares(there, prefix)[0]).to_have_text(said, timeout=LIMIT)
             expect(fares(here, prefix)[0]).to_have_text("accepted", timeout=LIMIT)
+        expect(there.locator("#events")).to_contain_text("n1 cannot be reached from here", timeout=LIMIT)
+        expect(there.locator("#events")).to_contain_text("all other keys: writes refused, reads refused", timeout=LIMIT)
         picture(here, "n3-cut-off-seen-from-n1")
         picture(there, "n3-cut-off-seen-from-n3")
         fails(redis.RedisError, "", connect(2).set, "a", "1")

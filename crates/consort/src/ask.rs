@@ -7,6 +7,17 @@ use resp::{Limits, Value, ValueDecoder, encode_request};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+/// Who one is to a cluster.
+#[derive(clap::Args, Clone, Debug, Default)]
+pub struct Login {
+    /// The user; without one: default
+    #[arg(long, global = true, value_name = "NAME")]
+    pub user: Option<String>,
+    /// The password, if the cluster has one
+    #[arg(long, global = true, env = "CONSORT_PASSWORD", hide_env_values = true, value_name = "PASSWORD")]
+    pub password: Option<String>,
+}
+
 /// A connection that speaks RESP3.
 #[derive(Debug)]
 pub struct Connection {
@@ -20,7 +31,7 @@ impl Connection {
     ///
     /// # Errors
     /// Nobody there, no answer within `limit`, or the password is wrong; the text names the address.
-    pub async fn open(address: &str, password: Option<&str>, limit: Duration) -> Result<Connection, String> {
+    pub async fn open(address: &str, login: &Login, limit: Duration) -> Result<Connection, String> {
         let connecting = tokio::time::timeout(limit, TcpStream::connect(address));
         let stream = match connecting.await {
             Ok(Ok(stream)) => stream,
@@ -30,9 +41,11 @@ impl Connection {
         let _ = stream.set_nodelay(true);
         let (decoder, buffer) = (ValueDecoder::new(Limits::default()), BytesMut::new());
         let mut connection = Connection { stream, decoder, buffer };
-        let hello: Vec<&str> = match password {
-            Some(password) => vec!["HELLO", "3", "AUTH", "default", password],
-            None => vec!["HELLO", "3"],
+        let user = login.user.as_deref();
+        let password = login.password.as_deref().filter(|password| user.is_some() || !password.is_empty());
+        let hello: Vec<&str> = match (user, password) {
+            (None, None) => vec!["HELLO", "3"],
+            _ => vec!["HELLO", "3", "AUTH", user.unwrap_or("default"), password.unwrap_or_default()],
         };
         match connection.ask(&hello, limit).await? {
             Value::Error(text) => Err(format!("{address} answers: {text}")),

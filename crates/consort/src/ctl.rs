@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 use resp::Value;
 use serde::Serialize;
 
-use crate::ask::Connection;
+use crate::ask::{Connection, Login};
 use crate::catalogue::Catalogue;
 use crate::status::{Keyspace, Partition, Replica, Status};
 use crate::table;
@@ -18,9 +18,8 @@ pub struct Options {
     /// Any node of the cluster. Default: the first of consort dev, else port 7000 of this machine
     #[arg(long, global = true, env = "CONSORT_ADDR", value_name = "HOST:PORT")]
     addr: Option<String>,
-    /// The password, if the cluster has one
-    #[arg(long, global = true, env = "CONSORT_PASSWORD", hide_env_values = true, value_name = "PASSWORD")]
-    password: Option<String>,
+    #[command(flatten)]
+    login: Login,
     #[command(subcommand)]
     order: Order,
 }
@@ -59,11 +58,11 @@ const ORDER_LIMIT: Duration = Duration::from_secs(30);
 
 /// `consort ctl`
 pub async fn run(options: Options) -> Result<ExitCode, String> {
-    let password = options.password.as_deref().filter(|password| !password.is_empty());
-    let (address, mut connection) = connect(options.addr.as_deref(), password).await?;
+    let login = &options.login;
+    let (address, mut connection) = connect(options.addr.as_deref(), login).await?;
     match options.order {
         Order::Status { json } => {
-            let report = Report::gather(&address, connection, password).await?;
+            let report = Report::gather(&address, connection, login).await?;
             match json {
                 true => {
                     println!("{}", serde_json::to_string_pretty(&report).map_err(|error| error.to_string())?)
@@ -101,11 +100,11 @@ async fn moves(connection: &mut Connection, wait: bool) -> Result<ExitCode, Stri
     }
 }
 
-async fn connect(asked: Option<&str>, password: Option<&str>) -> Result<(String, Connection), String> {
+async fn connect(asked: Option<&str>, login: &Login) -> Result<(String, Connection), String> {
     let addresses: Vec<&str> = asked.map_or(DEFAULT_ADDRESSES.to_vec(), |address| vec![address]);
     let mut failures = Vec::new();
     for address in addresses {
-        match Connection::open(address, password, LIMIT).await {
+        match Connection::open(address, login, LIMIT).await {
             Ok(connection) => return Ok((address.to_string(), connection)),
             Err(failure) => failures.push(failure),
         }
@@ -162,11 +161,11 @@ enum Digests {
 
 impl Report {
     /// Asks every node. Digests are compared at equal entries, so the nodes are asked again while entries move.
-    async fn gather(asked: &str, mut first: Connection, password: Option<&str>) -> Result<Report, String> {
+    async fn gather(asked: &str, mut first: Connection, login: &Login) -> Result<Report, String> {
         let seed = Status::ask(&mut first, LIMIT).await?;
         let mut connections = BTreeMap::new();
         for node in seed.nodes.iter().filter(|node| node.id != seed.id) {
-            if let Ok(connection) = Connection::open(&node.client, password, LIMIT).await {
+            if let Ok(connection) = Connection::open(&node.client, login, LIMIT).await {
                 connections.insert(node.name.clone(), connection);
             }
         }

@@ -221,8 +221,10 @@ pub struct Primaries {
     pub leaderless: Option<Leaderless>,
     /// There are to be so many replicas.
     pub copies: u32,
-    /// The version in which that was raised, as long as not all replicas are known to go by it; 0: they do.
+    /// The version in which that was raised, or quorums were changed, as long as not all replicas are known to go by it; 0: they do.
     pub raised: u64,
+    /// R and W of before, as long as that is so. Records of before this was there end without it.
+    pub former: Vec<(Level, Level)>,
 }
 
 impl Primaries {
@@ -240,7 +242,73 @@ impl Primaries {
     fn of(nodes: &[NodeId], slots: (u16, u16), leaderless: Option<Leaderless>) -> Primaries {
         let seats = nodes.iter().map(|&node| (node, Seat::default())).collect();
         let copies = nodes.len() as u32;
-        Primaries { version: 1, seats, origins: 0, bounded: false, slots, leaderless, copies, raised: 0 }
+        Primaries {
+            version: 1,
+            seats,
+            origins: 0,
+            bounded: false,
+            slots,
+            leaderless,
+            copies,
+            raised: 0,
+            former: Vec::new(),
+        }
+    }
+
+    /// Other options hold for a `leaderless` keyspace. Until all replicas are known to go by them, and to have what was acknowledged before, who goes by
+    /// them asks as many as either say: so those who go by the former ones miss nothing of theirs, nor they of those'.
+    pub(crate) fn alter(&mut self, options: Leaderless) {
+        self.version += 1;
+        if let Some(had) =
+            self.leaderless.filter(|had| (had.read, had.write) != (options.read, options.write))
+        {
+            self.raised = self.version;
+            if !self.former.contains(&(had.read, had.write)) {
+                self.former.push((had.read, had.write));
+            }
+        }
+        self.leaderless = Some(options);
+    }
+
+    /// All replicas are known to go by this version, and to have what was acknowledged before.
+    pub(crate) fn settle(&mut self) {
+        self.raised = 0;
+        self.former.clear();
+    }
+
+    /// The options of a `leaderless` keyspace as they are to be kept now: with R and W no less than those that somebody may still go by. What is said
+    /// by zone promises nothing to anybody else, and holds at once.
+    pub fn in_force(&self) -> Option<Leaderless> {
+        let options = self.leaderless?;
+        let copies = self.copies as usize;
+        let more = |one: Level, other: Level| match (one, other) {
+            (Level::LocalQuorum, _) | (_, Level::LocalQuorum) => one,
+            _ if other.of(copies) > one.of(copies) => other,
+            _ => one,
+        };
+        let read = self.former.iter().fold(options.read, |read, former| more(read, former.0));
+        let write = self.former.iter().fold(options.write, |write, former| more(write, former.1));
+        Some(Leaderless { read, write, ..options })
+    }
+
+    /// By so many, at the least, what was acknowledged is held; `None`: by some of a zone.
+    pub(crate) fn least_held_by(&self) -> Option<Level> {
+        let options = self.leaderless?;
+        let all = self.former.iter().map(|(_, write)| *write).chain([options.write]);
+        let all: Vec<Level> = all.collect();
+        let copies = self.copies as usize;
+        let least = all.iter().copied().min_by_key(|level| level.of(copies));
+        least.filter(|_| !all.contains(&Level::LocalQuorum))
+    }
+
+    /// Who asks so many has what was acknowledged, as the keyspace acknowledges.
+    pub(crate) fn all_acknowledged(&self) -> Level {
+        match self.least_held_by() {
+            None => Level::All,
+            Some(write) => {
+                Level::Count((self.copies + 1).saturating_sub(write.of(self.copies as usize) as u32).max(1))
+            }
+        }
     }
 
     /// How many replicas that level means now. While there are more than there are to be, so many more: any read asks one that holds a write, though they
@@ -265,7 +333,8 @@ impl Primaries {
         };
         let again = self.seats.get(&node).is_some_and(|seat| seat.again);
         // One that goes by fewer copies may acknowledge with one less.
-        let held_by = self.needed(options.write) - usize::from(self.raised > 0);
+        let held_by =
+            self.needed(self.least_held_by().unwrap_or(options.write)) - usize::from(self.raised > 0);
         let before = (counted + usize::from(again)).max(self.copies as usize);
         (before + 1).saturating_sub(held_by).clamp(1, counted.max(1))
     }
@@ -413,6 +482,41 @@ mod tests {
         nodes[..3].iter().for_each(|node| primaries.claim(*node, node.0));
         nodes[..3].iter().for_each(|node| primaries.join(*node));
         (nodes, primaries)
+    }
+
+    /// Whoever goes by the former ones, and whoever goes by these, ask one another's.
+    #[test]
+    fn other_quorums_hold_once_all_know_them_and_have_what_was_acknowledged_before() {
+        let (_, mut primaries) = peers();
+        let levels = |primaries: &Primaries| {
+            let options = primaries.in_force().expect("it is leaderless");
+            [options.read, options.write].map(|level| primaries.needed(level))
+        };
+        let write_all = Leaderless { read: Level::Count(1), write: Level::All, ..QUORUMS };
+        let read_all = Leaderless { read: Level::All, write: Level::Count(1), ..QUORUMS };
+        let version = primaries.version;
+        primaries.alter(write_all);
+        assert_eq!((levels(&primaries), primaries.raised), ([2, 3], version + 1));
+        assert_eq!(
+            primaries.needed(primaries.all_acknowledged()),
+            2,
+            "two hold what was acknowledged before"
+        );
+        primaries.alter(read_all);
+        assert_eq!(
+            (levels(&primaries), primaries.former.len()),
+            ([3, 3], 2),
+            "a replica may go by any of them"
+        );
+        assert_eq!(primaries.needed(primaries.all_acknowledged()), 3);
+        primaries.alter(read_all);
+        assert_eq!(primaries.former.len(), 2, "nothing is other than it was");
+        primaries.settle();
+        assert_eq!((levels(&primaries), primaries.raised), ([3, 1], 0));
+        let by_zone = Leaderless { read: Level::LocalQuorum, write: Level::LocalQuorum, ..QUORUMS };
+        primaries.alter(by_zone);
+        assert_eq!(primaries.in_force(), Some(by_zone), "it promises nothing that had to be kept");
+        assert_eq!(primaries.all_acknowledged(), Level::All);
     }
 
     #[test]

@@ -81,6 +81,9 @@ fn take_client(node: &Node, workers: &mut Workers, stream: TcpStream, peer: Sock
     }
 }
 
+/// How many samples are taken before it is looked again how keyspaces fare.
+const SAMPLES_PER_LOOK: u32 = 5;
+
 /// Samples the counters and closes idle connections, for as long as it is awaited.
 pub async fn keep_house(node: &Arc<Node>) {
     let mut ticks = tokio::time::interval(SAMPLE_INTERVAL);
@@ -89,6 +92,9 @@ pub async fn keep_house(node: &Arc<Node>) {
         ticks.tick().await;
         let now_ms = monotonic_ms();
         node.context.stats.sample(now_ms);
+        if count % SAMPLES_PER_LOOK == 0 {
+            node.context.happened.look(&node.context.cluster.state(), crate::clock::wall_clock_ms());
+        }
         let timeout_ms = node.context.settings.idle_timeout_ms.get();
         if timeout_ms > 0 && count % SAMPLES_PER_SWEEP == 0 {
             for client in node.context.clients.all() {

@@ -222,6 +222,13 @@ fn state(context: &Context) -> Value {
         .iter()
         .filter_map(|(prefix, keyspace)| keyspace_of(&state, catalogue, &fault, prefix, keyspace))
         .collect();
+    let events: Vec<Value> = context
+        .happened
+        .events()
+        .into_iter()
+        .take(12)
+        .map(|event| json!({ "at_ms": event.at_ms, "what": event.text }))
+        .collect();
     let hints: u64 = state.hints.values().flatten().map(|held| held.hints).sum();
     json!({
         "node": context.config.node, "cluster": context.config.cluster, "ready": true, "control": control,
@@ -233,7 +240,7 @@ fn state(context: &Context) -> Value {
             "refused": stats.replies_refused.get(), "unknown": stats.replies_unknown.get(),
             "lost_writes": stats.lost_writes.get(), "leader_changes": stats.leader_changes.get(), "hints": hints,
         },
-        "nodes": nodes, "partitions": partitions, "keyspaces": keyspaces,
+        "events": events, "nodes": nodes, "partitions": partitions, "keyspaces": keyspaces,
     })
 }
 

@@ -23,6 +23,7 @@ mod events;
 pub mod faults;
 mod format;
 mod handshake;
+pub mod happened;
 pub mod identity;
 mod import;
 mod inbox;

@@ -21,7 +21,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::layout::Layout;
 use super::watch::{State, Watch};
-use crate::ask::Connection;
+use crate::ask::{Connection, Login};
 
 /// How long a node may take to obey.
 const LIMIT: Duration = Duration::from_millis(1000);
@@ -45,7 +45,7 @@ pub struct Control {
     /// Where the nodes' pages are.
     pages: Arc<Vec<u16>>,
     port: u16,
-    password: Option<String>,
+    login: Login,
     orders: mpsc::Sender<Order>,
     shown: Arc<Mutex<Shown>>,
 }
@@ -80,7 +80,7 @@ impl Control {
             clients: Arc::new(layout.nodes.iter().map(super::layout::NodeLayout::client).collect()),
             pages: Arc::new(layout.nodes.iter().map(|node| node.admin_port).collect()),
             port,
-            password: layout.password.clone(),
+            login: layout.login(),
             orders,
             shown: Arc::default(),
         };
@@ -147,7 +147,7 @@ impl Control {
     async fn order(&self, node: usize, others: &[usize], cut: bool) -> Result<(), String> {
         let names: Vec<&str> = others.iter().map(|other| self.names[*other].as_str()).collect();
         let words = [&["CONSORT", "FAULT", if cut { "CUT" } else { "HEAL" }][..], &names].concat();
-        let mut connection = Connection::open(&self.clients[node], self.password.as_deref(), LIMIT).await?;
+        let mut connection = Connection::open(&self.clients[node], &self.login, LIMIT).await?;
         match connection.ask(&words, LIMIT).await? {
             Value::Error(text) => Err(text.into_owned()),
             _ => Ok(()),

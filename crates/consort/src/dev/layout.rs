@@ -16,6 +16,7 @@ use serde::Serialize;
 use server::config::{Sources, load};
 
 use super::watch::Watch;
+use crate::ask::Login;
 
 /// A node of the local cluster.
 #[derive(Clone, Debug)]
@@ -113,6 +114,11 @@ impl Layout {
         let layout = Layout { nodes, program, control_port: base_port + 2000, password, folder };
         layout.remove_nodes_json();
         Ok(layout)
+    }
+
+    /// Who we are to the nodes.
+    pub fn login(&self) -> Login {
+        Login { user: None, password: self.password.clone() }
     }
 
     /// Are all ports free?

@@ -6,7 +6,7 @@ use resp::Value;
 
 use super::children::{Children, Fate};
 use super::layout::Layout;
-use crate::ask::Connection;
+use crate::ask::{Connection, Login};
 use crate::status::Status;
 
 /// How long a node may take to answer before it counts as silent.
@@ -47,7 +47,7 @@ pub enum State {
 #[derive(Debug)]
 pub struct Watch {
     addresses: Vec<String>,
-    password: Option<String>,
+    login: Login,
     nodes: Vec<Seen>,
     /// Since when every partition has a leader.
     led_since: Option<Instant>,
@@ -62,7 +62,7 @@ impl Watch {
     pub fn new(layout: &Layout) -> Watch {
         Watch {
             addresses: layout.nodes.iter().map(super::layout::NodeLayout::client).collect(),
-            password: layout.password.clone(),
+            login: layout.login(),
             nodes: layout.nodes.iter().map(|_| Seen::default()).collect(),
             led_since: None,
             ready: false,
@@ -82,7 +82,7 @@ impl Watch {
     /// Asks all nodes.
     pub async fn look(&mut self, children: &mut Children) {
         for (index, node) in self.nodes.iter_mut().enumerate() {
-            node.look(&self.addresses[index], self.password.as_deref(), children.fate(index)).await;
+            node.look(&self.addresses[index], &self.login, children.fate(index)).await;
         }
         if !self.ready {
             let led = self.every_partition_has_a_leader();
@@ -121,12 +121,12 @@ impl Watch {
 }
 
 impl Seen {
-    async fn look(&mut self, address: &str, password: Option<&str>, fate: Option<Fate>) {
+    async fn look(&mut self, address: &str, login: &Login, fate: Option<Fate>) {
         let child = match fate {
             Some(Fate::Runs(pid)) => Some(u64::from(pid)),
             _ => None,
         };
-        match self.ask(address, password).await {
+        match self.ask(address, login).await {
             Some(status) => {
                 self.state = if child == Some(status.pid) { State::Up } else { State::Elsewhere };
                 self.pid = Some(status.pid);
@@ -147,9 +147,9 @@ impl Seen {
         }
     }
 
-    async fn ask(&mut self, address: &str, password: Option<&str>) -> Option<Status> {
+    async fn ask(&mut self, address: &str, login: &Login) -> Option<Status> {
         if self.connection.is_none() {
-            self.connection = Connection::open(address, password, LIMIT).await.ok();
+            self.connection = Connection::open(address, login, LIMIT).await.ok();
         }
         Status::ask(self.connection.as_mut()?, LIMIT).await.ok()
     }

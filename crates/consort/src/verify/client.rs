@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use resp::Value;
 
 use super::record::Recorder;
-use crate::ask::Connection;
+use crate::ask::{Connection, Login};
 
 /// How a command ended.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,8 +34,8 @@ const PAUSE: Duration = Duration::from_millis(40);
 pub struct Target {
     /// The nodes.
     pub addresses: Vec<String>,
-    /// What clients must say.
-    pub password: Option<String>,
+    /// Who clients are.
+    pub login: Login,
     /// When the run began: moments of the history are microseconds since.
     pub begin: Instant,
 }
@@ -111,8 +111,7 @@ impl Client {
 
     async fn connect(&mut self) -> Result<(), String> {
         let address = &self.target.addresses[self.at];
-        let mut connection =
-            Connection::open(address, self.target.password.as_deref(), HELLO.min(self.patience)).await?;
+        let mut connection = Connection::open(address, &self.target.login, HELLO.min(self.patience)).await?;
         if self.readonly {
             // A server that is no cluster does not know it, and does not need to.
             connection.ask(&["READONLY"], HELLO).await?;

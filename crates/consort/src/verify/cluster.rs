@@ -19,7 +19,7 @@ use tokio::process::{Child, Command};
 use super::faultfile::{FaultFile, Wrong};
 use super::machine::Machine;
 use super::proxy::{Backend, Proxies};
-use crate::ask::Connection;
+use crate::ask::{Connection, Login};
 use crate::status::Status;
 
 /// How long a node may take to stop when it is asked to.
@@ -388,7 +388,7 @@ impl Node {
     /// What it says of itself.
     pub async fn status(&self) -> Option<Status> {
         let limit = Duration::from_millis(1500);
-        let mut connection = Connection::open(&self.client, None, limit).await.ok()?;
+        let mut connection = Connection::open(&self.client, &Login::default(), limit).await.ok()?;
         Status::ask(&mut connection, limit).await.ok()
     }
 

@@ -11,7 +11,7 @@ use super::cluster::{Begin, Cluster};
 use super::faultfile::Wrong;
 use super::plan::{Fault, Planned};
 use super::proxy::LinkFault;
-use crate::ask::Connection;
+use crate::ask::{Connection, Login};
 
 /// A fault as it was.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -543,7 +543,9 @@ impl<'a> Director<'a> {
         self.whole().await?;
         let Some(cluster) = &self.cluster else { return Ok(()) };
         for prefix in &self.keyspaces {
-            for (key, value) in super::keyspaces::lost(&cluster.nodes[0].client, None, prefix).await? {
+            for (key, value) in
+                super::keyspaces::lost(&cluster.nodes[0].client, &Login::default(), prefix).await?
+            {
                 self.listed.insert((prefix.clone(), key, value));
             }
         }
@@ -558,7 +560,7 @@ impl<'a> Director<'a> {
 }
 
 async fn order(address: &str, command: &[&str]) -> Result<Value, String> {
-    let mut connection = Connection::open(address, None, Duration::from_secs(1)).await?;
+    let mut connection = Connection::open(address, &Login::default(), Duration::from_secs(1)).await?;
     match connection.ask(command, ORDER).await? {
         Value::Error(text) => Err(text.to_string()),
         value => Ok(value),

@@ -2,7 +2,7 @@
 
 use resp::Value;
 
-use crate::ask::Connection;
+use crate::ask::{Connection, Login};
 use crate::status::{field, list, number, text};
 
 /// What may be lost of what was acknowledged.
@@ -137,8 +137,8 @@ const UNHEARD_MS: u64 = 20_000;
 const LIMIT: std::time::Duration = std::time::Duration::from_secs(8);
 
 /// The keyspaces of a cluster; `None` if the server does not know what that is.
-pub async fn ask(address: &str, password: Option<&str>) -> Result<Option<Vec<Keyspace>>, String> {
-    let mut connection = Connection::open(address, password, LIMIT).await?;
+pub async fn ask(address: &str, login: &Login) -> Result<Option<Vec<Keyspace>>, String> {
+    let mut connection = Connection::open(address, login, LIMIT).await?;
     match connection.ask(&["KEYSPACE", "LIST"], LIMIT).await? {
         Value::Error(_) => Ok(None),
         value => {
@@ -170,7 +170,7 @@ pub const SLOPPY: &str = "sloppy:";
 /// # Errors
 /// The cluster does not.
 pub async fn create(address: &str, wanted: &dyn Fn(&str) -> bool) -> Result<(), String> {
-    let mut connection = Connection::open(address, None, LIMIT).await?;
+    let mut connection = Connection::open(address, &Login::default(), LIMIT).await?;
     for (prefix, settings) in OWN.iter().filter(|(prefix, _)| wanted(prefix)) {
         let mut command = vec!["KEYSPACE", "CREATE", prefix, "STRATEGY"];
         command.extend_from_slice(settings);
@@ -185,12 +185,8 @@ pub async fn create(address: &str, wanted: &dyn Fn(&str) -> bool) -> Result<(), 
 ///
 /// # Errors
 /// It cannot be asked, or not all nodes could.
-pub async fn lost(
-    address: &str,
-    password: Option<&str>,
-    prefix: &str,
-) -> Result<Vec<(String, String)>, String> {
-    let mut connection = Connection::open(address, password, LIMIT).await?;
+pub async fn lost(address: &str, login: &Login, prefix: &str) -> Result<Vec<(String, String)>, String> {
+    let mut connection = Connection::open(address, login, LIMIT).await?;
     let value = match connection.ask(&["KEYSPACE", "LOST", prefix], LIMIT).await? {
         Value::Error(text) => return Err(text.to_string()),
         value => value,

@@ -42,7 +42,7 @@ use record::Recorder;
 use report::Run;
 use workload::{Kind, Load, Settled, Shared};
 
-use crate::ask::Connection;
+use crate::ask::{Connection, Login};
 use crate::status::Status;
 
 #[derive(Args, Debug)]
@@ -54,9 +54,8 @@ pub struct Options {
     /// keyspace, and deleted in the end
     #[arg(long, value_name = "ADDRESS,...", value_delimiter = ',')]
     cluster: Vec<String>,
-    /// What clients of --cluster must say
-    #[arg(long, value_name = "PASSWORD", env = "CONSORT_PASSWORD", hide_env_values = true)]
-    password: Option<String>,
+    #[command(flatten)]
+    login: Login,
     /// How many nodes the local cluster has
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=9))]
     nodes: u16,
@@ -270,8 +269,8 @@ async fn test(
         None => options.cluster.clone(),
     };
     let local = cluster.is_some();
-    let password = options.password.clone();
-    let known = keyspaces::ask(&addresses[0], password.as_deref()).await?;
+    let login = options.login.clone();
+    let known = keyspaces::ask(&addresses[0], &login).await?;
     let is_ours = known.is_some();
     let mut spaces = known.unwrap_or_else(|| vec![Keyspace::foreign()]);
     spaces.iter_mut().for_each(|keyspace| keyspace.everywhere = keyspace.replicas >= addresses.len());
@@ -289,7 +288,7 @@ async fn test(
         spaces.len()
     ));
 
-    let target = Arc::new(Target { addresses, password, begin: Instant::now() });
+    let target = Arc::new(Target { addresses, login, begin: Instant::now() });
     let until = target.now() + length.as_micros() as u64;
     let mut loads = start_load(options, seed, &target, &spaces, until, local, is_ours);
     let primaries: Vec<String> =
@@ -503,7 +502,7 @@ async fn all_statuses(target: &Arc<Target>) -> Vec<Status> {
     let limit = Duration::from_secs(2);
     let mut statuses = Vec::new();
     for address in &target.addresses {
-        let Ok(mut connection) = Connection::open(address, target.password.as_deref(), limit).await else {
+        let Ok(mut connection) = Connection::open(address, &target.login, limit).await else {
             continue;
         };
         statuses.extend(Status::ask(&mut connection, limit).await.ok());
@@ -516,7 +515,7 @@ async fn ask_lost(target: &Arc<Target>, prefix: &str) -> Result<Vec<(String, Str
     let mut at = 0;
     loop {
         let address = &target.addresses[at % target.addresses.len()];
-        match keyspaces::lost(address, target.password.as_deref(), prefix).await {
+        match keyspaces::lost(address, &target.login, prefix).await {
             Ok(lost) => return Ok(lost),
             Err(reason) if Instant::now() > deadline => return Err(reason),
             Err(_) => tokio::time::sleep(Duration::from_millis(500)).await,

@@ -141,6 +141,8 @@ const LONGEST_PREFIX: usize = 512;
 const MOST_KEYSPACES: usize = 10_000;
 /// The most keyspaces with groups of their own that are ever made: their numbers are not used again.
 const MOST_NUMBERED: u16 = (1 << 15) - 2;
+/// The most R and W of before that replicas of a group may still go by.
+const MOST_FORMER_QUORUMS: usize = 16;
 /// The most users.
 const MOST_USERS: usize = 10_000;
 /// The longest rules of a user, in bytes.
@@ -713,8 +715,12 @@ fn alter_peers(
         );
     }
     for (partition, group) in catalogue.primaries.range_mut(PartitionId::all_of_keyspace(number)) {
-        group.leaderless = Some(*options);
-        group.version += 1;
+        if group.former.len() >= MOST_FORMER_QUORUMS {
+            return refuse(
+                "R and W were changed often while a replica was away, and not all replicas are known to go by what holds now: wait until it is back",
+            );
+        }
+        group.alter(*options);
         touched.insert(Record::Primaries(*partition));
     }
     Ok(())

@@ -204,7 +204,8 @@ fn on_side(catalogue: &Catalogue, (prefix, keyspace): (&[u8], &Keyspace), side: 
         }
         Policy::Leaderless { number, options } => {
             for (_, group) in catalogue.primaries_of(*number) {
-                add(group.slots, leaderless(group, options, side));
+                let in_force = group.in_force().unwrap_or(*options);
+                add(group.slots, leaderless(group, &in_force, side));
             }
         }
     }
@@ -345,7 +346,7 @@ fn leaderless(group: &Primaries, options: &Leaderless, side: &BTreeSet<NodeId>) 
     };
     // A write asks R replicas first.
     let (reads, written) = (reached(options.read), reached(options.read) && reached(options.write));
-    let certain = Level::Count((copies + 1).saturating_sub(options.write.of(copies)).max(1) as u32);
+    let certain = group.all_acknowledged();
     let bounded = match (options.sloppy, options.write) {
         (true, _) => None,
         (false, Level::LocalQuorum) => Some(reached(Level::All)),
@@ -479,7 +480,7 @@ fn lost(catalogue: &Catalogue, keyspace: &Keyspace, fault: &Fault) -> String {
         Policy::Leaderless { number, options } => {
             let loses = |group: &Primaries| {
                 let here = group.counted().filter(|node| gone.contains(node)).count();
-                here >= group.needed(options.write).max(1)
+                here >= group.needed(group.least_held_by().unwrap_or(options.write)).max(1)
             };
             match catalogue.primaries_of(*number).any(|(_, group)| loses(group)) {
                 true => format!(

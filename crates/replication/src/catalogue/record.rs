@@ -295,7 +295,9 @@ pub fn load(table: &Table) -> Result<Catalogue, Unreadable> {
                 catalogue.groups.insert(*number, decode_group(&record, bytes)?);
             }
             Record::Primaries(number) => {
-                catalogue.primaries.insert(*number, decode(&record, bytes)?);
+                // Those of before there were former quorums end without them.
+                let group = decode(&record, bytes).or_else(|_| decode(&record, &[bytes, &[0]].concat()))?;
+                catalogue.primaries.insert(*number, group);
             }
         }
     }

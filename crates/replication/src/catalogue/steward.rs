@@ -88,7 +88,7 @@ fn next_seats(situation: &Situation<'_>) -> Option<Change> {
                 }
                 Wish::Return => next.take_back(ask.from),
                 Wish::Join => next.join(ask.from),
-                Wish::Known => next.raised = 0,
+                Wish::Known => next.settle(),
                 Wish::Leave if record.seats.get(&ask.from).is_some_and(|seat| seat.leaving) => {
                     next.seats.remove(&ask.from);
                 }

@@ -8,6 +8,7 @@ use resp::Value;
 
 use super::node::no_catalogue;
 use super::{Action, Call, bulk, error, integer, lossy};
+use crate::clock::wall_clock_ms;
 use crate::cluster::ClusterState;
 
 const SYNTAX: &str = "ERR syntax error: KEYSPACE EXPLAIN <prefix> [IF NODE <node> [<node> ...] FAILS | IF ZONE <zone> [<zone> ...] FAILS | IF <node or zone> [...] | <node or zone> [...] PARTED], with a | between the two sides";
@@ -182,19 +183,27 @@ pub(super) fn partitions(call: &mut Call<'_>) -> Action {
             Some(Answer::PossiblyStale) => "possibly stale",
             _ => "unaffected",
         };
+        let fares = call.context.happened.fares(prefix);
+        let since = fares.map(|fares| wall_clock_ms().saturating_sub(fares.since_ms));
         keyspaces.push(record(vec![
             ("prefix", Value::Bulk(bytes::Bytes::copy_from_slice(prefix))),
             ("strategy", bulk(keyspace.policy.strategy().name())),
             ("is", bulk(is)),
+            ("for_ms", since.map_or(Value::Null, integer)),
             ("writes", bulk(side.writes.text())),
             ("reads", bulk(side.reads.text())),
             ("why", Value::Array(side.why.iter().map(|why| bulk(why.clone())).collect())),
         ]));
     }
+    let events = call.context.happened.events().into_iter().map(|event| {
+        let ago = wall_clock_ms().saturating_sub(event.at_ms);
+        record(vec![("ago_ms", integer(ago)), ("what", bulk(event.text))])
+    });
     record(vec![
         ("state", bulk(text)),
         ("unreachable", Value::Array(unreachable.collect())),
         ("keyspaces", Value::Array(keyspaces)),
+        ("events", Value::Array(events.take(20).collect())),
     ])
     .into()
 }

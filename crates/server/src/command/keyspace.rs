@@ -554,6 +554,11 @@ fn entry(prefix: &Bytes, keyspace: &Keyspace, catalogue: &Catalogue) -> Value {
                     integer(groups().map(|group| group.counted().count()).min().unwrap_or(0) as u64),
                 ),
                 ("away", integer(away as u64)),
+                // As long as not all replicas are known to go by R and W, and to have what was acknowledged before, more are asked.
+                (
+                    "quorums_settled",
+                    bulk(if groups().all(|group| group.former.is_empty()) { "yes" } else { "no" }),
+                ),
                 ("promise", bulk(promise_of_quorums(options, copies))),
             ]);
         }

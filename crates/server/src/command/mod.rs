@@ -22,6 +22,7 @@ use crate::clients::Clients;
 use crate::cluster::ClusterView;
 use crate::config::Config;
 use crate::faults::Faults;
+use crate::happened::Happened;
 use crate::session::Session;
 use crate::settings::Settings;
 use crate::stats::Stats;
@@ -65,6 +66,8 @@ pub struct Context {
     pub users: Arc<Users>,
     /// What is wrong with the ways to peers, where somebody wants to see that.
     pub faults: Arc<Faults>,
+    /// What became of keyspaces on this side.
+    pub happened: Arc<Happened>,
     /// What this node takes over from elsewhere.
     pub imports: Arc<crate::import::Imports>,
     /// Wall clock milliseconds at the start of the process.
@@ -83,6 +86,7 @@ impl Context {
             config,
             clients: Arc::default(),
             faults: Arc::default(),
+            happened: Arc::default(),
             imports: Arc::default(),
             stats: Arc::default(),
             cluster,

@@ -395,6 +395,16 @@ fn explained_of_a_partition_is_what_happens_on_both_sides() {
             (gone.len() == away).then_some(())
         });
     }
+    let mut cut_off = cluster.client(2);
+    eventually("it is told what happened", || {
+        let said = cut_off.call("CLUSTER PARTITIONS");
+        let events = format!("{:?}", field(&said, "events"));
+        let fares = format!("{:?}", field(&said, "keyspaces"));
+        let tells = events.contains("n0 cannot be reached from here")
+            && events.contains("keyspace r:: writes refused, reads refused (slots 0-16383: no majority")
+            && events.contains("keyspace m:: writes accepted, reads possibly stale");
+        (tells && fares.contains("for_ms")).then_some(())
+    });
     let kind = |text: &str| (text.contains("refused"), text.contains("possibly stale"));
     // The side that goes on writes first, so that the other one has something to lack.
     for (side, node) in [(0, 0), (1, 2)] {

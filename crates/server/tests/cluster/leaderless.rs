@@ -224,3 +224,105 @@ fn others_stand_in_for_replicas_that_are_gone_and_hand_over_what_they_hold() {
     });
     assert_eq!(cluster.client(replicas[0]).call("GET p:first"), Value::Null, "nothing comes back");
 }
+
+/// Other R and W hold once all replicas know them, and have what was acknowledged before.
+#[test]
+fn other_quorums_hold_once_every_replica_is_there_to_hear_of_them() {
+    let mut cluster = Cluster::start(3, "");
+    create(&cluster, "R 2 W 2");
+    let settled = |client: &mut Client, is: &str| {
+        eventually(is, || {
+            let info = client.call("KEYSPACE INFO p:");
+            (!info.is_error() && *field(&info, "quorums_settled") == bulk(is)).then_some(())
+        });
+    };
+    let mut client = cluster.client(0);
+    settled(&mut client, "yes");
+    cluster.nodes[2].kill();
+    done(&mut client, "SET p:a two-of-three");
+    done(&mut client, "KEYSPACE ALTER p: R 1 W 3");
+    settled(&mut client, "no");
+    eventually("a write to be refused", || {
+        let reply = client.call("SET p:b three");
+        assert!(reply.is_error(), "two hold it, not three: {reply:?}");
+        error_of(&reply).starts_with("NOQUORUM").then_some(())
+    });
+    assert_eq!(done(&mut client, "GET p:a"), bulk("two-of-three"));
+    // The one that is away has not what two of three hold: one replica alone is not asked before it has.
+    cluster.nodes[1].kill();
+    eventually("a read to be refused", || {
+        let reply = client.call("GET p:a");
+        (reply.is_error() && error_of(&reply).starts_with("NOQUORUM")).then_some(())
+    });
+    for node in [1, 2] {
+        cluster.nodes[node].start(Start::Normal);
+    }
+    settled(&mut client, "yes");
+    done(&mut client, "SET p:a all");
+    cluster.nodes[0].kill();
+    cluster.nodes[1].kill();
+    let mut last = cluster.client(2);
+    assert_eq!(done(&mut last, "GET p:a"), bulk("all"), "any one has what all acknowledged");
+}
+
+/// `LOCAL-QUORUM`: a zone goes on by itself, and has what the other one did once that can be heard again.
+#[test]
+fn a_zone_that_is_asked_alone_goes_on_alone() {
+    let mut cluster = Cluster::prepare(4, "development.faults = \"yes\"\n");
+    for node in &cluster.nodes {
+        for (number, zone) in ["a", "a", "b", "b"].iter().enumerate() {
+            node.reconfigure(
+                &format!("[[nodes]]\nname = \"n{number}\""),
+                &format!("[[nodes]]\nzone = \"{zone}\"\nname = \"n{number}\""),
+            );
+        }
+    }
+    for node in &mut cluster.nodes {
+        node.start(Start::Bootstrap);
+    }
+    (0..4).for_each(|node| cluster.wait_until_serving(node));
+    create(&cluster, "REPLICAS 4 R LOCAL-QUORUM W LOCAL-QUORUM");
+    let info = cluster.client(0).call("KEYSPACE INFO p:");
+    assert_eq!(field(&info, "r_plus_w_above_n"), &bulk("by-zone"));
+    for (zone, other) in [([0, 1], "n2 n3"), ([2, 3], "n0 n1")] {
+        for node in zone {
+            assert_eq!(cluster.client(node).call(&format!("CONSORT FAULT CUT {other}")), Value::OK);
+        }
+    }
+    for node in [0, 2] {
+        let mut client = cluster.client(node);
+        eventually("the cut to be noticed", || {
+            let said = client.call("CLUSTER PARTITIONS");
+            (elements(field(&said, "unreachable")).len() == 2).then_some(())
+        });
+    }
+    // Both zones write and read, each what it wrote itself, through either of its nodes.
+    for (writer, reader, value) in [(0, 1, "of-a"), (2, 3, "of-b")] {
+        let mut writer = cluster.client(writer);
+        for number in 0..20 {
+            assert_eq!(writer.call(&format!("SET p:{value}{number} {value}")), Value::OK);
+            let found = cluster.client(reader).call(&format!("GET p:{value}{number}"));
+            assert_eq!(found, bulk(value), "a quorum of the zone has it");
+        }
+        assert_eq!(cluster.client(reader).call("CLIENT QUORUM R QUORUM W QUORUM"), Value::OK);
+    }
+    // Who asks for more than a zone has is refused.
+    let mut strict = cluster.client(0);
+    assert_eq!(strict.call("CLIENT QUORUM R QUORUM W QUORUM"), Value::OK);
+    let refused = error_of(&strict.call("SET p:strict 1"));
+    assert!(refused.starts_with("NOQUORUM 2 of 4 replicas"), "{refused}");
+    cluster.nodes[1].kill();
+    let mut alone = cluster.client(0);
+    eventually("half a zone to refuse", || alone.call("SET p:alone 1").is_error().then_some(()));
+    assert_eq!(cluster.client(2).call("SET p:other 1"), Value::OK, "the other zone goes on");
+    cluster.nodes[1].start(Start::Normal);
+    for node in [0, 2, 3] {
+        assert_eq!(cluster.client(node).call("CONSORT FAULT HEAL"), Value::OK);
+    }
+    for node in 0..4 {
+        let mut client = cluster.client(node);
+        for key in ["p:of-a19", "p:of-b19", "p:other"] {
+            eventually(key, || matches!(client.call(&format!("GET {key}")), Value::Bulk(_)).then_some(()));
+        }
+    }
+}

@@ -103,6 +103,7 @@ impl Scenario {
             merged: false,
             leaderless: None,
             bounded: false,
+            alters: false,
             clients: random.between(4, 9) as usize,
             workload: Workload::draw(random),
             network: Profile::draw(random),
@@ -244,6 +245,8 @@ impl Scenario {
                     }
                     scenario.leaderless =
                         Some(Leaderless { replicas: 0, read, write, conflict: Conflict::Lww, sloppy });
+                    // Not drawn: seeds stay what they were.
+                    scenario.alters = !sloppy && write != Level::Count(1) && scenario.chance % 2 == 0;
                     if write != Level::Count(1) {
                         // What two hold one may lose.
                         let survives = |planned: &Planned| !LOSES[..2].contains(&planned.fault);

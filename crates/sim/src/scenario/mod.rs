@@ -174,6 +174,9 @@ pub struct Scenario {
     /// All keys are in a `leaderless` keyspace with these numbers; `merged` is set, too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub leaderless: Option<Leaderless>,
+    /// Now and then that keyspace is given other numbers of which the same can be said.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub alters: bool,
     /// When logs are cut: after so many bytes.
     pub snapshot_log_bytes: u64,
     /// The size of a segment of the log.

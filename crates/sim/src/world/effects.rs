@@ -36,9 +36,12 @@ impl World {
                 let strict = self.operator.newest().primaries.get(&partition).is_some_and(|group| {
                     let copies = group.copies as usize;
                     group.leaderless.is_some_and(|options| {
+                        // Whoever goes by former numbers asks enough, too.
+                        let reads = group.former.iter().map(|(read, _)| read.of(copies));
+                        let least = reads.chain([options.read.of(copies)]).min();
                         options.is_strict(copies) == Some(true)
                             && !options.sloppy
-                            && needed >= options.read.of(copies)
+                            && least.is_some_and(|least| needed >= least)
                     })
                 });
                 if strict {

@@ -11,7 +11,7 @@ use replication::catalogue::{
 use replication::configuration::{Acknowledgement, PrimaryReplica};
 use replication::contract::Input;
 use replication::ordered::raft::HardState;
-use replication::primaries::{Conflict, Counters, Leaderless, MultiPrimary, Replicas, Seat};
+use replication::primaries::{Conflict, Counters, Leaderless, Level, MultiPrimary, Replicas, Seat};
 use replication::{NodeId, PartitionId};
 
 use super::{Move, World};
@@ -185,7 +185,8 @@ impl Operator {
                 let counts = seat.joined || primaries.leaderless.is_none();
                 seat.leaving || seat.away || seat.origin == 0 || !counts
             };
-            if primaries.seats.values().any(in_between) || present != planned {
+            let is_settled = primaries.former.is_empty();
+            if primaries.seats.values().any(in_between) || present != planned || !is_settled {
                 return Some(format!("group {:x} is to be on {planned:?}: {primaries:?}", partition.0));
             }
         }
@@ -226,6 +227,7 @@ impl World {
         };
         let change = match (kind, waiting) {
             _ if order.is_some() => order.expect("it is there"),
+            (3 | 5 | 8, _) if self.scenario.alters => self.other_quorums(&catalogue),
             (0..=2, Some(waiting)) => {
                 let node = self.nodes[waiting].id;
                 self.nodes[waiting].outside = false;
@@ -258,6 +260,20 @@ impl World {
         self.counters.add("fault.catalogue_change");
         self.tell(|| format!("an operator wants {change:?}"));
         self.operator.wanted.push(change);
+    }
+
+    /// Other numbers for the `leaderless` keyspace, of which it can be said, too, that a read asks one that holds the last write.
+    fn other_quorums(&mut self, catalogue: &Catalogue) -> Change {
+        const QUORUMS: [(Level, Level); 3] =
+            [(Level::Quorum, Level::Quorum), (Level::Count(1), Level::All), (Level::All, Level::Quorum)];
+        let (read, write) = QUORUMS[(catalogue.epoch % 3) as usize];
+        let options = self.scenario.leaderless.expect("only such keyspaces have quorums");
+        self.counters.add("fault.order_about_quorums");
+        Change::AlterKeyspace {
+            prefix: bytes::Bytes::new(),
+            policy: Policy::Leaderless { number: 0, options: Leaderless { read, write, ..options } },
+            read: None,
+        }
     }
 
     /// Something about the `primary-replica` keyspace: who is to be primary, or other options.

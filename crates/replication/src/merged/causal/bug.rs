@@ -55,13 +55,15 @@ pub enum Bug {
     HintsDroppedEarly,
     /// There may be one replica more though not all know of the one before.
     RaisedUnknown,
+    /// Other quorums hold as soon as they are heard of.
+    QuorumsAtOnce,
     /// What was seen of parts is forgotten while a replica is away.
     SeenForgotten,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 26] = [
+    pub const ALL: [Bug; 27] = [
         Bug::DependenciesIgnored,
         Bug::ToldBeforeDurable,
         Bug::ClockTakenRaw,
@@ -87,6 +89,7 @@ impl Bug {
         Bug::HintedBeforeDurable,
         Bug::HintsDroppedEarly,
         Bug::RaisedUnknown,
+        Bug::QuorumsAtOnce,
         Bug::SeenForgotten,
     ];
 }

@@ -177,9 +177,18 @@ impl Replica {
             && counts_as_stand_in(&self.zones, self.options.node, node, needed)
     }
 
+    /// The options that are to be kept now.
+    pub(super) fn in_force(&self) -> Option<Leaderless> {
+        #[cfg(any(test, feature = "planted-bugs"))]
+        if self.options.planted == Some(crate::merged::causal::Bug::QuorumsAtOnce) {
+            return self.primaries.leaderless;
+        }
+        self.primaries.in_force()
+    }
+
     /// So many hold a write before it is acknowledged; `None`: that is not for the keyspace to say.
     pub(super) fn write_level(&self, quorum: Option<Quorum>) -> Option<Level> {
-        let options = self.primaries.leaderless?;
+        let options = self.in_force()?;
         Some(quorum.and_then(|quorum| quorum.write).unwrap_or(options.write))
     }
 
@@ -209,7 +218,7 @@ impl Replica {
             return;
         }
         let read = match work.relaxed() {
-            Some(_) => self.all_acknowledged(options),
+            Some(_) => self.primaries.all_acknowledged(),
             None => quorum.read.unwrap_or(options.read),
         };
         let levels = [("R", read), ("W", quorum.write.unwrap_or(options.write))];
@@ -238,15 +247,6 @@ impl Replica {
         match needed.replicas <= 1 && !self.rounds.waits(work.origin) {
             true => self.run(work, now, outbox),
             false => self.rounds.next.push(Asking { work, level: Some(levels[0].1) }),
-        }
-    }
-
-    /// Who asks so many has what was acknowledged, as the keyspace acknowledges.
-    fn all_acknowledged(&self, options: Leaderless) -> Level {
-        let copies = self.primaries.copies;
-        match options.write {
-            Level::LocalQuorum => Level::All,
-            write => Level::Count((copies + 1).saturating_sub(write.of(copies as usize) as u32).max(1)),
         }
     }
 
@@ -331,8 +331,8 @@ impl Replica {
                 .filter(|(_, vector)| blind || causal.vector().includes(vector))
                 .map(|(node, _)| *node)
                 .collect();
-            if let Some(options) = self.primaries.leaderless {
-                let needed = self.needed(self.all_acknowledged(options));
+            if self.primaries.leaderless.is_some() {
+                let needed = self.needed(self.primaries.all_acknowledged());
                 if 1 + covered.iter().filter(|node| self.counts(**node, needed)).count() >= needed.replicas {
                     self.rounds.as_of = self.rounds.as_of.max(Some(round.asked_at));
                 }

@@ -135,7 +135,7 @@ pub(super) fn refuse(work: Work, text: impl Into<String>, outbox: &mut Outbox) -
 impl Replica {
     /// Takes a request; the caller has seen to it that this replica serves.
     pub fn handle(&mut self, work: Work, now: Now, outbox: &mut Outbox) {
-        match self.primaries.leaderless {
+        match self.in_force() {
             Some(options) if !matches!(work.call, Call::Admin(_)) => {
                 self.handle_leaderless(options, work, now, outbox);
             }
