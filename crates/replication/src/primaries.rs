@@ -225,6 +225,8 @@ pub struct Primaries {
     pub raised: u64,
     /// R and W of before, as long as that is so. Records of before this was there end without it.
     pub former: Vec<(Level, Level)>,
+    /// So many copies there were to be before that was raised, as long as not all replicas are known to go by the present number; 0: they do.
+    pub lower: u32,
 }
 
 impl Primaries {
@@ -252,6 +254,7 @@ impl Primaries {
             copies,
             raised: 0,
             former: Vec::new(),
+            lower: 0,
         }
     }
 
@@ -274,6 +277,7 @@ impl Primaries {
     pub(crate) fn settle(&mut self) {
         self.raised = 0;
         self.former.clear();
+        self.lower = 0;
     }
 
     /// The options of a `leaderless` keyspace as they are to be kept now: with R and W no less than those that somebody may still go by. What is said
@@ -286,8 +290,23 @@ impl Primaries {
             _ if other.of(copies) > one.of(copies) => other,
             _ => one,
         };
-        let read = self.former.iter().fold(options.read, |read, former| more(read, former.0));
-        let write = self.former.iter().fold(options.write, |write, former| more(write, former.1));
+        let mut read = self.former.iter().fold(options.read, |read, former| more(read, former.0));
+        let mut write = self.former.iter().fold(options.write, |write, former| more(write, former.1));
+        if self.lower > 0 && options.is_strict(copies) == Some(true) {
+            // Who goes by fewer copies still has a write held by fewer, and asks fewer: of all that there are as many are asked, and hold a write, as
+            // meet those (of five three, where all of three hold a write and one is asked).
+            let lower = self.lower as usize;
+            let least = |levels: &mut dyn Iterator<Item = Level>| {
+                levels.map(|level| level.of(lower)).min().unwrap_or(lower)
+            };
+            let held_by = least(&mut self.former.iter().map(|(_, write)| *write).chain([options.write]));
+            let asked = least(&mut self.former.iter().map(|(read, _)| *read).chain([options.read]));
+            // What there is beside the copies is added by `needed`.
+            let meets = |level: Level, others: usize| {
+                Level::Count(level.of(copies).max((copies + 1).saturating_sub(others)) as u32)
+            };
+            (read, write) = (meets(read, held_by), meets(write, asked));
+        }
         Some(Leaderless { read, write, ..options })
     }
 
@@ -306,7 +325,8 @@ impl Primaries {
         match self.least_held_by() {
             None => Level::All,
             Some(write) => {
-                Level::Count((self.copies + 1).saturating_sub(write.of(self.copies as usize) as u32).max(1))
+                let held_by = write.of(if self.lower > 0 { self.lower } else { self.copies } as usize);
+                Level::Count((self.copies + 1).saturating_sub(held_by as u32).max(1))
             }
         }
     }
@@ -333,8 +353,11 @@ impl Primaries {
         };
         let again = self.seats.get(&node).is_some_and(|seat| seat.again);
         // One that goes by fewer copies may acknowledge with one less.
-        let held_by =
-            self.needed(self.least_held_by().unwrap_or(options.write)) - usize::from(self.raised > 0);
+        let write = self.least_held_by().unwrap_or(options.write);
+        let held_by = match self.lower {
+            0 => self.needed(write),
+            lower => write.of(lower as usize),
+        };
         let before = (counted + usize::from(again)).max(self.copies as usize);
         (before + 1).saturating_sub(held_by).clamp(1, counted.max(1))
     }
@@ -355,6 +378,7 @@ impl Primaries {
         if copies < self.copies {
             self.copies = self.copies.min(copies.max(counted));
         } else if copies.min(counted) > self.copies && self.raised == 0 {
+            self.lower = self.copies;
             self.copies += 1;
             self.raised = self.version + 1;
         }
@@ -517,6 +541,45 @@ mod tests {
         primaries.alter(by_zone);
         assert_eq!(primaries.in_force(), Some(by_zone), "it promises nothing that had to be kept");
         assert_eq!(primaries.all_acknowledged(), Level::All);
+    }
+
+    /// One replica goes by three copies, and has not heard of the two that count since (seed 70401 of `--focus leaderless`).
+    #[test]
+    fn who_goes_by_fewer_copies_is_met_whatever_the_levels() {
+        let nodes = [1, 2, 3, 4, 5].map(NodeId);
+        for (read, write) in
+            [(Level::Count(1), Level::All), (Level::All, Level::Count(1)), (Level::Quorum, Level::Quorum)]
+        {
+            let (_, mut primaries) = peers();
+            primaries.leaderless = Some(Leaderless { read, write, ..QUORUMS });
+            primaries.follow(&nodes);
+            primaries.claim(nodes[3], 44);
+            primaries.join(nodes[3]);
+            primaries.resize(5);
+            primaries.version += 1;
+            primaries.claim(nodes[4], 55);
+            let joins_from = primaries.needed_to_join(nodes[4]);
+            assert!(
+                joins_from + write.of(3) > 4,
+                "{read:?} {write:?}: it has what three copies acknowledged"
+            );
+            primaries.join(nodes[4]);
+            assert_eq!((primaries.copies, primaries.lower, primaries.counted().count()), (4, 3, 5));
+            let options = primaries.in_force().expect("it is leaderless");
+            let [asked, held_by] = [options.read, options.write].map(|level| primaries.needed(level));
+            assert!(
+                asked + write.of(3) > 5 && held_by + read.of(3) > 5,
+                "{read:?} {write:?}: {asked} {held_by}"
+            );
+            assert!(
+                asked + held_by > 5 && asked <= 5 && held_by <= 5,
+                "{read:?} {write:?}: {asked} {held_by}"
+            );
+            assert!(primaries.needed(primaries.all_acknowledged()) + write.of(3) > 5);
+            primaries.settle();
+            let options = primaries.in_force().expect("it is leaderless");
+            assert_eq!([options.read, options.write], [read, write]);
+        }
     }
 
     #[test]

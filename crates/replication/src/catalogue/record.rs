@@ -295,8 +295,9 @@ pub fn load(table: &Table) -> Result<Catalogue, Unreadable> {
                 catalogue.groups.insert(*number, decode_group(&record, bytes)?);
             }
             Record::Primaries(number) => {
-                // Those of before there were former quorums end without them.
-                let group = decode(&record, bytes).or_else(|_| decode(&record, &[bytes, &[0]].concat()))?;
+                // Those of before there were former numbers end without them.
+                let group =
+                    decode(&record, bytes).or_else(|_| decode(&record, &[bytes, &[0, 0]].concat()))?;
                 catalogue.primaries.insert(*number, group);
             }
         }
