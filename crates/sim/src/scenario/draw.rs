@@ -246,7 +246,8 @@ impl Scenario {
                     scenario.leaderless =
                         Some(Leaderless { replicas: 0, read, write, conflict: Conflict::Lww, sloppy });
                     // Not drawn: seeds stay what they were.
-                    scenario.alters = !sloppy && write != Level::Count(1) && scenario.chance % 2 == 0;
+                    scenario.alters =
+                        !sloppy && write != Level::Count(1) && scenario.chance.is_multiple_of(2);
                     if write != Level::Count(1) {
                         // What two hold one may lose.
                         let survives = |planned: &Planned| !LOSES[..2].contains(&planned.fault);

@@ -480,6 +480,15 @@ impl Causal {
             && counted.all(|(_, peer)| peer.heard && peer.holds.includes(&self.durable))
     }
 
+    /// How many of those of whom `counts` says so hold everything that is here, as far as known; none while some of it is not durable.
+    pub fn copies_held(&self, counts: impl Fn(NodeId) -> bool) -> usize {
+        if self.durable != self.vector {
+            return 0;
+        }
+        let holds = |peer: &Peer| peer.heard && peer.holds.includes(&self.durable);
+        self.peers.iter().filter(|(node, peer)| counts(**node) && holds(peer)).count()
+    }
+
     /// Can this replica take from all others that are not away what it lacks, mutation after mutation? Then it need not be away either.
     pub fn is_level(&self, now: Now) -> bool {
         let heard = |peer: &&Peer| peer.heard && peer.heard_at + BACK_FOR > now.time;

@@ -256,7 +256,14 @@ impl Replica {
         let at_once = self.options.planted == Some(causal::Bug::LeavesAtOnce);
         #[cfg(not(any(test, feature = "planted-bugs")))]
         let at_once = false;
-        if seat.leaving && is_idle && (at_once || causal.is_held_by_others(stays)) {
+        let me = self.options.node;
+        let is_held = || match self.primaries.needed_to_go(me) {
+            Some(needed) => {
+                causal.copies_held(|node| self.primaries.staying(me).any(|other| other == node)) >= needed
+            }
+            None => self.primaries.leaderless.is_none() && causal.is_held_by_others(stays),
+        };
+        if seat.leaving && is_idle && (at_once || is_held()) {
             let heir = self.primaries.members().find(|(node, _)| stays(*node));
             let is_due = self.asked_at.is_none_or(|at| at + ASK_INTERVAL <= now.time);
             if let (true, Some((_, heir)), true, Some(causal)) =
