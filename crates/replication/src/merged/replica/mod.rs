@@ -257,11 +257,16 @@ impl Replica {
         #[cfg(not(any(test, feature = "planted-bugs")))]
         let at_once = false;
         let me = self.options.node;
-        let is_held = || match self.primaries.needed_to_go(me) {
-            Some(needed) => {
-                causal.copies_held(|node| self.primaries.staying(me).any(|other| other == node)) >= needed
-            }
-            None => self.primaries.leaderless.is_none() && causal.is_held_by_others(stays),
+        // All that stay and are not away: a read that was asked before this one goes may be answered by the fewer that are there then. And so many of
+        // all, since those that are away are asked again.
+        let is_held = || {
+            let counts = |node| self.primaries.staying(me).any(|other| other == node);
+            let needed = match self.primaries.leaderless {
+                Some(_) => self.primaries.needed_to_go(me),
+                None => Some(0),
+            };
+            causal.is_held_by_others(stays)
+                && needed.is_some_and(|needed| causal.copies_held(counts) >= needed)
         };
         if seat.leaving && is_idle && (at_once || is_held()) {
             let heir = self.primaries.members().find(|(node, _)| stays(*node));
