@@ -46,6 +46,7 @@ fn seeds_that_failed_once_are_good() {
         (Focus::Reads, 31451),
         (Focus::Leaderless, 70401),
         (Focus::Leaderless, 71325),
+        (Focus::Leaderless, 70816),
     ];
     for (focus, seed) in failed {
         let outcome = sim::run(&Scenario::of_seed_focused(seed, focus), false);
