@@ -12,13 +12,13 @@ use axum::http::{StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use replication::catalogue::{Answer, Answers, Catalogue, Fault, explain};
+use replication::catalogue::{Answer, Answers, Catalogue, Fault, Side, explain};
 use replication::histogram::Histogram;
 use serde_json::{Value, json};
 
 use crate::cluster::ClusterState;
 use crate::command::Context;
-use crate::command::explain::present;
+use crate::command::explain::{here, present};
 use crate::command::info::section;
 
 /// The page: markup, style and script in one file, so that a browser asks once and nothing has to be built.
@@ -164,15 +164,12 @@ fn label(text: &str) -> String {
 
 /// Of each keyspace its prefix, its strategy, and what is said on this side to writes and reads at the worst.
 fn fares<'a>(catalogue: &'a Catalogue, state: &ClusterState) -> Vec<(String, &'a str, Answer, Answer)> {
-    let (fault, _) = present(catalogue, state);
-    let of = |prefix: &bytes::Bytes| {
-        let explained = explain(catalogue, prefix, &fault)?;
-        let side = explained.sides.first()?;
+    let of = |(prefix, side): (&bytes::Bytes, Side)| {
         let strategy = catalogue.keyspaces[prefix].policy.strategy().name();
         let prefix = String::from_utf8_lossy(prefix).into_owned();
         Some((prefix, strategy, side.writes.worst()?, side.reads.worst()?))
     };
-    catalogue.keyspaces.keys().filter_map(of).collect()
+    here(catalogue, state).filter_map(of).collect()
 }
 
 /// What the page shows.

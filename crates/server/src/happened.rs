@@ -6,10 +6,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use replication::NodeId;
-use replication::catalogue::{Answer, Catalogue, explain};
+use replication::catalogue::{Answer, Catalogue};
 
 use crate::cluster::ClusterState;
-use crate::command::explain::present;
+use crate::command::explain::here;
 
 /// The most that is kept.
 const EVENTS: usize = 100;
@@ -95,16 +95,13 @@ impl Happened {
 
 impl Inner {
     fn compare(&mut self, catalogue: &Catalogue, state: &ClusterState, now_ms: u64) {
-        let (fault, _) = present(catalogue, state);
         // A failover that is to be is over in a moment.
         let at_last = |answer: Option<Answer>| match answer {
             Some(Answer::AcceptedAfterFailover) | None => Answer::Accepted,
             Some(answer) => answer,
         };
         self.fares.retain(|prefix, _| catalogue.keyspaces.contains_key(prefix));
-        for prefix in catalogue.keyspaces.keys() {
-            let Some(explained) = explain(catalogue, prefix, &fault) else { continue };
-            let Some(side) = explained.sides.first() else { continue };
+        for (prefix, side) in here(catalogue, state) {
             let (writes, reads) = (at_last(side.writes.worst()), at_last(side.reads.worst()));
             let known = self.fares.get(prefix);
             if known.is_some_and(|known| (known.writes, known.reads) == (writes, reads)) {

@@ -7,7 +7,7 @@ use data::Command;
 use replication::catalogue::{Catalogue, Change};
 use resp::Value;
 
-use super::subcommand::{Container, Subcommand};
+use super::subcommand::{Container, row};
 use super::{Action, Call, Context, bulk, error, integer, lossy, map, parse_integer, simple, wrong_arity};
 use crate::acl::{self, DEFAULT, Denied, LogEntry, User, Users};
 use crate::clock::{monotonic_ms, wall_clock_ms};
@@ -189,16 +189,6 @@ fn refusal(denied: &Denied, user: &[u8]) -> String {
         }
         Denied::Key(_) => "NOPERM No permissions to access a key".into(),
     }
-}
-
-const fn row(
-    name: &'static str,
-    arity: i32,
-    usage: &'static str,
-    about: &'static str,
-    run: fn(&mut Call<'_>) -> Action,
-) -> Subcommand {
-    Subcommand { name, arity, usage, about, run }
 }
 
 pub(super) fn acl(call: &mut Call<'_>) -> Action {

@@ -7,7 +7,7 @@ use replication::consistency::{Consistency, LONGEST_BOUND_MS};
 use replication::primaries::Level;
 use resp::Value;
 
-use super::subcommand::{Container, Subcommand};
+use super::subcommand::{Container, row};
 use super::{Action, Call, bulk, error, integer, lossy, not_an_integer, parse_integer, syntax_error, text};
 use crate::clients::{Client, Unblock};
 use crate::clock::monotonic_ms;
@@ -192,16 +192,6 @@ fn session(call: &mut Call<'_>) -> Action {
         }
         _ => error("ERR syntax error: CLIENT SESSION TOKEN | RESUME <token>").into(),
     }
-}
-
-const fn row(
-    name: &'static str,
-    arity: i32,
-    usage: &'static str,
-    about: &'static str,
-    run: fn(&mut Call<'_>) -> Action,
-) -> Subcommand {
-    Subcommand { name, arity, usage, about, run }
 }
 
 pub(super) fn client(call: &mut Call<'_>) -> Action {

@@ -136,6 +136,18 @@ fn side_of(catalogue: &Catalogue, side: &Side) -> Value {
     ])
 }
 
+/// Each keyspace with what is said on this side of what there is now.
+pub(crate) fn here<'a>(
+    catalogue: &'a Catalogue,
+    state: &ClusterState,
+) -> impl Iterator<Item = (&'a bytes::Bytes, Side)> {
+    let (fault, _) = present(catalogue, state);
+    catalogue.keyspaces.keys().filter_map(move |prefix| {
+        let side = explain(catalogue, prefix, &fault)?.sides.into_iter().next()?;
+        Some((prefix, side))
+    })
+}
+
 /// How keyspaces fare on this side of what there is now.
 pub(crate) struct Faring {
     /// Nothing is refused, and nothing that is read may be stale.
@@ -150,11 +162,8 @@ pub(crate) struct Faring {
 pub(crate) fn faring(state: &ClusterState) -> Faring {
     let mut faring = Faring { unaffected: 0, stale: 0, refusing: 0 };
     let Some(catalogue) = &state.catalogue else { return faring };
-    let (fault, _) = present(catalogue, state);
-    for prefix in catalogue.keyspaces.keys() {
-        let explained = explain(catalogue, prefix, &fault);
-        let side = explained.iter().flat_map(|explained| &explained.sides).next();
-        match side.and_then(|side| side.writes.worst().max(side.reads.worst())) {
+    for (_, side) in here(catalogue, state) {
+        match side.writes.worst().max(side.reads.worst()) {
             Some(Answer::Refused) => faring.refusing += 1,
             Some(Answer::PossiblyStale) => faring.stale += 1,
             _ => faring.unaffected += 1,
@@ -167,7 +176,7 @@ pub(crate) fn faring(state: &ClusterState) -> Faring {
 pub(super) fn partitions(call: &mut Call<'_>) -> Action {
     let state = call.context.cluster.state();
     let Some(catalogue) = &state.catalogue else { return no_catalogue().into() };
-    let (fault, text) = present(catalogue, &state);
+    let (_, text) = present(catalogue, &state);
     let unreachable = state.unreachable().map(|(node, silent)| {
         record(vec![
             ("node", bulk(name(catalogue, node).to_owned())),
@@ -175,9 +184,8 @@ pub(super) fn partitions(call: &mut Call<'_>) -> Action {
         ])
     });
     let mut keyspaces = Vec::new();
-    for (prefix, keyspace) in &catalogue.keyspaces {
-        let Some(Explained { sides, .. }) = explain(catalogue, prefix, &fault) else { continue };
-        let Some(side) = sides.first() else { continue };
+    for (prefix, side) in here(catalogue, &state) {
+        let keyspace = &catalogue.keyspaces[prefix];
         let is = match side.writes.worst().max(side.reads.worst()) {
             Some(Answer::Refused) => "refusing",
             Some(Answer::PossiblyStale) => "possibly stale",

@@ -19,6 +19,17 @@ pub(crate) struct Subcommand {
     pub run: fn(&mut Call<'_>) -> Action,
 }
 
+/// A row of a container.
+pub(crate) const fn row(
+    name: &'static str,
+    arity: i32,
+    usage: &'static str,
+    about: &'static str,
+    run: fn(&mut Call<'_>) -> Action,
+) -> Subcommand {
+    Subcommand { name, arity, usage, about, run }
+}
+
 /// A command with subcommands.
 pub(crate) struct Container {
     /// The name, lower case.
