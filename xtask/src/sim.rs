@@ -63,7 +63,8 @@ fn focus(text: &str) -> Result<Focus, String> {
         "leaderless" => Ok(Focus::Leaderless),
         "sloppy" => Ok(Focus::Sloppy),
         "reads" => Ok(Focus::Reads),
-        _ => Err("accepted: members, pauses, elections, moves, splits, primary, relaxed, merged, bounded, leaderless, sloppy, reads".into()),
+        "hot" => Ok(Focus::Hot),
+        _ => Err("accepted: members, pauses, elections, moves, splits, primary, relaxed, merged, bounded, leaderless, sloppy, reads, hot".into()),
     }
 }
 

@@ -17,6 +17,7 @@ pub struct Catalogue {
     members: Vec<Member>,
     keyspaces: Vec<(String, String)>,
     partitions: Vec<Partition>,
+    readers: Vec<Reader>,
     /// How many there are to be.
     partitions_wanted: u64,
     split: Option<Split>,
@@ -44,6 +45,14 @@ struct Partition {
     slots: (u64, u64),
     replicas: Vec<String>,
     moving_to: Vec<String>,
+}
+
+/// A copy for reads alone.
+#[derive(Debug)]
+struct Reader {
+    partition: u64,
+    node: String,
+    ready: bool,
 }
 
 /// What is shown of a member beside its name: the field, and the heading.
@@ -76,6 +85,7 @@ impl Catalogue {
                 Some((text(field(keyspace, "prefix")?)?, text(field(keyspace, "strategy")?)?))
             })?,
             partitions: list(field(reply, "partitions")?, Partition::parse)?,
+            readers: list(field(reply, "readers")?, Reader::parse)?,
             partitions_wanted: number(field(reply, "partitions_wanted")?)?,
             split: match field(reply, "split")? {
                 Value::Null | Value::NullArray => None,
@@ -111,6 +121,20 @@ impl Catalogue {
         };
         let rows: Vec<Vec<String>> = self.partitions.iter().map(row).collect();
         lines.extend(table::table(&["partition", "slots", "nodes", "moving to"], &rows));
+        let row = |reader: &Reader| {
+            let state = if reader.ready { "answers reads" } else { "is filled" };
+            // Groups of keyspaces have the number of the keyspace in the upper half.
+            vec![
+                reader.partition.to_string(),
+                joined(&names, std::slice::from_ref(&reader.node)),
+                state.into(),
+            ]
+        };
+        if !self.readers.is_empty() {
+            lines.push(String::new());
+            let rows: Vec<Vec<String>> = self.readers.iter().map(row).collect();
+            lines.extend(table::table(&["partition or group", "copy for reads", "state"], &rows));
+        }
         lines
     }
 
@@ -171,6 +195,16 @@ impl Member {
             name: text(field(value, "name")?)?,
             id: text(field(value, "id")?)?,
             cells: COLUMNS.into_iter().map(cell).collect::<Option<_>>()?,
+        })
+    }
+}
+
+impl Reader {
+    fn parse(value: &Value) -> Option<Reader> {
+        Some(Reader {
+            partition: number(field(value, "partition")?)?,
+            node: text(field(value, "node")?)?,
+            ready: matches!(field(value, "ready")?, Value::Boolean(true) | Value::Integer(1)),
         })
     }
 }

@@ -206,6 +206,15 @@ pub struct Group {
     pub configuration: Configuration,
     /// What the keyspace asks for.
     pub policy: PrimaryReplica,
+    /// Who holds a copy for reads alone: they get the log, and are never in sync.
+    pub readers: Vec<NodeId>,
+}
+
+impl Group {
+    /// Does the node hold a copy, or is it to, or may it have to tell what it holds?
+    pub fn places(&self, node: NodeId) -> bool {
+        self.configuration.places(node) || self.readers.contains(&node)
+    }
 }
 
 /// What a replica asks the catalogue for.
@@ -237,6 +246,10 @@ pub enum Wish {
     /// The primary holds everything that was acknowledged before its term, and has made it so; and everything acknowledged is held
     /// as this asks.
     Confirm(Acknowledgement),
+    /// The replica there answers so many reads a second that others could answer as well.
+    Heat(u32),
+    /// A copy for reads alone has caught up.
+    Ready,
     /// A former primary has nothing any more that the present one has not.
     Settled(NodeId),
     /// A replica of a keyspace that takes writes on all of them has nothing on its disk, and has drawn this number

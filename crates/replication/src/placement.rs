@@ -98,6 +98,9 @@ pub struct Placement {
     /// How fresh reads are to be by the prefix of their keyspace, if any keyspace says so.
     #[serde(skip)]
     pub reads: BTreeMap<Bytes, Option<Consistency>>,
+    /// Nodes that hold copies for reads alone, by partition or group, if any do.
+    #[serde(skip)]
+    pub readers: BTreeMap<PartitionId, Vec<Reader>>,
     /// The prefixes of keyspaces and their numbers, if any of them has groups of its own: 0 where it has none.
     #[serde(skip)]
     pub prefixes: BTreeMap<Bytes, u16>,
@@ -112,6 +115,15 @@ pub struct Split {
     pub child: PartitionId,
     /// Its first slot.
     pub first_slot: u16,
+}
+
+/// A node that holds a copy for a while, to answer reads with: it has no say, and nobody counts on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reader {
+    /// The node.
+    pub node: NodeId,
+    /// It has caught up once: it may be asked.
+    pub ready: bool,
 }
 
 /// Where one partition lives.
@@ -276,6 +288,17 @@ impl Placement {
             _ => PartitionId(partition.0 & 0xffff),
         };
         (self.root_of(partition).0 % u32::from(lanes.max(1))) as u8
+    }
+
+    /// Who holds a copy of a partition or group for reads alone.
+    pub fn readers_of(&self, partition: PartitionId) -> &[Reader] {
+        self.readers.get(&partition).map_or(&[], |readers| &readers[..])
+    }
+
+    /// Does a node hold a copy of a partition, or is it to, if only for reads?
+    pub fn places(&self, partition: PartitionId, node: NodeId) -> bool {
+        self.get(partition).is_some_and(|placed| placed.places(node))
+            || self.readers_of(partition).iter().any(|reader| reader.node == node)
     }
 
     /// The placement of a partition.

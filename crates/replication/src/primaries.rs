@@ -340,7 +340,12 @@ impl Primaries {
 
     /// Those who count where a request of a `leaderless` keyspace asks others.
     pub fn counted(&self) -> impl Iterator<Item = NodeId> {
-        self.seats.iter().filter(|(_, seat)| seat.origin != 0 && seat.joined).map(|(&node, _)| node)
+        self.counted_origins().map(|(node, _)| node)
+    }
+
+    /// With their origins: a node that comes again is another replica.
+    pub fn counted_origins(&self) -> impl Iterator<Item = (NodeId, u64)> {
+        self.members().filter(|(node, _)| self.seats.get(node).is_some_and(|seat| seat.joined))
     }
 
     /// From how many of those that count a replica that comes to this node has to have what they hold: then it has what was acknowledged. Any

@@ -210,6 +210,8 @@ pub fn encode(message: &Message, out: &mut BytesMut) {
                 Wish::Return => (11, &[]),
                 Wish::Join => (12, &[]),
                 Wish::Known => (14, &[]),
+                Wish::Heat(reads) => (15, &[NodeId(u64::from(*reads))]),
+                Wish::Ready => (16, &[]),
                 Wish::Release { lane, lanes } => (13, &[NodeId(u64::from(*lane) << 8 | u64::from(*lanes))]),
             };
             out.put_u8(kind);
@@ -305,6 +307,10 @@ pub fn decode(bytes: Bytes) -> Result<Message, Malformed> {
                 (11, []) => Wish::Return,
                 (12, []) => Wish::Join,
                 (14, []) => Wish::Known,
+                (15, [NodeId(reads)]) => {
+                    Wish::Heat(u32::try_from(*reads).map_err(|_| Malformed("a number of reads"))?)
+                }
+                (16, []) => Wish::Ready,
                 (13, [NodeId(number)]) if *number < 1 << 16 => {
                     Wish::Release { lane: (number >> 8) as u8, lanes: *number as u8 }
                 }

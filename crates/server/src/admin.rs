@@ -209,6 +209,7 @@ fn state(context: &Context) -> Value {
                 "leader": state.known_leader(number).or_else(|| state.leader(number)).as_ref().map(name),
                 "replicas": placed.replicas.iter().map(name).collect::<Vec<_>>(),
                 "moving": !placed.moving_to.is_empty(),
+                "readers": state.readers(number).collect::<Vec<_>>().iter().map(name).collect::<Vec<_>>(),
                 "lag": state.status(number).map(|status| status.commit.saturating_sub(status.applied)),
             })
         })

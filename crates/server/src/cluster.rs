@@ -144,14 +144,37 @@ impl ClusterState {
         }
     }
 
+    /// The slots of a partition or group, in words.
+    pub fn slots_of(&self, partition: PartitionId) -> String {
+        let group = self.placement.groups.get(&partition).map(|group| &group.configuration);
+        let group = group.map(|of| (of.first_slot, of.last_slot));
+        let slots = group.or_else(|| self.placement.get(partition).map(|of| (of.first_slot, of.last_slot)));
+        let (first, last) = slots.unwrap_or((0, SLOTS - 1));
+        let mut keyspaces = self.placement.prefixes.iter();
+        let keyspace = keyspaces.find(|(_, number)| **number == partition.keyspace() && **number != 0);
+        match keyspace {
+            Some((prefix, _)) => {
+                format!("slots {first}-{last} of keyspace {}", String::from_utf8_lossy(prefix))
+            }
+            None => format!("slots {first}-{last}"),
+        }
+    }
+
+    /// Who holds a copy for reads alone that has caught up.
+    pub fn readers(&self, partition: PartitionId) -> impl Iterator<Item = NodeId> {
+        self.placement.readers_of(partition).iter().filter(|reader| reader.ready).map(|reader| reader.node)
+    }
+
     /// Who answers for which slots: all 16384, in order, neighbours with the same nodes merged.
     pub fn ranges(&self) -> Vec<SlotRange> {
         let mut ranges: Vec<SlotRange> = Vec::new();
         for (partition, placed) in self.placement.in_order() {
             let owner = self.leader(partition).unwrap_or(self.myself);
             let mut replicas = self.members(partition).to_vec();
+            replicas.extend(self.readers(partition));
             replicas.retain(|node| *node != owner);
             replicas.sort_unstable();
+            replicas.dedup();
             let range = SlotRange { first: placed.first_slot, last: placed.last_slot, owner, replicas };
             match ranges.last_mut() {
                 Some(last) if last.owner == range.owner && last.replicas == range.replicas => {
@@ -293,7 +316,9 @@ impl ClusterView {
                 node.alive = node.id == state.myself || state.is_alive(node.id);
             }
             nodes.sort_by_key(|node| node.id);
-            let same = state.nodes == nodes && state.placement.partitions == placement.partitions;
+            let same = state.nodes == nodes
+                && state.placement.partitions == placement.partitions
+                && state.placement.readers == placement.readers;
             state.nodes = std::mem::take(&mut nodes);
             state.groups.retain(|partition, _| {
                 placement.groups.contains_key(partition) || placement.primaries.contains_key(partition)

@@ -12,7 +12,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use replication::consistency::Consistency;
+use crate::profile::Profile;
 
 pub mod field;
 mod load;
@@ -117,8 +117,10 @@ pub struct Config {
     pub password: Option<String>,
     /// Which connections are told who leads a slot instead of being served through this node.
     pub redirect: Redirect,
-    /// Of connections that have selected a database number, how fresh their reads are: all numbers are the one database.
-    pub select_levels: BTreeMap<u32, Consistency>,
+    /// What holds for connections that have selected a database number: all numbers are the one database.
+    pub select_profiles: BTreeMap<u32, Profile>,
+    /// From so many reads a second for each copy on others are made for reads alone; 0: never.
+    pub hot_reads: u32,
     /// What peers must prove to know; `None`: nothing.
     pub peer_secret: Option<String>,
     /// What clients may cost.

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use replication::NodeId;
 use replication::catalogue::{Answer, Catalogue};
+use replication::{NodeId, PartitionId};
 
 use crate::cluster::ClusterState;
 use crate::command::explain::here;
@@ -45,6 +45,8 @@ struct Inner {
     /// What was looked at last: who was gone, in which epoch.
     looked_at: Option<(BTreeSet<NodeId>, u64)>,
     fares: BTreeMap<Bytes, Fares>,
+    /// Who held copies for reads alone that had caught up.
+    readers: BTreeMap<PartitionId, BTreeSet<NodeId>>,
     events: VecDeque<Event>,
 }
 
@@ -75,6 +77,7 @@ impl Happened {
         for node in before.difference(&gone) {
             inner.note(now_ms, format!("{} can be reached again", name(node)));
         }
+        inner.compare_readers(state, now_ms, &name);
         inner.compare(catalogue, state, now_ms);
     }
 
@@ -94,6 +97,28 @@ impl Happened {
 }
 
 impl Inner {
+    fn compare_readers(&mut self, state: &ClusterState, now_ms: u64, name: &dyn Fn(&NodeId) -> String) {
+        let placed =
+            state.placement.readers.keys().map(|partition| (*partition, state.readers(*partition).collect()));
+        let now: BTreeMap<PartitionId, BTreeSet<NodeId>> = placed.collect();
+        let before = std::mem::replace(&mut self.readers, now.clone());
+        let none = BTreeSet::new();
+        let partitions: BTreeSet<PartitionId> = before.keys().chain(now.keys()).copied().collect();
+        for partition in partitions {
+            let [had, has] = [&before, &now].map(|of| of.get(&partition).unwrap_or(&none));
+            let slots = state.slots_of(partition);
+            for node in has.difference(had) {
+                self.note(
+                    now_ms,
+                    format!("{slots} are read at {} as well, since many reads come", name(node)),
+                );
+            }
+            for node in had.difference(has) {
+                self.note(now_ms, format!("{slots} are no more read at {}", name(node)));
+            }
+        }
+    }
+
     fn compare(&mut self, catalogue: &Catalogue, state: &ClusterState, now_ms: u64) {
         // A failover that is to be is over in a moment.
         let at_last = |answer: Option<Answer>| match answer {

@@ -36,6 +36,7 @@ mod peers;
 mod pipeline;
 #[cfg(feature = "planted-bugs")]
 mod planted;
+pub mod profile;
 mod random;
 pub mod roster;
 mod seen;

@@ -430,6 +430,7 @@ fn make_shard(index: usize, node: &Node, recovered: Vec<Recovered>) -> Shard {
         token_limit: config.tokens.limit,
         hint_bytes: config.hints.bytes,
         hint_window: config.hints.window,
+        hot_reads: config.hot_reads,
         founding: node.founding_catalogue(),
         #[cfg(feature = "planted-bugs")]
         planted: crate::planted::merged_bug(),

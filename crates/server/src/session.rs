@@ -15,6 +15,7 @@ use resp::Protocol;
 
 use crate::acl::{DEFAULT, User, Users};
 use crate::clients::{Client, Clients};
+use crate::profile::Profile;
 
 /// What becomes of replies (`CLIENT REPLY`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -51,12 +52,10 @@ pub struct Session {
     pub cluster_aware: bool,
     /// What becomes of replies.
     pub reply_mode: ReplyMode,
-    /// `CLIENT ACK`: writes are acknowledged by so much, if that is more than what their keyspace asks for.
-    pub acknowledgement: Option<Acknowledgement>,
-    /// `CLIENT QUORUM`: so many replicas of leaderless keyspaces are asked.
-    pub quorum: Option<Quorum>,
-    /// `CLIENT CONSISTENCY`: how fresh reads are to be, whatever their keyspace says.
-    pub consistency: Option<Consistency>,
+    /// `CLIENT CONSISTENCY`, `CLIENT ACK` and `CLIENT QUORUM`.
+    pub own: Profile,
+    /// `SELECT`, where numbers mean something.
+    pub selected: Profile,
     /// What was seen of each group by replies that told it, and with `CLIENT SESSION RESUME`.
     pub seen: BTreeMap<PartitionId, Seen>,
     /// The groups that were used without being told what was seen of them.
@@ -77,9 +76,8 @@ impl Session {
             readonly: false,
             cluster_aware: false,
             reply_mode: ReplyMode::On,
-            acknowledgement: None,
-            quorum: None,
-            consistency: None,
+            own: Profile::default(),
+            selected: Profile::default(),
             seen: BTreeMap::new(),
             used: BTreeSet::new(),
             clients,
@@ -113,19 +111,24 @@ impl Session {
         }
     }
 
-    /// How fresh reads are to be, if the connection or its user says so.
+    /// What holds for its requests.
+    fn profile(&self) -> Profile {
+        self.own.or(&self.selected).or(self.user.profile())
+    }
+
+    /// How fresh reads are to be, if the connection, its number or its user says so.
     pub fn consistency(&self) -> Option<Consistency> {
-        self.consistency.or(self.user.profile().consistency)
+        self.profile().consistency
     }
 
-    /// By how much writes are to be acknowledged, if the connection or its user says so.
+    /// By how much writes are to be acknowledged, if the connection, its number or its user says so.
     pub fn acknowledgement(&self) -> Option<Acknowledgement> {
-        self.acknowledgement.or(self.user.profile().acknowledgement)
+        self.profile().acknowledgement
     }
 
-    /// How many replicas of leaderless keyspaces are asked, if the connection or its user says so.
+    /// How many replicas of leaderless keyspaces are asked, if the connection, its number or its user says so.
     pub fn quorum(&self) -> Option<Quorum> {
-        self.quorum.or(self.user.profile().quorum())
+        self.profile().quorum()
     }
 
     /// Notes that a command arrived. To be called before each command; `now_ms` is the monotonic clock (one reading serves all
@@ -170,9 +173,8 @@ impl Session {
         self.cluster_aware = false;
         self.authenticated = self.user.is_open();
         self.reply_mode = ReplyMode::On;
-        self.acknowledgement = None;
-        self.quorum = None;
-        self.consistency = None;
+        self.own = Profile::default();
+        self.selected = Profile::default();
         self.seen.clear();
         self.used.clear();
         self.client.no_evict.store(false, Ordering::Relaxed);

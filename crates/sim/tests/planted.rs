@@ -128,6 +128,7 @@ fn keep_a_scenario() {
         "Leaderless" => Some(Focus::Leaderless),
         "Sloppy" => Some(Focus::Sloppy),
         "Reads" => Some(Focus::Reads),
+        "Hot" => Some(Focus::Hot),
         other => panic!("no such focus: {other}"),
     };
     let consensus = Bug::ALL.into_iter().find(|known| format!("{known:?}") == bug);

@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use data::{Command, MutationBuilder, Operation, Table, View, Watch};
 
-use super::{Catalogue, Keyspace, Member, MemberState, Policy, Record, Report, Settings};
+use super::{Catalogue, Keyspace, Member, MemberState, Policy, Record, Report, Settings, readers};
 use crate::configuration::{Acknowledgement, Configuration, PrimaryReplica};
 use crate::consistency::Consistency;
 use crate::contract::Call;
-use crate::placement::{PartitionPlacement, Split};
+use crate::placement::{PartitionPlacement, Reader, Split};
 use crate::primaries::{Leaderless, Level, MultiPrimary, Primaries, Replicas};
 use crate::{NodeId, PartitionId};
 
@@ -105,6 +105,8 @@ pub enum Change {
     Configure(Vec<(PartitionId, Configuration)>),
     /// What was decided of the replicas of keyspaces that take writes on all of them; each is of the next version.
     Seat(Vec<(PartitionId, Primaries)>),
+    /// These hold copies for reads alone from now on, by partition or group; none: nobody.
+    Readers(Vec<(PartitionId, Vec<Reader>)>),
     /// These users have these rules from now on; `None`: they are gone.
     Users(BTreeMap<Bytes, Option<Bytes>>),
     /// The keyspace is gone; its keys belong to the one with the next shorter prefix.
@@ -131,7 +133,7 @@ pub enum Target {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal(pub String);
 
-fn refuse<T>(text: impl Into<String>) -> Result<T, Refusal> {
+pub(super) fn refuse<T>(text: impl Into<String>) -> Result<T, Refusal> {
     Err(Refusal(text.into()))
 }
 
@@ -278,6 +280,7 @@ impl Change {
                 decided.iter().try_for_each(|(partition, next)| seat(catalogue, touched, *partition, next))
             }
             Change::Users(changed) => users(catalogue, touched, changed),
+            Change::Readers(decided) => readers::set(catalogue, touched, decided),
             Change::CreateKeyspace { prefix, policy, read } => {
                 create_keyspace(catalogue, touched, prefix, policy)?;
                 set_read(catalogue, touched, prefix, policy, *read)
@@ -330,7 +333,8 @@ impl Change {
                     catalogue.groups_of(dropped.policy.number()).map(|(partition, _)| partition).collect();
                 for partition in groups {
                     catalogue.groups.remove(&partition);
-                    touched.insert(Record::Group(partition));
+                    catalogue.readers.remove(&partition);
+                    touched.extend([Record::Group(partition), Record::Readers(partition)]);
                 }
                 let peers: Vec<PartitionId> =
                     catalogue.primaries_of(dropped.policy.number()).map(|(partition, _)| partition).collect();

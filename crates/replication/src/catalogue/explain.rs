@@ -9,10 +9,10 @@
 use std::collections::BTreeSet;
 
 use super::{Catalogue, Keyspace, Policy};
-use crate::NodeId;
 use crate::configuration::{Acknowledgement, Configuration, PrimaryReplica};
 use crate::primaries::{Leaderless, Level, Primaries};
 use crate::quorum::majority;
+use crate::{NodeId, PartitionId};
 
 /// What happens to the nodes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -185,15 +185,17 @@ fn on_side(catalogue: &Catalogue, (prefix, keyspace): (&[u8], &Keyspace), side: 
     };
     match &keyspace.policy {
         Policy::Raft => {
-            let mut placed: Vec<_> = catalogue.partitions.iter().collect();
-            placed.sort_by_key(|record| record.first_slot);
-            for record in placed {
-                add((record.first_slot, record.last_slot), raft(&record.replicas, side));
+            let mut placed: Vec<_> = (0..).map(PartitionId).zip(&catalogue.partitions).collect();
+            placed.sort_by_key(|(_, record)| record.first_slot);
+            for (partition, record) in placed {
+                let is_read = is_read_on(catalogue, partition, side);
+                add((record.first_slot, record.last_slot), raft(&record.replicas, is_read, side));
             }
         }
         Policy::PrimaryReplica { number, options } => {
-            for (_, group) in catalogue.groups_of(*number) {
-                let can = primary_replica(group, options, side, catalogue_changes);
+            for (partition, group) in catalogue.groups_of(*number) {
+                let is_read = is_read_on(catalogue, partition, side);
+                let can = primary_replica(group, options, is_read, side, catalogue_changes);
                 add((group.first_slot, group.last_slot), can);
             }
         }
@@ -225,7 +227,13 @@ fn of_those(replicas: &[NodeId], side: &BTreeSet<NodeId>) -> usize {
     replicas.iter().filter(|node| side.contains(node)).count()
 }
 
-fn raft(replicas: &[NodeId], side: &BTreeSet<NodeId>) -> Can {
+/// Is there a copy for reads alone on that side?
+fn is_read_on(catalogue: &Catalogue, partition: PartitionId, side: &BTreeSet<NodeId>) -> bool {
+    let mut readers = catalogue.readers.get(&partition).into_iter().flatten();
+    readers.any(|reader| reader.ready && side.contains(&reader.node))
+}
+
+fn raft(replicas: &[NodeId], is_read: bool, side: &BTreeSet<NodeId>) -> Can {
     let here = of_those(replicas, side);
     let needed = majority(replicas.len());
     if here >= needed {
@@ -234,7 +242,7 @@ fn raft(replicas: &[NodeId], side: &BTreeSet<NodeId>) -> Can {
         let any = Some(Answer::Accepted);
         return Can { writes: done, reads: done, levels: [Some(done), Some(done), any, any], why: None };
     }
-    let stale = if here > 0 { Answer::PossiblyStale } else { Answer::Refused };
+    let stale = if here > 0 || is_read { Answer::PossiblyStale } else { Answer::Refused };
     Can {
         writes: Answer::Refused,
         reads: Answer::Refused,
@@ -249,6 +257,7 @@ fn raft(replicas: &[NodeId], side: &BTreeSet<NodeId>) -> Can {
 fn primary_replica(
     group: &Configuration,
     options: &PrimaryReplica,
+    is_read: bool,
     side: &BTreeSet<NodeId>,
     catalogue: bool,
 ) -> Can {
@@ -292,7 +301,7 @@ fn primary_replica(
         Some(leads) => (leads, why),
         None => (Answer::Refused, why),
     };
-    let any_here = of_those(&group.replicas, side) > 0;
+    let any_here = is_read || of_those(&group.replicas, side) > 0;
     let stale = match leads {
         Some(_) => Answer::Accepted,
         None if any_here => Answer::PossiblyStale,

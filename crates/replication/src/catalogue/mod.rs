@@ -22,6 +22,7 @@ mod change;
 mod explain;
 mod keyspace;
 pub mod plan;
+mod readers;
 mod record;
 mod steward;
 #[cfg(test)]
@@ -40,7 +41,7 @@ pub use steward::{Situation, next_change};
 
 use crate::configuration::{Configuration, Group};
 use crate::consistency::Consistency;
-use crate::placement::{PartitionPlacement, Split};
+use crate::placement::{PartitionPlacement, Reader, Split};
 use crate::primaries::Primaries;
 use crate::{NodeId, PartitionId, Placement};
 
@@ -83,6 +84,8 @@ pub struct Catalogue {
     pub keyspaces_numbered: u16,
     /// The replicas of keyspaces that take writes on all of them.
     pub primaries: BTreeMap<PartitionId, Primaries>,
+    /// Copies for reads alone, by partition or group, where there are any.
+    pub readers: BTreeMap<PartitionId, Vec<Reader>>,
 }
 
 /// What holds for the whole cluster.
@@ -172,6 +175,7 @@ impl Catalogue {
             parents: self.parents.clone(),
             groups: self.placed_groups(),
             primaries: self.primaries.clone(),
+            readers: self.readers.clone(),
             zones: self.numbered_zones(),
             active: self
                 .members
@@ -199,7 +203,9 @@ impl Catalogue {
         for keyspace in self.keyspaces.values() {
             let Policy::PrimaryReplica { number, options } = keyspace.policy else { continue };
             for (partition, configuration) in self.groups_of(number) {
-                groups.insert(partition, Group { configuration: configuration.clone(), policy: options });
+                let readers = self.readers.get(&partition).into_iter().flatten().map(|reader| reader.node);
+                let (configuration, readers) = (configuration.clone(), readers.collect());
+                groups.insert(partition, Group { configuration, policy: options, readers });
             }
         }
         groups
@@ -262,6 +268,7 @@ impl Catalogue {
             .iter()
             .any(|record| record.replicas.contains(&node) || record.moving_to.contains(&node))
             || self.groups.values().any(|configuration| configuration.places(node))
+            || self.readers.values().flatten().any(|reader| reader.node == node)
             || self.primaries.values().any(|primaries| primaries.seats.contains_key(&node))
     }
 

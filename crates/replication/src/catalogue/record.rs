@@ -52,6 +52,8 @@ pub enum Record {
     KeyspacesNumbered,
     /// One of [`Catalogue::primaries`].
     Primaries(PartitionId),
+    /// One of [`Catalogue::readers`].
+    Readers(PartitionId),
 }
 
 /// A record cannot be understood: another version of the program wrote it.
@@ -74,6 +76,7 @@ impl Record {
             Record::Primaries(PartitionId(number)) => {
                 key.put_slice(format!("primaries/{number:08x}").as_bytes());
             }
+            Record::Readers(PartitionId(number)) => key.put_slice(format!("readers/{number:08x}").as_bytes()),
             Record::Member(id) => key.put_slice(format!("member/{:016x}", id.0).as_bytes()),
             Record::Removed(id) => key.put_slice(format!("removed/{:016x}", id.0).as_bytes()),
             Record::Keyspace(prefix) => {
@@ -114,6 +117,7 @@ impl Record {
                     b"user/" => Record::User(Bytes::copy_from_slice(rest)),
                     b"group/" => Record::Group(PartitionId(hexadecimal(rest)?.try_into().ok()?)),
                     b"primaries/" => Record::Primaries(PartitionId(hexadecimal(rest)?.try_into().ok()?)),
+                    b"readers/" => Record::Readers(PartitionId(hexadecimal(rest)?.try_into().ok()?)),
                     b"partition/" => Record::Partition(hexadecimal(rest)?.try_into().ok()?),
                     _ => return None,
                 }
@@ -140,6 +144,7 @@ impl Record {
             Record::Split => catalogue.split.as_ref().map(encode),
             Record::Group(number) => catalogue.groups.get(number).map(encode_group),
             Record::Primaries(number) => catalogue.primaries.get(number).map(encode),
+            Record::Readers(number) => catalogue.readers.get(number).map(encode),
             Record::KeyspacesNumbered => {
                 (catalogue.keyspaces_numbered > 0).then(|| encode(&catalogue.keyspaces_numbered))
             }
@@ -158,6 +163,7 @@ impl Record {
         let single = [Record::Epoch, Record::Settings, Record::Voters];
         let groups = catalogue.groups.keys().map(|number| Record::Group(*number));
         let primaries = catalogue.primaries.keys().map(|number| Record::Primaries(*number));
+        let readers = catalogue.readers.keys().map(|number| Record::Readers(*number));
         let rare = [Record::PartitionsWanted, Record::Split, Record::Parents, Record::KeyspacesNumbered];
         let rare = rare.into_iter().filter(|record| record.value(catalogue).is_some());
         single
@@ -171,6 +177,7 @@ impl Record {
             .chain(partitions)
             .chain(groups)
             .chain(primaries)
+            .chain(readers)
             .collect()
     }
 }
@@ -293,6 +300,9 @@ pub fn load(table: &Table) -> Result<Catalogue, Unreadable> {
             Record::KeyspacesNumbered => catalogue.keyspaces_numbered = decode(&record, bytes)?,
             Record::Group(number) => {
                 catalogue.groups.insert(*number, decode_group(&record, bytes)?);
+            }
+            Record::Readers(number) => {
+                catalogue.readers.insert(*number, decode(&record, bytes)?);
             }
             Record::Primaries(number) => {
                 // Those of before there were former numbers end without them.

@@ -5,14 +5,14 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::{Catalogue, Change, MemberState, Policy, Report, plan};
+use super::{Catalogue, Change, MemberState, Policy, Report, plan, readers};
 use crate::configuration::{Ask, Configuration, PrimaryReplica, Wish};
 use crate::placement::PartitionPlacement;
 use crate::primaries::Replicas;
 use crate::{NodeId, PartitionId};
 
 /// A node that was given up for being silent is taken back when it has been heard of this lately.
-const HEARD_LATELY: Duration = Duration::from_secs(3);
+pub(super) const HEARD_LATELY: Duration = Duration::from_secs(3);
 
 /// What the steward looks at.
 pub struct Situation<'a> {
@@ -24,6 +24,10 @@ pub struct Situation<'a> {
     pub reports: &'a [Report],
     /// What replicas of groups ask for.
     pub asks: &'a [Ask],
+    /// How many reads a second, that more than one replica may answer, are answered of partitions and groups. `None`: that is not known yet.
+    pub heat: Option<&'a BTreeMap<PartitionId, u32>>,
+    /// From how many a second for each copy on another one is made; 0: never.
+    pub hot: u32,
 }
 
 /// The next change, if there is anything to change.
@@ -37,6 +41,7 @@ pub fn next_change(situation: &Situation<'_>) -> Option<Change> {
         .or_else(|| next_state(situation))
         .or_else(|| next_voters(catalogue))
         .or_else(|| next_removal(situation))
+        .or_else(|| readers::next(situation))
         .or_else(|| next_place(catalogue))
         .or_else(|| next_homes(situation))
         .or_else(|| next_split(catalogue))

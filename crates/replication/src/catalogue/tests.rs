@@ -59,7 +59,14 @@ fn run(catalogue: &mut Catalogue, silent: &BTreeSet<NodeId>) -> usize {
                 Report { partition: PartitionId(partition), index, voters }
             })
             .collect();
-        let situation = Situation { catalogue, silent_for: &silent_for, reports: &reports, asks: &[] };
+        let situation = Situation {
+            catalogue,
+            silent_for: &silent_for,
+            reports: &reports,
+            asks: &[],
+            heat: None,
+            hot: 0,
+        };
         let Some(change) = next_change(&situation) else {
             assert_eq!(catalogue.moves(), 0);
             return moved;
@@ -626,7 +633,8 @@ fn asked(catalogue: &Catalogue, silent: &[u64], wishes: &[(u64, Wish)]) -> Optio
     };
     let asks: Vec<Ask> = wishes.iter().map(ask).collect();
     let silent_for = |node: NodeId| Duration::from_secs(if silent.contains(&node.0) { 5 } else { 0 });
-    let situation = Situation { catalogue, silent_for: &silent_for, reports: &[], asks: &asks };
+    let situation =
+        Situation { catalogue, silent_for: &silent_for, reports: &[], asks: &asks, heat: None, hot: 0 };
     let change = next_change(&situation)?;
     assert!(matches!(change, Change::Configure(_)), "{change:?}");
     Some(changed(catalogue, &change))
@@ -692,8 +700,14 @@ fn only_the_primary_says_who_is_in_sync_and_only_of_the_present_version() {
     assert_eq!(asked(&removed, &[], &[(primary.0, Wish::Appoint(other))]), None, "it is not in sync");
     // What was asked for before is asked of another configuration.
     let late = Ask { partition: GROUP, version: 1, from: primary, wish: remove };
-    let situation =
-        Situation { catalogue: &removed, silent_for: &|_| Duration::ZERO, reports: &[], asks: &[late] };
+    let situation = Situation {
+        catalogue: &removed,
+        silent_for: &|_| Duration::ZERO,
+        reports: &[],
+        asks: &[late],
+        heat: None,
+        hot: 0,
+    };
     assert_eq!(next_change(&situation), None);
     let whole = asked(&removed, &[], &[(primary.0, Wish::Admit(other))]).expect("it is back");
     assert!(whole.groups[&GROUP].in_sync.contains(&other));
@@ -735,15 +749,27 @@ fn groups_follow_their_partition_and_operators_may_pin_primaries() {
     let mut catalogue = with_keyspace(&catalogue, "p:", PrimaryReplica::new(Acknowledgement::Sync));
     let to = vec![NodeId(4), NodeId(3)];
     catalogue = changed(&catalogue, &Change::Place(vec![(PartitionId(0), to.clone())]));
-    let situation =
-        Situation { catalogue: &catalogue, silent_for: &|_| Duration::ZERO, reports: &[], asks: &[] };
+    let situation = Situation {
+        catalogue: &catalogue,
+        silent_for: &|_| Duration::ZERO,
+        reports: &[],
+        asks: &[],
+        heat: None,
+        hot: 0,
+    };
     let mut next = next_change(&situation);
     // The steward may have the partition elsewhere; the group follows in any case.
     for _ in 0..10 {
         let Some(change) = next else { break };
         catalogue = changed(&catalogue, &change);
-        let situation =
-            Situation { catalogue: &catalogue, silent_for: &|_| Duration::ZERO, reports: &[], asks: &[] };
+        let situation = Situation {
+            catalogue: &catalogue,
+            silent_for: &|_| Duration::ZERO,
+            reports: &[],
+            asks: &[],
+            heat: None,
+            hot: 0,
+        };
         next = next_change(&situation);
     }
     for (_, group) in catalogue.groups_of(1) {
@@ -789,7 +815,14 @@ fn a_dead_node_that_was_told_to_leave_is_let_go() {
             let voters = catalogue.partitions[0].moving_to.clone();
             let settled = (!voters.is_empty()).then_some(Report { partition, index, voters });
             let reports: Vec<Report> = settled.into_iter().collect();
-            let situation = Situation { catalogue, silent_for: &silent_for, reports: &reports, asks: &[] };
+            let situation = Situation {
+                catalogue,
+                silent_for: &silent_for,
+                reports: &reports,
+                asks: &[],
+                heat: None,
+                hot: 0,
+            };
             let Some(change) = next_change(&situation) else { return };
             *catalogue = changed(catalogue, &change);
         }
@@ -858,8 +891,14 @@ fn a_node_with_hints_is_not_let_go() {
         };
         let asks: Vec<Ask> = lanes.iter().map(release).collect();
         let silent_for = |other: NodeId| if other == node { silent } else { Duration::ZERO };
-        let situation =
-            Situation { catalogue: &catalogue, silent_for: &silent_for, reports: &[], asks: &asks };
+        let situation = Situation {
+            catalogue: &catalogue,
+            silent_for: &silent_for,
+            reports: &[],
+            asks: &asks,
+            heat: None,
+            hot: 0,
+        };
         next_change(&situation) == Some(Change::Remove { node })
     };
     assert!(!is_removed(Duration::ZERO, &[]));

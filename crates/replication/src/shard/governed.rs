@@ -9,7 +9,7 @@
 //!
 //! While this node leads the catalogue it is its steward ([`catalogue::next_change`]).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -95,6 +95,11 @@ impl Governed {
         self.given_up.contains_key(&partition)
     }
 
+    /// There is something here that may have to be given up.
+    pub fn look_again(&mut self, now: Now) {
+        self.tries_again_at = self.tries_again_at.min(now.time + GIVE_UP_INTERVAL);
+    }
+
     pub fn wake_at(&self) -> Time {
         self.steers_at.min(self.tries_again_at)
     }
@@ -149,6 +154,30 @@ impl Shard {
         self.governed.catalogue.as_ref()
     }
 
+    /// The other nodes, as a placement names them.
+    pub(super) fn meet(&mut self, placement: &Placement, now: Now) {
+        let node = self.options.node;
+        if placement.members.is_empty() {
+            let nodes = placement.partitions.iter().flat_map(|partition| partition.replicas.iter().copied());
+            return self.peers.set(nodes.filter(|&other| other != node), now.time);
+        }
+        let others: BTreeSet<NodeId> =
+            placement.members.iter().copied().filter(|&other| other != node).collect();
+        let held = (0..).map(PartitionId).zip(&placement.partitions);
+        let mut near: BTreeSet<NodeId> = BTreeSet::new();
+        for (partition, placed) in held.filter(|(partition, _)| placement.places(*partition, node)) {
+            near.extend(placed.replicas.iter().chain(&placed.moving_to));
+            near.extend(placement.readers_of(partition).iter().map(|reader| reader.node));
+        }
+        if placement.catalogue.contains(&node) {
+            near.extend(&placement.catalogue);
+        }
+        let primaries = placement.primaries.values().filter(|primaries| primaries.seats.contains_key(&node));
+        near.extend(primaries.flat_map(|primaries| primaries.seats.keys()));
+        near.remove(&node);
+        self.peers.set_only(&others, &near, now.time);
+    }
+
     /// Acts on a placement.
     pub(super) fn set_placement(&mut self, placement: Arc<Placement>, now: Now) {
         self.meet(&placement, now);
@@ -175,6 +204,7 @@ impl Shard {
                 record => record,
             };
             if place.is_some() || !governed {
+                replica.set_readers(self.placement.readers_of(partition));
                 replica.set_placement(place.as_ref(), governed && partition != CATALOGUE);
             }
             replica.follow_splits(&self.placement);
@@ -182,6 +212,7 @@ impl Shard {
         }
         if governed {
             self.suspect_strangers(now);
+            self.await_readers(now);
         }
     }
 
@@ -209,7 +240,7 @@ impl Shard {
             .keys()
             .copied()
             .filter(|&partition| partition != CATALOGUE && partition.0 < placement.layout())
-            .filter(|&partition| !placement.get(partition).is_some_and(|placed| placed.places(node)))
+            .filter(|&partition| !placement.places(partition, node))
             .collect();
         for partition in elsewhere {
             let may = |replica: &Strategy| match placement.get(partition) {
@@ -238,7 +269,8 @@ impl Shard {
         let records = (0..).map(PartitionId).zip(&placement.partitions);
         for (partition, placed) in records.chain(child.iter().map(|(child, placed)| (*child, placed))) {
             let lane = || placement.lane_of(partition, self.options.lanes);
-            let is_mine = placed.places(node) && lane() == self.options.lane;
+            let is_mine =
+                (placed.places(node) || placement.places(partition, node)) && lane() == self.options.lane;
             if is_mine && self.is_expected(partition) {
                 self.governed.tries_again_at = now.time + GIVE_UP_INTERVAL;
             } else if is_mine
@@ -257,7 +289,7 @@ impl Shard {
         let gone: Vec<PartitionId> = self.replicas.keys().copied().filter(is_group).collect();
         for partition in gone {
             match placement.groups.get(&partition) {
-                Some(group) if group.configuration.places(node) => {}
+                Some(group) if group.places(node) => {}
                 Some(group) => {
                     // A node that has restarted may know only an old catalogue for a while.
                     let known = self.replicas.get(&partition).map_or(0, Strategy::version_known);
@@ -281,8 +313,8 @@ impl Shard {
             }
         }
         for (&partition, group) in &placement.groups {
-            let is_mine = group.configuration.places(node)
-                && placement.lane_of(partition, self.options.lanes) == self.options.lane;
+            let is_mine =
+                group.places(node) && placement.lane_of(partition, self.options.lanes) == self.options.lane;
             if !is_mine
                 || self.replicas.contains_key(&partition)
                 || self.governed.leaving.contains_key(&partition)
@@ -324,6 +356,7 @@ impl Shard {
         // What is known of its members is what its log will say.
         let mut replica = Strategy::start(self.options.clone(), recovered, None, now);
         replica.set_disk_full(self.disk_full);
+        replica.set_readers(self.placement.readers_of(partition));
         replica.set_placement(Some(placed), true);
         replica.follow_splits(&self.placement);
         self.replicas.insert(partition, replica);
@@ -416,6 +449,9 @@ impl Shard {
     /// A replica of a group asks for something.
     pub(super) fn on_ask(&mut self, ask: Ask, now: Now) {
         let leads = self.replicas.get(&CATALOGUE).is_some_and(Strategy::is_leader);
+        if let (Wish::Heat(rate), true) = (&ask.wish, leads) {
+            return self.heat.on_told(ask.partition, ask.from, *rate, now.time);
+        }
         if leads && !self.governed.asks.contains(&ask) {
             self.governed.asks.push(ask);
             self.governed.steers_at = now.time;
@@ -458,6 +494,7 @@ impl Shard {
             self.governed.reports.clear();
             self.governed.asks.clear();
             self.governed.asked = None;
+            self.heat.forget_told();
             return;
         }
         if !replica.is_serving() {
@@ -480,8 +517,15 @@ impl Shard {
                     |other| if other == node { Duration::ZERO } else { peers.silent_for(other, now.time) };
                 let reports = std::mem::take(&mut self.governed.reports);
                 let asks = std::mem::take(&mut self.governed.asks);
-                let situation =
-                    Situation { catalogue, silent_for: &silent_for, reports: &reports, asks: &asks };
+                let (all, hot) = (self.heat.all(now.time), self.options.hot_reads);
+                let situation = Situation {
+                    catalogue,
+                    silent_for: &silent_for,
+                    reports: &reports,
+                    asks: &asks,
+                    heat: all.as_ref(),
+                    hot,
+                };
                 let next = catalogue::next_change(&situation);
                 // All that were not looked at yet are kept; those that say nothing new go.
                 self.governed.asks = asks;
@@ -494,6 +538,10 @@ impl Shard {
                     };
                     match ask.wish {
                         Wish::Release { .. } => is_leaving(),
+                        Wish::Ready => {
+                            let mut readers = catalogue.readers.get(&ask.partition).into_iter().flatten();
+                            readers.any(|reader| reader.node == ask.from && !reader.ready)
+                        }
                         _ => group.or(primaries) == Some(ask.version),
                     }
                 });

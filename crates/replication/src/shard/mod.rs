@@ -12,12 +12,14 @@ pub(crate) mod call;
 mod forward;
 mod gather;
 mod governed;
+mod heat;
 mod hints;
 pub mod lost;
 pub(crate) mod outbox;
 mod peers;
 mod primaries;
 mod reads;
+mod recovered;
 mod splits;
 mod strategy;
 
@@ -27,16 +29,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use data::Table;
-use data::table::Malformed;
 
 use crate::catalogue::{CATALOGUE, Catalogue};
 use crate::configuration::Group;
 use crate::consistency::Consistency;
 use crate::contract::{Input, Lost, Output, Reply, Request};
 use crate::histogram::Histogram;
-use crate::merged::causal::state::{State, is_chunk};
 use crate::ordered::raft;
-use crate::ordered::replica::split::child_in;
 use crate::time::{Now, Time};
 use crate::wire::Message;
 use crate::{NodeId, PartitionId, Placement};
@@ -44,12 +43,15 @@ use crate::{NodeId, PartitionId, Placement};
 use self::forward::Forwards;
 use self::gather::Gather;
 use self::governed::{Governed, is_placed, nodes_of, place_of};
+use self::heat::Heat;
 use self::lost::LostWrites;
 use self::outbox::{Gate, Outbox, Requester, Wishes, Work, is_read};
 use self::peers::{Heard, Peers};
 use self::splits::Nursery;
 use self::strategy::Strategy;
 use crate::merged::hints::{Hints, HintsStatus};
+
+pub use self::recovered::{Content, Recovered};
 
 /// How often requests that wait for other nodes are looked through for those past their deadline.
 const SWEEP_INTERVAL: Duration = Duration::from_millis(100);
@@ -89,6 +91,8 @@ pub struct Options {
     pub hint_bytes: u64,
     /// For so long others stand in for a member that cannot be reached.
     pub hint_window: Duration,
+    /// From so many reads a second for each copy, of those that more than one replica may answer, on others are made for reads alone; 0: never.
+    pub hot_reads: u32,
     /// How long a write waits at the most for others to share a log batch and frames with, while earlier ones are under
     /// way ([`gather`]). Zero: not at all.
     pub gather: Duration,
@@ -117,88 +121,13 @@ impl Options {
             token_limit: 100_000,
             hint_bytes: 64 << 20,
             hint_window: Duration::from_secs(3 * 3600),
+            hot_reads: 0,
             gather: Duration::from_millis(2),
             announce_applied: false,
             #[cfg(any(test, feature = "planted-bugs"))]
             planted: None,
             founding: None,
         }
-    }
-}
-
-/// What the chunks of a snapshot hold.
-#[derive(Debug)]
-pub enum Content {
-    /// Slices of a table.
-    Table(Table),
-    /// The state of a replica among those that all take writes.
-    Merged(Box<State>),
-}
-
-impl Content {
-    /// Takes the next chunk.
-    ///
-    /// # Errors
-    /// It is none.
-    pub fn load(&mut self, chunk: &[u8]) -> Result<(), Malformed> {
-        if let (Content::Table(table), true) = (&*self, is_chunk(chunk))
-            && table.is_empty()
-        {
-            *self = Content::Merged(Box::default());
-        }
-        match self {
-            Content::Table(table) => table.load(chunk),
-            Content::Merged(state) => state.load(chunk),
-        }
-    }
-}
-
-/// A partition as storage found it at start.
-#[derive(Debug)]
-pub struct Recovered {
-    /// The partition.
-    pub partition: PartitionId,
-    /// The latest [`Write::State`](crate::contract::Write::State).
-    pub state: Option<Bytes>,
-    /// The newest finished snapshot: the `meta` of its `Finish`, and what its chunks hold.
-    pub snapshot: Option<(Bytes, Content)>,
-    /// The highest number of any snapshot file seen; new ones get higher numbers.
-    pub newest_snapshot: u64,
-    /// The index after which the log begins.
-    pub log_start: u64,
-    /// The log.
-    pub entries: Vec<raft::Entry>,
-    /// What was kept apart of it as lost ([`Write::Lost`](crate::contract::Write::Lost)).
-    pub lost: Vec<Lost>,
-}
-
-impl Recovered {
-    /// A partition of which nothing is stored.
-    pub fn nothing(partition: PartitionId) -> Recovered {
-        Recovered {
-            partition,
-            state: None,
-            snapshot: None,
-            newest_snapshot: 0,
-            log_start: 0,
-            entries: Vec::new(),
-            lost: Vec::new(),
-        }
-    }
-
-    /// The entry of its log that makes `child` of part of it, if there is one.
-    pub fn gives_birth_to(&self, child: PartitionId) -> Option<u64> {
-        // Only partitions are split.
-        if self.partition.keyspace() != 0 {
-            return None;
-        }
-        self.entries.iter().find(|entry| child_in(entry) == Some(child)).map(|entry| entry.index)
-    }
-
-    /// Is nothing left of it but what a replica that was given up had promised?
-    pub fn is_given_up(&self) -> bool {
-        let newcomer = |state: &Bytes| raft::HardState::decode(state).is_some_and(|state| state.newcomer);
-        self.state.as_ref().is_some_and(newcomer) && self.snapshot.is_none() && self.entries.is_empty()
     }
 }
 
@@ -228,6 +157,7 @@ pub struct Shard {
     next_sweep: Time,
     next_hand_over: Time,
     governed: Governed,
+    heat: Heat,
     nursery: Nursery,
     disk_full: bool,
     /// Writes of deposed primaries that their successors have not.
@@ -363,6 +293,7 @@ impl Shard {
             next_sweep: Time::NEVER,
             next_hand_over: Time::NEVER,
             governed: Governed::new(recovered),
+            heat: Heat::new(),
             nursery,
             disk_full: false,
             lost,
@@ -372,27 +303,6 @@ impl Shard {
             replica.set_placement(place_of(&placement, partition).as_ref(), false);
         }
         shard
-    }
-
-    /// The other nodes, as a placement names them.
-    fn meet(&mut self, placement: &Placement, now: Now) {
-        let node = self.options.node;
-        if placement.members.is_empty() {
-            let nodes = placement.partitions.iter().flat_map(|partition| partition.replicas.iter().copied());
-            return self.peers.set(nodes.filter(|&other| other != node), now.time);
-        }
-        let others: BTreeSet<NodeId> =
-            placement.members.iter().copied().filter(|&other| other != node).collect();
-        let held = placement.partitions.iter().filter(|placed| placed.places(node));
-        let mut near: BTreeSet<NodeId> =
-            held.flat_map(|placed| placed.replicas.iter().chain(&placed.moving_to)).copied().collect();
-        if placement.catalogue.contains(&node) {
-            near.extend(&placement.catalogue);
-        }
-        let primaries = placement.primaries.values().filter(|primaries| primaries.seats.contains_key(&node));
-        near.extend(primaries.flat_map(|primaries| primaries.seats.keys()));
-        near.remove(&node);
-        self.peers.set_only(&others, &near, now.time);
     }
 
     /// Takes one input. What comes of it is given out by [`Shard::finish`], except answers that need nothing more.
@@ -715,6 +625,7 @@ impl Shard {
             self.hand_over(now);
         }
         self.steer(now);
+        self.measure_heat(now);
     }
 
     /// Hands out answers, and sends on what replicas could not serve, in the order of arrival.
@@ -794,6 +705,7 @@ impl Shard {
             if has_snapshot {
                 self.note_durable(partition);
             }
+            self.note_reads(partition, now);
         }
     }
 
@@ -819,7 +731,8 @@ impl Shard {
             .wake_at()
             .min(self.forwards.wake_at())
             .min(self.gather.wake_at())
-            .min(self.ship.wake_at());
+            .min(self.ship.wake_at())
+            .min(self.heat.wake_at());
         let governed = self.governed.wake_at();
         timer.min(own).min(self.releases_at).min(self.next_sweep).min(self.next_hand_over).min(governed)
     }

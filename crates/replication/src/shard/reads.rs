@@ -11,12 +11,19 @@ use crate::consistency::Seen;
 use crate::contract::Call;
 use crate::shard::outbox::{Wishes, is_read};
 use crate::time::{Now, Time};
-use crate::{NodeId, PartitionId};
+use crate::{NodeId, PartitionId, Placement};
 
 /// Where those that could serve have been silent for longer than this, nothing is waited for but a moment.
 const HOPELESS_AFTER: Duration = Duration::from_secs(3);
 /// That moment.
 const LAST_HOPE: Duration = Duration::from_millis(200);
+
+/// Who may be asked for what any replica may answer.
+fn readable(placement: &Placement, partition: PartitionId) -> impl Iterator<Item = NodeId> {
+    let readers = placement.readers_of(partition).iter().filter(|reader| reader.ready);
+    let readers: Vec<NodeId> = readers.map(|reader| reader.node).collect();
+    nodes_of(placement, partition).into_iter().chain(readers)
+}
 
 impl Shard {
     /// What who is answered here has seen of a group at the most.
@@ -47,7 +54,7 @@ impl Shard {
     pub(super) fn hedge(&mut self, now: Now) {
         let (placement, peers, me) = (&self.placement, &self.peers, self.options.node);
         let mut other = |partition: PartitionId, asked: NodeId, loads: &mut Loads| {
-            let others = nodes_of(placement, partition).into_iter();
+            let others = readable(placement, partition);
             let candidates: Vec<NodeId> = others
                 .filter(|node| *node != me && *node != asked && peers.reachable(*node).is_some())
                 .collect();
@@ -123,7 +130,7 @@ impl Shard {
     /// A node that could serve a read which any replica may answer.
     pub(super) fn best_member(&mut self, partition: PartitionId, now: Now) -> Option<NodeId> {
         let (me, peers) = (self.options.node, &self.peers);
-        let others = nodes_of(&self.placement, partition).into_iter();
+        let others = readable(&self.placement, partition);
         let candidates: Vec<NodeId> =
             others.filter(|node| *node != me && peers.reachable(*node).is_some()).collect();
         self.forwards.loads.pick(me, candidates, &self.placement.zones, now.time)

@@ -87,6 +87,10 @@ impl Shard {
             self.replicas.insert(child, replica);
             self.touched.insert(child);
             self.nursery.born.insert(child, parent);
+            if self.placement.get(child).is_some_and(|record| !record.places(self.options.node)) {
+                // It went elsewhere before it came about here, and nothing else may ever change.
+                self.governed.look_again(now);
+            }
             self.outbox.event(Event::Born { partition: child });
         }
         any

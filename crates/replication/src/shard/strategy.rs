@@ -12,7 +12,7 @@ use crate::configuration::Group;
 use crate::consistency::Seen;
 use crate::ordered::raft;
 use crate::ordered::replica::Replica;
-use crate::placement::PartitionPlacement;
+use crate::placement::{PartitionPlacement, Reader};
 use crate::time::{Now, Time};
 use crate::wire::{SnapshotAck, SnapshotChunk};
 use crate::{NodeId, PartitionId, Placement};
@@ -112,6 +112,22 @@ impl Strategy {
 
     pub fn set_placement(&mut self, placement: Option<&PartitionPlacement>, governed: bool) {
         each!(self, replica => replica.set_placement(placement, governed))
+    }
+
+    pub fn set_readers(&mut self, readers: &[Reader]) {
+        each!(self, replica => replica.set_readers(readers))
+    }
+
+    pub fn has_relaxed_reads(&self) -> bool {
+        each!(self, replica => replica.has_relaxed_reads())
+    }
+
+    pub fn take_relaxed_reads(&mut self) -> u32 {
+        each!(self, replica => replica.take_relaxed_reads())
+    }
+
+    pub fn may_be_read(&self) -> bool {
+        each!(self, replica => replica.may_be_read())
     }
 
     pub fn limit_copies(&mut self, bytes_per_second: u64) {

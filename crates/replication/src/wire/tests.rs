@@ -136,6 +136,8 @@ fn wish() -> impl Strategy<Value = Wish> {
         Just(Wish::Return),
         Just(Wish::Join),
         Just(Wish::Known),
+        any::<u32>().prop_map(Wish::Heat),
+        Just(Wish::Ready),
         any::<(u8, u8)>().prop_map(|(lane, lanes)| Wish::Release { lane, lanes }),
     ]
 }

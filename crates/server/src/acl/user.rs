@@ -13,10 +13,9 @@ use bytes::Bytes;
 use data::Command;
 use data::command::access;
 use data::glob::matches;
-use replication::configuration::Acknowledgement;
-use replication::consistency::Consistency;
-use replication::primaries::{Level, Quorum};
 use sha2::{Digest, Sha256};
+
+use crate::profile::Profile;
 
 /// A password's SHA-256.
 type Hash = [u8; 32];
@@ -38,17 +37,6 @@ pub struct User {
     profile: Profile,
     /// It may do everything.
     unlimited: bool,
-}
-
-/// What holds for connections of a user that do not say anything else.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Profile {
-    /// How fresh reads are.
-    pub consistency: Option<Consistency>,
-    /// By how much writes are acknowledged.
-    pub acknowledgement: Option<Acknowledgement>,
-    /// How many replicas of leaderless keyspaces are asked.
-    pub quorum: Quorum,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -461,60 +449,6 @@ impl KeyPattern {
             _ => b"%W~",
         };
         [sign, &self.pattern[..]].concat()
-    }
-}
-
-impl Profile {
-    /// The rules that make it.
-    pub fn words(&self) -> impl Iterator<Item = String> {
-        let spelled = |name: String| name.to_ascii_lowercase().replace(' ', ":");
-        let consistency = self.consistency.map(|level| format!("consistency={}", spelled(level.name())));
-        let acknowledgement = self.acknowledgement.map(|acknowledgement| {
-            format!("ack={}", spelled(crate::command::keyspace::spelled(acknowledgement)))
-        });
-        let read = self.quorum.read.map(|level| format!("r={}", spelled(level.name())));
-        let write = self.quorum.write.map(|level| format!("w={}", spelled(level.name())));
-        [consistency, acknowledgement, read, write].into_iter().flatten()
-    }
-
-    /// The quorum, if it says anything.
-    pub fn quorum(&self) -> Option<Quorum> {
-        (self.quorum != Quorum::default()).then_some(self.quorum)
-    }
-
-    fn set(&mut self, rule: &[u8]) -> Result<(), String> {
-        let text = std::str::from_utf8(rule).map_err(|_| "Syntax error")?;
-        let (name, value) = text.split_once('=').ok_or("Syntax error")?;
-        let words: Vec<Bytes> =
-            value.split(':').map(|word| Bytes::copy_from_slice(word.as_bytes())).collect();
-        let is_default = value.eq_ignore_ascii_case("default");
-        let count = || match Level::parse(value.as_bytes()) {
-            _ if is_default => Ok(None),
-            Some(level) => Ok(Some(level)),
-            None => Err("r= and w= take a number of replicas, one, quorum, all, local-quorum or default"),
-        };
-        match &name.to_ascii_lowercase()[..] {
-            "consistency" if is_default => self.consistency = None,
-            "consistency" => match Consistency::parse(&words) {
-                Some((level, taken)) if taken == words.len() => self.consistency = Some(level),
-                _ => {
-                    return Err(
-                        "consistency= takes strong, bounded:<ms>, session, eventual or default".into()
-                    );
-                }
-            },
-            "ack" if is_default => self.acknowledgement = None,
-            "ack" => match crate::command::keyspace::acknowledgement(&words) {
-                Ok((acknowledgement, taken)) if taken == words.len() => {
-                    self.acknowledgement = Some(acknowledgement)
-                }
-                _ => return Err("ack= takes async, semi-sync:<replicas>, sync or default".into()),
-            },
-            "r" => self.quorum.read = count()?,
-            "w" => self.quorum.write = count()?,
-            _ => return Err("Syntax error".into()),
-        }
-        Ok(())
     }
 }
 

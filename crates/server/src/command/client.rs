@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use replication::consistency::{Consistency, LONGEST_BOUND_MS};
-use replication::primaries::Level;
+use replication::primaries::{Level, Quorum};
 use resp::Value;
 
 use super::subcommand::{Container, row};
@@ -96,7 +96,7 @@ fn ack(call: &mut Call<'_>) -> Action {
     if let [word] = words
         && word.eq_ignore_ascii_case(b"default")
     {
-        call.session.acknowledgement = None;
+        call.session.own.acknowledgement = None;
         return Value::OK.into();
     }
     match super::keyspace::acknowledgement(words) {
@@ -104,7 +104,7 @@ fn ack(call: &mut Call<'_>) -> Action {
             error("ERR syntax error: CLIENT ACK ASYNC|SEMI-SYNC <replicas>|SYNC|DEFAULT").into()
         }
         Ok((acknowledgement, _)) => {
-            call.session.acknowledgement = Some(acknowledgement);
+            call.session.own.acknowledgement = Some(acknowledgement);
             Value::OK.into()
         }
         Err(error) => error.into(),
@@ -116,11 +116,11 @@ fn quorum(call: &mut Call<'_>) -> Action {
     if let [word] = words
         && word.eq_ignore_ascii_case(b"default")
     {
-        call.session.quorum = None;
+        call.session.own.quorum = Quorum::default();
         return Value::OK.into();
     }
     // What is not said stays as it was.
-    let mut quorum = call.session.quorum().unwrap_or_default();
+    let mut quorum = call.session.own.quorum;
     let (pairs, rest) = words.as_chunks::<2>();
     for [name, word] in pairs {
         let Some(level) = Level::parse(word) else {
@@ -139,7 +139,7 @@ fn quorum(call: &mut Call<'_>) -> Action {
     if !rest.is_empty() {
         return error(QUORUM_SYNTAX).into();
     }
-    call.session.quorum = Some(quorum);
+    call.session.own.quorum = quorum;
     Value::OK.into()
 }
 
@@ -150,9 +150,9 @@ fn consistency(call: &mut Call<'_>) -> Action {
             let level = call.session.consistency().map_or_else(|| "default".to_owned(), Consistency::name);
             return bulk(level).into();
         }
-        [word] if word.eq_ignore_ascii_case(b"default") => call.session.consistency = None,
+        [word] if word.eq_ignore_ascii_case(b"default") => call.session.own.consistency = None,
         _ => match Consistency::parse(words) {
-            Some((level, taken)) if taken == words.len() => call.session.consistency = Some(level),
+            Some((level, taken)) if taken == words.len() => call.session.own.consistency = Some(level),
             _ => {
                 return error(format!(
                     "ERR syntax error: CLIENT CONSISTENCY STRONG | BOUNDED <milliseconds from 1 to {LONGEST_BOUND_MS}> | SESSION | EVENTUAL | DEFAULT"

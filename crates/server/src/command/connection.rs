@@ -12,6 +12,7 @@ use super::{
 };
 use crate::acl::{DEFAULT, User};
 use crate::clock::wall_clock_ms;
+use crate::profile::Profile;
 
 const WRONG_PASSWORD: &str = "WRONGPASS invalid username-password pair or user is disabled.";
 
@@ -37,19 +38,15 @@ pub(super) fn reset(call: &mut Call<'_>) -> Action {
 }
 
 pub(super) fn select(call: &mut Call<'_>) -> Action {
-    let levels = &call.context.config.select_levels;
-    let level = match parse_integer(&call.arguments[1]) {
-        Some(0) => None,
-        Some(number) => match u32::try_from(number).ok().and_then(|number| levels.get(&number)) {
-            Some(level) => Some(*level),
+    let profiles = &call.context.config.select_profiles;
+    call.session.selected = match parse_integer(&call.arguments[1]) {
+        Some(0) => Profile::default(),
+        Some(number) => match u32::try_from(number).ok().and_then(|number| profiles.get(&number)) {
+            Some(profile) => *profile,
             None => return error("ERR DB index is out of range").into(),
         },
         None => return not_an_integer().into(),
     };
-    // Where numbers mean nothing, 0 takes nothing back.
-    if !levels.is_empty() {
-        call.session.consistency = level;
-    }
     Value::OK.into()
 }
 

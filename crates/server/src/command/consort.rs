@@ -1,7 +1,8 @@
 //! `CONSORT`: our own orders and questions. `consort ctl` and `consort dev` speak to nodes through it.
 
+use replication::catalogue::Catalogue;
 use replication::contract::{Admin, Role};
-use replication::placement::{PartitionPlacement, Split};
+use replication::placement::{PartitionPlacement, Reader, Split};
 use replication::shard::PartitionStatus;
 use replication::{NodeId, PartitionId};
 use resp::Value;
@@ -149,10 +150,27 @@ fn catalogue(call: &mut Call<'_>) -> Action {
         ("removed", ids(&catalogue.removed.keys().copied().collect::<Vec<_>>())),
         ("keyspaces", keyspaces(catalogue)),
         ("partitions", Value::Array(catalogue.partitions.iter().zip(0..).map(placed).collect())),
+        ("readers", readers(catalogue)),
         ("partitions_wanted", integer(partitions_wanted(catalogue))),
         ("split", catalogue.split.as_ref().map_or(Value::Null, split)),
     ])
     .into()
+}
+
+/// The copies for reads alone.
+fn readers(catalogue: &Catalogue) -> Value {
+    let all = catalogue
+        .readers
+        .iter()
+        .flat_map(|(partition, readers)| readers.iter().map(move |of| (partition, of)));
+    let row = |(partition, reader): (&PartitionId, &Reader)| {
+        map([
+            ("partition", integer(partition.0)),
+            ("node", id(reader.node)),
+            ("ready", Value::Boolean(reader.ready)),
+        ])
+    };
+    Value::Array(all.map(row).collect())
 }
 
 /// The split under way.

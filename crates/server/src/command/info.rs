@@ -256,6 +256,8 @@ fn consort(lines: &mut Lines, context: &Context, state: &ClusterState) {
     lines.add("snapshots_installed", stats.snapshots_installed.get());
     lines.add("leader_changes", stats.leader_changes.get());
     lines.add("hedged_reads", stats.hedged_reads.get());
+    lines
+        .add("read_copies", state.placement.readers.values().flatten().filter(|reader| reader.ready).count());
     for (name, is_write) in [("read", false), ("write", true)] {
         let times = stats.live_times(is_write);
         for (quantile, share) in [("p50", 0.5), ("p99", 0.99), ("max", 1.0)] {

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use replication::catalogue::{Change, MemberState, Policy};
 use replication::configuration::{Acknowledgement, PrimaryReplica};
+use replication::consistency::Consistency;
 use replication::contract::Admin;
-use replication::primaries::{Conflict, Counters, Leaderless, Level, MultiPrimary, Replicas};
+use replication::primaries::{Conflict, Counters, Leaderless, Level, MultiPrimary, Quorum, Replicas};
 use replication::{NodeId, PartitionId};
 use resp::{Protocol, Value};
 
@@ -572,15 +573,41 @@ fn consort_status_is_a_map_of_nodes_partitions_and_counters() {
 
 /// For clients that can send no command of Consort's own.
 #[test]
-fn a_database_number_may_stand_for_a_level_of_reads() {
-    let mut bench = Bench::new(&[("select.levels", "1=session, 7=bounded 100")]);
+fn a_database_number_may_stand_for_a_profile() {
+    let profiles = "1 consistency=session, 7 consistency=bounded:100 ack=sync r=1 w=all";
+    let mut bench = Bench::new(&[("select.profiles", profiles)]);
     for (number, level) in [(7, "bounded 100"), (1, "session"), (0, "default")] {
         assert_eq!(bench.say(&format!("SELECT {number}")), Value::OK);
         assert_eq!(bench.say("CLIENT CONSISTENCY"), Value::bulk(level));
     }
     assert_eq!(bench.error("SELECT 2"), "ERR DB index is out of range");
-    for wrong in ["", "1", "1=", "0=session", "1=session,1=eventual", "1=fast", "1=bounded", "1001=session"] {
-        let flags = [("select.levels".to_owned(), wrong.to_owned())];
+    // What the client says itself comes first, of each for itself.
+    bench.say("SELECT 7");
+    assert_eq!(bench.say("CLIENT QUORUM R 2"), Value::OK);
+    assert_eq!(bench.say("CLIENT CONSISTENCY EVENTUAL"), Value::OK);
+    let quorum = Quorum { read: Some(Level::Count(2)), write: Some(Level::All) };
+    let session = &bench.session;
+    assert_eq!(
+        (session.consistency(), session.acknowledgement(), session.quorum()),
+        (Some(Consistency::Eventual), Some(Acknowledgement::Sync), Some(quorum))
+    );
+    bench.say("SELECT 0");
+    assert_eq!(bench.session.acknowledgement(), None);
+    assert_eq!(bench.session.consistency(), Some(Consistency::Eventual));
+    let twice = "1 consistency=session,1 r=1";
+    for wrong in [
+        "",
+        "1",
+        "1 ",
+        "0 r=1",
+        twice,
+        "1 consistency=fast",
+        "1 consistency=bounded",
+        "1001 r=1",
+        "1=session",
+        "1 w=0",
+    ] {
+        let flags = [("select.profiles".to_owned(), wrong.to_owned())];
         assert!(load(Sources { flags: &flags, ..Sources::default() }).is_err(), "{wrong}");
     }
 }

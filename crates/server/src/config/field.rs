@@ -4,11 +4,9 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use bytes::Bytes;
-use replication::consistency::Consistency;
-
 use super::units::{format_bytes, format_duration, parse_bytes, parse_duration};
 use super::{Address, Config, Redirect};
+use crate::profile::Profile;
 
 /// One field.
 #[derive(Debug)]
@@ -201,16 +199,26 @@ pub const FIELDS: &[Field] = &[
         secret: false,
     },
     Field {
-        path: "select.levels",
-        about: "For clients that can send no command of Consort's own: a connection that selects a database number (`SELECT 1`, `redis://host/1`) reads at this level, as with CLIENT CONSISTENCY. All numbers are the one database; 0 reads as keyspaces say. Numbers that are not named here are refused.",
-        accepts: "none, or numbers from 1 to 1000 with levels, such as 1=session,2=bounded 100,3=eventual",
-        set: |draft, text| put(&mut draft.config.select_levels, select_levels(text)?),
+        path: "select.profiles",
+        about: "For clients that can send no command of Consort's own: what holds for a connection that selects a database number (`SELECT 1`, `redis://host/1`), in the words of ACL SETUSER, as with CLIENT CONSISTENCY, CLIENT ACK and CLIENT QUORUM. All numbers are the one database; for 0 all is as keyspaces say. Numbers that are not named here are refused.",
+        accepts: "none, or numbers from 1 to 1000 with words of a profile, such as 1 consistency=session, 2 consistency=bounded:100 ack=sync, 3 r=1 w=all",
+        set: |draft, text| put(&mut draft.config.select_profiles, select_profiles(text)?),
         get: |config| {
-            let pairs =
-                config.select_levels.iter().map(|(number, level)| format!("{number}={}", level.name()));
+            let pairs = config.select_profiles.iter().map(|(number, profile)| {
+                let words: Vec<String> = profile.words().collect();
+                format!("{number} {}", words.join(" "))
+            });
             let pairs: Vec<String> = pairs.collect();
-            quoted(&if pairs.is_empty() { "none".to_owned() } else { pairs.join(",") })
+            quoted(&if pairs.is_empty() { "none".to_owned() } else { pairs.join(", ") })
         },
+        secret: false,
+    },
+    Field {
+        path: "reads.hot",
+        about: "From so many reads a second for each copy of a partition on, other nodes get copies for reads alone, one after the other; they go when half of that would do without them. What counts is what more than one replica may answer: reads at the levels bounded, session and eventual of keyspaces with leaders. 0: never.",
+        accepts: "a number from 0 to 1000000000",
+        set: |draft, text| put(&mut draft.config.hot_reads, between(text.parse().ok()?, 0, 1_000_000_000)?),
+        get: |config| config.hot_reads.to_string(),
         secret: false,
     },
     Field {
@@ -398,22 +406,24 @@ fn log(text: &str) -> Option<String> {
     text.split(',').all(directive).then(|| text.to_string())
 }
 
-fn select_levels(text: &str) -> Option<BTreeMap<u32, Consistency>> {
+fn select_profiles(text: &str) -> Option<BTreeMap<u32, Profile>> {
     if text == "none" {
         return Some(BTreeMap::new());
     }
-    let mut levels = BTreeMap::new();
-    for pair in text.split(',') {
-        let (number, level) = pair.split_once('=')?;
-        let number = number.trim().parse().ok().filter(|number| (1..=1000).contains(number))?;
-        let words: Vec<Bytes> =
-            level.split_whitespace().map(|word| Bytes::copy_from_slice(word.as_bytes())).collect();
-        let (level, _) = Consistency::parse(&words).filter(|(_, taken)| *taken == words.len())?;
-        if levels.insert(number, level).is_some() {
+    let mut profiles = BTreeMap::new();
+    for entry in text.split(',') {
+        let mut words = entry.split_whitespace();
+        let number = words.next()?.parse().ok().filter(|number| (1..=1000).contains(number))?;
+        let mut profile = Profile::default();
+        for word in words {
+            profile.set(word.as_bytes()).ok()?;
+        }
+        // A number that stands for nothing is a word forgotten.
+        if profile == Profile::default() || profiles.insert(number, profile).is_some() {
             return None;
         }
     }
-    Some(levels)
+    Some(profiles)
 }
 
 /// See [`Config::to_toml`].

@@ -89,7 +89,8 @@ fn defaults() -> Config {
         workers: 1,
         password: None,
         redirect: super::Redirect::Aware,
-        select_levels: BTreeMap::new(),
+        select_profiles: BTreeMap::new(),
+        hot_reads: 20_000,
         peer_secret: None,
         limits: Limits {
             max_clients: 10_000,

@@ -10,6 +10,7 @@ mod collections;
 mod consistency;
 mod damage;
 mod faults;
+mod hot;
 mod import;
 mod leaderless;
 mod limits;

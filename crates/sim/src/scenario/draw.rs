@@ -104,6 +104,7 @@ impl Scenario {
             leaderless: None,
             bounded: false,
             alters: false,
+            hot_reads: 0,
             clients: random.between(4, 9) as usize,
             workload: Workload::draw(random),
             network: Profile::draw(random),
@@ -143,6 +144,8 @@ pub enum Focus {
     Sloppy,
     /// Counters are read at all levels, whatever the strategy.
     Reads,
+    /// The same in keyspaces with leaders, and so many are read that copies for reads alone come about, in the middle of everything.
+    Hot,
     /// Partitions are split, and at that very moment nodes die or are cut off; logs are cut all the time.
     Splits,
 }
@@ -302,6 +305,26 @@ impl Scenario {
                     scenario.faults.retain(|planned| !LOSES.contains(&planned.fault));
                 }
                 scenario.workload.levels = levels;
+            }
+            Focus::Hot => {
+                const BOUNDS: [u32; 3] = [30, 150, 1000];
+                const LOSES: [Fault; 3] = [Fault::LyingSync, Fault::BitRot, Fault::Rebuild];
+                let bounded = Consistency::Bounded(*random.pick(&BOUNDS));
+                scenario.nodes = 5;
+                scenario.founders = 5;
+                scenario.replication_factor = 3;
+                scenario.partitions = random.between(1, 3) as u32;
+                scenario.sync_time = (0..scenario.nodes).map(|_| disk_speed(random)).collect();
+                scenario.hot_reads = *random.pick(&[2, 5, 10]);
+                if random.chance(500) {
+                    scenario.make_restless(random);
+                }
+                if random.chance(400) {
+                    scenario.acknowledgement = Some(Acknowledgement::Sync);
+                    scenario.faults.retain(|planned| !LOSES[..2].contains(&planned.fault));
+                }
+                let (session, eventual) = (Consistency::Session, Consistency::Eventual);
+                scenario.workload.levels = vec![session, session, bounded, eventual, Consistency::Strong];
             }
             Focus::Splits => {
                 scenario.nodes = 4;

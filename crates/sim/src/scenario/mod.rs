@@ -177,6 +177,9 @@ pub struct Scenario {
     /// Now and then that keyspace is given other numbers of which the same can be said.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub alters: bool,
+    /// Copies for reads alone come about from so many reads a second for each copy on.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub hot_reads: u32,
     /// When logs are cut: after so many bytes.
     pub snapshot_log_bytes: u64,
     /// The size of a segment of the log.
@@ -201,8 +204,8 @@ pub struct Scenario {
     pub faults: Vec<Planned>,
 }
 
-fn is_zero(number: &usize) -> bool {
-    *number == 0
+fn is_zero<T: Default + PartialEq>(number: &T) -> bool {
+    *number == T::default()
 }
 
 /// How far a clock's rate may be off: two clocks then differ by less than the stated bound.

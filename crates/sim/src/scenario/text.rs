@@ -148,6 +148,7 @@ mod tests {
             Focus::Leaderless,
             Focus::Sloppy,
             Focus::Reads,
+            Focus::Hot,
         ] {
             let drawn = Scenario::of_seed_focused(7, focus);
             assert_eq!(Scenario::from_text(&drawn.to_text()), Ok(drawn));

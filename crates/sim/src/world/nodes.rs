@@ -40,6 +40,7 @@ impl World {
         }
         options.snapshot_log_bytes = self.scenario.snapshot_log_bytes;
         options.announce_applied = true;
+        options.hot_reads = self.scenario.hot_reads;
         if self.scenario.is_sloppy() {
             let chance = self.scenario.chance;
             options.hint_bytes = [64 << 20, 64 << 20, 4 << 10][(chance / 5 % 3) as usize];
@@ -281,8 +282,12 @@ impl World {
         let mut bytes = BytesMut::new();
         wire::encode(message, &mut bytes);
         let frame = bytes.freeze();
-        if matches!(message, wire::Message::Forward { .. }) {
+        if let wire::Message::Forward { partition, .. } = message {
             self.counters.add("message.forwarded");
+            let mut readers = self.operator.newest().readers.get(partition).into_iter().flatten();
+            if readers.any(|reader| reader.node == self.nodes[target].id && reader.ready) {
+                self.counters.add("readers.asked");
+            }
         }
         let passage = self.network.pass((node, target), self.at, frame.len());
         if passage.cut {

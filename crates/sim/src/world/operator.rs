@@ -26,6 +26,12 @@ pub(super) struct Members {
     pub learners: Vec<NodeId>,
 }
 
+/// How many copies for reads alone have caught up, and how many there are.
+fn readers(catalogue: &Catalogue) -> (usize, usize) {
+    let all = || catalogue.readers.values().flatten();
+    (all().filter(|reader| reader.ready).count(), all().count())
+}
+
 /// What an operator wants, and what is known of the catalogue.
 #[derive(Debug)]
 pub(super) struct Operator {
@@ -141,6 +147,9 @@ impl Operator {
         if catalogue.split.is_some() || catalogue.partitions.len() < catalogue.partitions_wanted as usize {
             let wanted = catalogue.partitions_wanted;
             return Some(format!("{:?} is under way, {wanted} partitions are wanted", catalogue.split));
+        }
+        if let Some((partition, readers)) = catalogue.readers.first_key_value() {
+            return Some(format!("partition {} is still read at {readers:?}", partition.0));
         }
         let planned = plan::plan(catalogue);
         for ((partition, record), planned) in (0..).map(PartitionId).zip(&catalogue.partitions).zip(planned) {
@@ -469,6 +478,17 @@ impl World {
         self.counters.add("catalogue.changed");
         if catalogue.partitions.iter().any(|record| !record.moving_to.is_empty()) {
             self.counters.add("catalogue.moving");
+        }
+        let (ready, seats) = readers(&catalogue);
+        let (had_ready, had_seats) = readers(operator.newest());
+        for (name, is_so) in [
+            ("readers.added", seats > had_seats),
+            ("readers.ready", ready > had_ready),
+            ("readers.dropped", seats < had_seats),
+        ] {
+            if is_so {
+                self.counters.add(name);
+            }
         }
         operator.known.insert(epoch, catalogue.clone());
         self.note_move();

@@ -145,6 +145,13 @@ impl Replica {
         if !self.primaries.members().eq(primaries.members()) {
             self.members_since = primaries.version;
         }
+        if self
+            .primaries
+            .counted_origins()
+            .any(|counted| !primaries.counted_origins().any(|one| one == counted))
+        {
+            self.rounds.ask_anew();
+        }
         self.primaries = primaries.clone();
         self.asked_at = None;
         let members = self.other_members();

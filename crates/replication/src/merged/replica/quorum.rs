@@ -82,6 +82,14 @@ impl Rounds {
         }
     }
 
+    /// Somebody went. Who answered before may lack what that one has given to others meanwhile, and fewer answers are enough now: what waits is asked
+    /// about again, in its order.
+    pub fn ask_anew(&mut self) {
+        let under_way = std::mem::take(&mut self.under_way).into_values().flat_map(|round| round.works);
+        let next = std::mem::take(&mut self.next);
+        self.next = under_way.chain(next).collect();
+    }
+
     fn waits(&self, origin: u64) -> bool {
         let mut waiting = self.under_way.values().flat_map(|round| &round.works).chain(&self.next);
         waiting.any(|asking| asking.work.origin == origin)

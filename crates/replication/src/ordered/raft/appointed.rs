@@ -176,7 +176,7 @@ impl Raft {
     fn configured(&mut self, now: Time) {
         let Some(appointed) = &self.appointed else { return };
         let Configuration { term, primary, .. } = appointed.group.configuration;
-        let membership = membership_of(&appointed.group.configuration);
+        let membership = membership_of(&appointed.group);
         let led = appointed.led;
         if *self.memberships.current() != membership {
             self.memberships.set(membership);
@@ -345,7 +345,7 @@ impl Raft {
             return;
         }
         let primary = configuration.primary;
-        let takes_part = configuration.places(self.id);
+        let takes_part = appointed.group.places(self.id);
         let may_follow_it = configuration.in_sync.contains(&self.id);
         self.set_leader(None);
         if may_follow_it {
@@ -845,11 +845,13 @@ impl Raft {
 }
 
 /// Those in sync count as voters, all others get the log.
-fn membership_of(configuration: &Configuration) -> Membership {
+fn membership_of(group: &Group) -> Membership {
+    let configuration = &group.configuration;
     let mut learners: Vec<NodeId> = configuration
         .replicas
         .iter()
         .chain(&configuration.settling)
+        .chain(&group.readers)
         .copied()
         .filter(|replica| !configuration.in_sync.contains(replica))
         .collect();

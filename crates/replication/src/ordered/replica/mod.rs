@@ -128,6 +128,10 @@ pub(crate) struct Replica {
     settling: bool,
     /// What this one was split into, and is not durable by itself here.
     children_to_come: Vec<PartitionId>,
+    /// Who is to hold a copy for reads alone; sorted.
+    readers: Vec<NodeId>,
+    /// Reads that came since the last look and that another replica could answer as well.
+    relaxed_reads: u32,
     /// A snapshot is to be taken, however short the log.
     wants_snapshot: bool,
     /// It asks for votes again and again until then, if there is no leader.
@@ -223,6 +227,8 @@ impl Replica {
             child_has_record: false,
             settling: false,
             children_to_come: Vec::new(),
+            readers: Vec::new(),
+            relaxed_reads: 0,
             wants_snapshot: false,
             eager_until: Time::default(),
             was_leader: false,
@@ -309,6 +315,8 @@ impl Replica {
         }
         self.slots = Some((configuration.first_slot, configuration.last_slot));
         self.table.set_slots(configuration.first_slot, configuration.last_slot);
+        self.readers.clone_from(&group.readers);
+        self.readers.sort_unstable();
         self.raft.appoint(group, now.time);
     }
 

@@ -15,7 +15,7 @@ use crate::NodeId;
 use crate::catalogue::Report;
 use crate::contract::{Output, Reply, SnapshotWrite, Write};
 use crate::ordered::raft::HardState;
-use crate::placement::PartitionPlacement;
+use crate::placement::{PartitionPlacement, Reader};
 use crate::shard::outbox::Outbox;
 use crate::time::{Now, Time};
 
@@ -36,9 +36,11 @@ impl Replica {
     pub(super) fn follow_placement(&mut self, now: Now, outbox: &mut Outbox) {
         let Some(placed) = &self.placed else { return };
         // So it is nearly always, and this runs with every batch of writes.
+        let present = self.raft.membership();
         if placed.moving_to.is_empty()
             && self.change.is_none()
             && self.raft.membership_index() <= placed.settled_at
+            && self.readers == present.learners
         {
             return;
         }
@@ -46,11 +48,12 @@ impl Replica {
         if !settled {
             return;
         }
-        let present = self.raft.membership();
         let (held, wanted) = (sorted(&placed.replicas), sorted(placed.wanted()));
         let known = present.voters == held || present.voters == wanted;
         let voters = if known { wanted } else { present.voters.clone() };
-        if present.voters == voters && present.learners.is_empty() {
+        let learners: Vec<NodeId> =
+            self.readers.iter().copied().filter(|node| !voters.contains(node)).collect();
+        if present.voters == voters && present.learners == learners {
             self.change = None;
             let index = self.raft.membership_index();
             if index > placed.settled_at && now.time >= self.report_at {
@@ -59,13 +62,19 @@ impl Replica {
             }
             return;
         }
-        self.want_members(voters, Vec::new(), now);
+        self.want_members(voters, learners, now);
     }
 
     /// These are to be the members; both lists are sorted. What was wanted before is given up, if it is not done.
     pub fn want_members(&mut self, voters: Vec<NodeId>, learners: Vec<NodeId>, now: Now) {
         self.change = Some(Change { voters, learners });
         self.members_applied(now);
+    }
+
+    /// These are to hold copies for reads alone.
+    pub fn set_readers(&mut self, readers: &[Reader]) {
+        self.readers = readers.iter().map(|reader| reader.node).collect();
+        self.readers.sort_unstable();
     }
 
     /// When a report is due again.

@@ -5,7 +5,7 @@
 //! connection sent before it, before those that came after it - and is answered once it is certain that this node led
 //! when it came. A follower asks for an index, applies up to there, and looks.
 //!
-//! A read that need not see all of that ([`Consistency`]) is answered by any voter that has caught up once since it started and has what its session
+//! A read that need not see all of that ([`Consistency`]) is answered by any voter, or copy for reads alone, that has caught up once since it started and has what its session
 //! has seen, or is known to be fresh enough ([`Freshness`]): as fresh as the time, on this node's own clock, of the last question for an index that
 //! has been applied since. Else it goes the way of all reads.
 //!
@@ -107,6 +107,7 @@ impl Replica {
     pub(super) fn read(&mut self, work: Work, now: Now, outbox: &mut Outbox) {
         let is_behind_others = work.ordered || matches!(work.requester, Requester::Remote { .. });
         if let Some(level) = work.relaxed() {
+            self.relaxed_reads = self.relaxed_reads.saturating_add(1);
             // Of a session nothing overtakes what waits.
             let waits = !(self.parked.is_empty()
                 && self.open_reads.is_empty()
@@ -153,10 +154,30 @@ impl Replica {
         self.freshness.staleness.shown()
     }
 
+    /// Have reads come since the last look that another replica could answer as well?
+    pub fn has_relaxed_reads(&self) -> bool {
+        self.relaxed_reads > 0
+    }
+
+    /// How many came.
+    pub fn take_relaxed_reads(&mut self) -> u32 {
+        std::mem::take(&mut self.relaxed_reads)
+    }
+
+    /// Has a copy for reads alone caught up, as far as it knows?
+    pub fn may_be_read(&self) -> bool {
+        let (node, membership) = (self.options.node, self.raft.membership());
+        membership.contains(node)
+            && self.raft.leader().is_some()
+            && self.raft.membership_index() <= self.applied
+            && self.applied >= self.exact_at.max(self.raft.commit())
+    }
+
     /// May a read of that level be answered from the state as it is?
     fn is_fresh_enough(&mut self, level: Consistency, seen: Option<&Seen>, now: Now) -> bool {
         let node = self.options.node;
-        if self.applied < self.exact_at || !self.raft.membership().voters.contains(&node) {
+        let takes_part = self.raft.membership().voters.contains(&node) || self.readers.contains(&node);
+        if self.applied < self.exact_at || !takes_part {
             return false;
         }
         #[cfg(any(test, feature = "planted-bugs"))]

@@ -200,7 +200,10 @@ impl Replica {
         let Some(Split { child, first_slot, .. }) = self.split_wanted else { return };
         let Some(placed) = &self.placed else { return };
         let present = self.raft.membership();
-        let moves = !placed.moving_to.is_empty() || self.change.is_some() || present.is_joint();
+        let moves = !placed.moving_to.is_empty()
+            || self.change.is_some()
+            || present.is_joint()
+            || !present.learners.is_empty();
         if child.0 < self.extent.layout || moves || !self.raft.membership_is_committed() {
             return;
         }

@@ -16,7 +16,7 @@ fn group(version: u64, term: u64, primary: u64, in_sync: &[u64], acknowledgement
     let founding = Configuration::founding((0, 16383), nodes(&[1, 2, 3]), acknowledgement);
     let configuration =
         Configuration { version, term, primary: NodeId(primary), in_sync: nodes(in_sync), ..founding };
-    Group { configuration, policy: PrimaryReplica::new(acknowledgement) }
+    Group { configuration, policy: PrimaryReplica::new(acknowledgement), readers: Vec::new() }
 }
 
 /// A replica and the time.

@@ -1,0 +1,113 @@
+//! Copies for reads alone: they come where many reads are asked for, answer as their level says, and go again.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+
+use resp::Value;
+
+use crate::support::client::{bulk, elements, field};
+use crate::support::{Client, Cluster, eventually};
+
+/// Reads a key again and again at some node until told to stop.
+fn read_on(
+    cluster: &Cluster,
+    node: usize,
+    key: &str,
+    stop: &Arc<AtomicBool>,
+    done: &Arc<AtomicU64>,
+) -> JoinHandle<()> {
+    let (mut client, stop, done) = (cluster.client(node), stop.clone(), done.clone());
+    let gets = vec![format!("GET {key}"); 20];
+    std::thread::spawn(move || {
+        client.call("CLIENT CONSISTENCY session");
+        while !stop.load(Ordering::Relaxed) {
+            let replies = client.pipeline(&gets);
+            let good = replies.iter().filter(|reply| !reply.is_error()).count();
+            done.fetch_add(good as u64, Ordering::Relaxed);
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+    })
+}
+
+/// The names of the nodes that hold copies for reads alone, and of those that have caught up.
+fn readers(client: &mut Client) -> (usize, Vec<String>) {
+    let catalogue = client.call("CONSORT CATALOGUE");
+    let all = elements(field(&catalogue, "readers"));
+    let ready =
+        all.iter().filter(|of| matches!(field(of, "ready"), Value::Boolean(true) | Value::Integer(1)));
+    let names = elements(field(&catalogue, "members"));
+    let name = |id: &Value| {
+        let member = names.iter().find(|member| field(member, "id") == id).expect("a member");
+        match field(member, "name") {
+            Value::Bulk(name) => String::from_utf8_lossy(name).into_owned(),
+            other => panic!("a name: {other:?}"),
+        }
+    };
+    (all.len(), ready.map(|of| name(field(of, "node"))).collect())
+}
+
+/// How many nodes `CLUSTER SLOTS` names for the first slots.
+fn nodes_of_slots(client: &mut Client) -> usize {
+    elements(&elements(&client.call("CLUSTER SLOTS"))[0]).len() - 2
+}
+
+fn copies_for_reads(prefix: &str, options: &str) {
+    let cluster = Cluster::start(5, "partitions = 1\nreads.hot = 100");
+    let mut client = cluster.client(0);
+    if !prefix.is_empty() {
+        eventually("the keyspace", || {
+            (client.call(&format!("KEYSPACE CREATE {prefix} {options}")) == Value::OK).then_some(())
+        });
+    }
+    let key = format!("{prefix}much-read");
+    eventually("a write", || (client.call(&format!("SET {key} 0")) == Value::OK).then_some(()));
+    assert_eq!(readers(&mut client).0, 0);
+    assert_eq!(nodes_of_slots(&mut client), 3);
+    let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let loads: Vec<JoinHandle<()>> = (0..5).map(|node| read_on(&cluster, node, &key, &stop, &done)).collect();
+    let ready = eventually("two more copies", || {
+        let (all, ready) = readers(&mut client);
+        (all == 2 && ready.len() == 2).then_some(ready)
+    });
+    if prefix.is_empty() {
+        eventually("cluster clients see them", || (nodes_of_slots(&mut client) == 5).then_some(()));
+    }
+    let Value::Bulk(text) = client.call("INFO") else { panic!("a text") };
+    assert!(String::from_utf8_lossy(&text).contains("read_copies:2"));
+    // A session goes from the writer to each of the copies and sees what it wrote.
+    for round in 1..=40_u64 {
+        let written = client.call(&format!("INCR {key}"));
+        assert_eq!(written, Value::Integer(round as i64));
+        client.call("CLIENT CONSISTENCY session");
+        let Value::Bulk(token) = client.call("CLIENT SESSION TOKEN") else { panic!("a token") };
+        for name in &ready {
+            let node = name[1..].parse().expect("a number");
+            let mut reader = cluster.client(node);
+            reader.call("CLIENT CONSISTENCY session");
+            let token = String::from_utf8_lossy(&token);
+            assert_eq!(reader.call(&format!("CLIENT SESSION RESUME {token}")), Value::OK);
+            assert_eq!(reader.call(&format!("GET {key}")), bulk(&round.to_string()), "at {name}");
+        }
+    }
+    assert!(done.load(Ordering::Relaxed) > 0);
+    stop.store(true, Ordering::Relaxed);
+    loads.into_iter().for_each(|load| load.join().expect("it ends well"));
+    eventually("nobody reads, and the copies go", || (readers(&mut client).0 == 0).then_some(()));
+    eventually("the slots are where they were", || (nodes_of_slots(&mut client) == 3).then_some(()));
+    assert_eq!(client.call(&format!("GET {key}")), bulk("40"));
+    eventually("what it was is said", || {
+        let happened = format!("{:?}", client.call("CLUSTER PARTITIONS"));
+        (happened.contains("since many reads come") && happened.contains("are no more read at")).then_some(())
+    });
+}
+
+#[test]
+fn copies_of_a_partition_come_and_go_with_the_reads() {
+    copies_for_reads("", "");
+}
+
+#[test]
+fn copies_of_a_group_come_and_go_with_the_reads() {
+    copies_for_reads("p:", "STRATEGY primary-replica ACK sync");
+}
