@@ -43,6 +43,15 @@ fn changed(catalogue: &Catalogue, change: &Change) -> Catalogue {
     }
 }
 
+fn looking_at<'a>(
+    catalogue: &'a Catalogue,
+    silent_for: &'a dyn Fn(NodeId) -> Duration,
+    reports: &'a [Report],
+    asks: &'a [Ask],
+) -> Situation<'a> {
+    Situation { catalogue, silent_for, reports, asks, heat: None, hot: 0 }
+}
+
 /// Lets the steward do all that is to do, with every move done at once. Returns how many replicas were moved.
 fn run(catalogue: &mut Catalogue, silent: &BTreeSet<NodeId>) -> usize {
     let silent_for =
@@ -59,14 +68,7 @@ fn run(catalogue: &mut Catalogue, silent: &BTreeSet<NodeId>) -> usize {
                 Report { partition: PartitionId(partition), index, voters }
             })
             .collect();
-        let situation = Situation {
-            catalogue,
-            silent_for: &silent_for,
-            reports: &reports,
-            asks: &[],
-            heat: None,
-            hot: 0,
-        };
+        let situation = looking_at(catalogue, &silent_for, &reports, &[]);
         let Some(change) = next_change(&situation) else {
             assert_eq!(catalogue.moves(), 0);
             return moved;
@@ -633,8 +635,7 @@ fn asked(catalogue: &Catalogue, silent: &[u64], wishes: &[(u64, Wish)]) -> Optio
     };
     let asks: Vec<Ask> = wishes.iter().map(ask).collect();
     let silent_for = |node: NodeId| Duration::from_secs(if silent.contains(&node.0) { 5 } else { 0 });
-    let situation =
-        Situation { catalogue, silent_for: &silent_for, reports: &[], asks: &asks, heat: None, hot: 0 };
+    let situation = looking_at(catalogue, &silent_for, &[], &asks);
     let change = next_change(&situation)?;
     assert!(matches!(change, Change::Configure(_)), "{change:?}");
     Some(changed(catalogue, &change))
@@ -700,14 +701,8 @@ fn only_the_primary_says_who_is_in_sync_and_only_of_the_present_version() {
     assert_eq!(asked(&removed, &[], &[(primary.0, Wish::Appoint(other))]), None, "it is not in sync");
     // What was asked for before is asked of another configuration.
     let late = Ask { partition: GROUP, version: 1, from: primary, wish: remove };
-    let situation = Situation {
-        catalogue: &removed,
-        silent_for: &|_| Duration::ZERO,
-        reports: &[],
-        asks: &[late],
-        heat: None,
-        hot: 0,
-    };
+    let asks = [late];
+    let situation = looking_at(&removed, &|_| Duration::ZERO, &[], &asks);
     assert_eq!(next_change(&situation), None);
     let whole = asked(&removed, &[], &[(primary.0, Wish::Admit(other))]).expect("it is back");
     assert!(whole.groups[&GROUP].in_sync.contains(&other));
@@ -749,27 +744,13 @@ fn groups_follow_their_partition_and_operators_may_pin_primaries() {
     let mut catalogue = with_keyspace(&catalogue, "p:", PrimaryReplica::new(Acknowledgement::Sync));
     let to = vec![NodeId(4), NodeId(3)];
     catalogue = changed(&catalogue, &Change::Place(vec![(PartitionId(0), to.clone())]));
-    let situation = Situation {
-        catalogue: &catalogue,
-        silent_for: &|_| Duration::ZERO,
-        reports: &[],
-        asks: &[],
-        heat: None,
-        hot: 0,
-    };
+    let situation = looking_at(&catalogue, &|_| Duration::ZERO, &[], &[]);
     let mut next = next_change(&situation);
     // The steward may have the partition elsewhere; the group follows in any case.
     for _ in 0..10 {
         let Some(change) = next else { break };
         catalogue = changed(&catalogue, &change);
-        let situation = Situation {
-            catalogue: &catalogue,
-            silent_for: &|_| Duration::ZERO,
-            reports: &[],
-            asks: &[],
-            heat: None,
-            hot: 0,
-        };
+        let situation = looking_at(&catalogue, &|_| Duration::ZERO, &[], &[]);
         next = next_change(&situation);
     }
     for (_, group) in catalogue.groups_of(1) {
@@ -815,14 +796,7 @@ fn a_dead_node_that_was_told_to_leave_is_let_go() {
             let voters = catalogue.partitions[0].moving_to.clone();
             let settled = (!voters.is_empty()).then_some(Report { partition, index, voters });
             let reports: Vec<Report> = settled.into_iter().collect();
-            let situation = Situation {
-                catalogue,
-                silent_for: &silent_for,
-                reports: &reports,
-                asks: &[],
-                heat: None,
-                hot: 0,
-            };
+            let situation = looking_at(catalogue, &silent_for, &reports, &[]);
             let Some(change) = next_change(&situation) else { return };
             *catalogue = changed(catalogue, &change);
         }
@@ -891,14 +865,7 @@ fn a_node_with_hints_is_not_let_go() {
         };
         let asks: Vec<Ask> = lanes.iter().map(release).collect();
         let silent_for = |other: NodeId| if other == node { silent } else { Duration::ZERO };
-        let situation = Situation {
-            catalogue: &catalogue,
-            silent_for: &silent_for,
-            reports: &[],
-            asks: &asks,
-            heat: None,
-            hot: 0,
-        };
+        let situation = looking_at(&catalogue, &silent_for, &[], &asks);
         next_change(&situation) == Some(Change::Remove { node })
     };
     assert!(!is_removed(Duration::ZERO, &[]));

@@ -85,7 +85,7 @@ impl Loads {
     }
 
     /// How long an answer is to be expected to take. What was slow is forgotten after a while, or nobody would see that it is fast again.
-    fn cost(&self, node: NodeId, now: Time) -> Duration {
+    pub fn cost(&self, node: NodeId, now: Time) -> Duration {
         let load = self.of.get(&node).copied().unwrap_or_default();
         let age = now.since(load.answered_at).as_secs().min(20) as u32;
         (load.mean / (1 << age)).max(Duration::from_micros(50)) * (load.under_way + 1)

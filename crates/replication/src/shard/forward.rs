@@ -35,6 +35,8 @@ const NOT_LEADER: u8 = 3;
 /// Of so many in a hundred reads that any replica may answer a second one may be asked, and of so many at once.
 const HEDGED_PER_CENT: u32 = 5;
 const MOST_HEDGED: u32 = 10;
+/// A read that has waited for so long is asked elsewhere beside that, if it is to be expected that another replica answers sooner than that.
+const STUCK_AFTER: Duration = Duration::from_millis(100);
 
 /// How long requests wait before they are tried again where nobody was found to serve them.
 const RETRY_AFTER: Duration = Duration::from_millis(10);
@@ -293,7 +295,7 @@ impl Forwards {
     }
 
     /// The process that was asked is gone: writes are unknown, reads did not happen. Neither is tried again, since what
-    /// came after it on its connection may have been served.
+    /// came after it on its connection may have been served; but for a read that any replica may answer and that went out alone.
     pub fn lost(&mut self, node: NodeId, now: Time, outbox: &mut Outbox) {
         self.loads.lost(node);
         let lost: Vec<Sent> =
@@ -301,6 +303,10 @@ impl Forwards {
         for Sent { partition, work, twin, .. } in lost {
             if let Some(twin) = twin.and_then(|twin| self.sent.get_mut(&twin)) {
                 twin.twin = None;
+                continue;
+            }
+            if work.relaxed().is_some() && self.went_alone(partition, work.origin) {
+                self.try_elsewhere(partition, work, now);
                 continue;
             }
             self.stream(partition).ended(work.origin, now);
@@ -312,6 +318,23 @@ impl Forwards {
             };
             outbox.answers.push((work.requester, reply));
         }
+    }
+
+    /// Is what a line has under way all that went out of it?
+    fn went_alone(&self, partition: PartitionId, origin: u64) -> bool {
+        let line = self.streams.get(&partition).and_then(|stream| stream.lines.get(&origin));
+        line.is_some_and(|line| line.begun == 1 && line.under_way == 1)
+    }
+
+    /// What a line had under way alone waits to be asked of another replica, before all that waits behind it.
+    fn try_elsewhere(&mut self, partition: PartitionId, work: Work, now: Time) {
+        let origin = work.origin;
+        self.wait(partition, work, now);
+        let stream = self.stream(partition);
+        stream.retry_at = now;
+        stream.lines.get_mut(&origin).into_iter().for_each(|line| {
+            (line.under_way, line.begun, line.hedged) = (0, 0, false);
+        });
     }
 
     /// Answers what is past its deadline.
@@ -360,12 +383,24 @@ impl Forwards {
         {
             self.hedges.pop_first();
             let Some(sent) = self.sent.get(&first) else { continue };
-            let (partition, asked) = (sent.partition, sent.to);
-            if self.budget < 100 || sent.work.deadline <= now {
+            let (partition, asked, sent_at) = (sent.partition, sent.to, sent.at);
+            if sent.work.deadline <= now {
                 continue;
             }
-            let Some((to, receiver_incarnation)) = other(partition, asked, &mut self.loads) else { continue };
+            let waited = now.since(sent_at);
+            if self.budget < 100 && waited < STUCK_AFTER {
+                // Whoever is asked has too much to do, or is gone and nobody knows it yet. It is looked at again before it is too late.
+                let at = sent_at + STUCK_AFTER;
+                self.hedges.insert((at, first));
+                self.sent.entry(first).and_modify(|sent| sent.hedge_at = at);
+                continue;
+            }
             let work = sent.work.clone();
+            let Some((to, receiver_incarnation)) = other(partition, asked, &mut self.loads) else { continue };
+            if self.budget < 100 && self.loads.cost(to, now) >= waited {
+                // All have too much to do: to ask more of them would make it worse.
+                continue;
+            }
             let Some(line) =
                 self.streams.get_mut(&partition).and_then(|stream| stream.lines.get_mut(&work.origin))
             else {
@@ -376,7 +411,7 @@ impl Forwards {
                 continue;
             }
             line.hedged = true;
-            self.budget -= 100;
+            self.budget = self.budget.saturating_sub(100);
             let sequence = (self.next << 8) | u64::from(self.lane);
             self.next += 1;
             let numbers = (sequence, line.generation);
@@ -694,13 +729,47 @@ mod tests {
         assert_eq!(outbox.answers.len(), 2);
     }
 
+    /// No more than one in twenty is asked twice at first; but those that have waited for long are, where others are faster.
+    #[test]
+    fn reads_that_are_stuck_go_elsewhere_before_it_is_too_late() {
+        let (mut forwards, mut outbox, _) = hedging(40);
+        let asked_of_new = |outbox: &Outbox| asked(outbox).into_iter().filter(|to| *to == NEW).count();
+        assert_eq!(asked_of_new(&outbox), 2);
+        let at = forwards.wake_at();
+        assert_eq!(at, Time(0) + STUCK_AFTER);
+        // As long as it is to be expected that the other one is no faster, no more is asked of it.
+        forwards.loads.answered(NEW, Duration::from_secs(1), at);
+        let (mut slow, mut none) = (hedging(40).0, Outbox::default());
+        slow.loads.answered(NEW, Duration::from_secs(1), at);
+        slow.hedge(at, &mut |_, _, _| Some((NEW, 22)), &mut none);
+        assert_eq!(asked_of_new(&none), 0);
+        forwards.loads.lost(NEW);
+        forwards.hedge(at, &mut |_, _, _| Some((NEW, 22)), &mut outbox);
+        assert_eq!(asked_of_new(&outbox), 40, "all of them");
+        assert_eq!(forwards.wake_at(), Time::NEVER, "and once");
+    }
+
+    /// What follows a read on its connection may be answered from where that went.
+    #[test]
+    fn a_read_that_others_followed_is_not_tried_elsewhere() {
+        let mut peers = Peers::new(Duration::from_millis(100), Duration::from_secs(1), Time(0));
+        peers.hear(OLD, 11, Time(0));
+        let (mut forwards, mut outbox) = (Forwards::new(0), Outbox::default());
+        reads(&mut forwards, &peers, 1, &mut outbox);
+        reads(&mut forwards, &peers, 1, &mut outbox);
+        forwards.lost(OLD, Time(1), &mut outbox);
+        assert_eq!(outbox.answers.len(), 2);
+    }
+
     #[test]
     fn a_read_that_was_asked_twice_is_answered_once_whatever_becomes_of_the_nodes() {
         let (mut forwards, mut outbox, at) = hedging(20);
         forwards.lost(NEW, at, &mut outbox);
         assert!(outbox.answers.is_empty(), "the first one that was asked is there");
         forwards.lost(OLD, at, &mut outbox);
-        assert_eq!(outbox.answers.len(), 20);
+        assert!(outbox.answers.is_empty(), "another replica can be asked");
+        assert_eq!(arrivals(forwards.due(at)), (1..=20).collect::<Vec<u64>>());
+        assert!(forwards.streams[&PARTITION].lines.is_empty());
         let (mut forwards, mut outbox, _) = hedging(20);
         forwards.sweep(Time::NEVER, &|_| String::new(), &mut outbox);
         assert_eq!(outbox.answers.len(), 20, "when all are late");

@@ -1,4 +1,4 @@
-//! Copies for reads alone: they come where many reads are asked for, answer as their level says, and go again.
+//! Where reads go: copies for reads alone come where many are asked for, and go again; a replica that stands still is read past.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -110,4 +110,37 @@ fn copies_of_a_partition_come_and_go_with_the_reads() {
 #[test]
 fn copies_of_a_group_come_and_go_with_the_reads() {
     copies_for_reads("p:", "STRATEGY primary-replica ACK sync");
+}
+
+/// Reads that wait for a replica go to another one long before their time is over.
+#[test]
+fn a_replica_that_stands_still_makes_no_read_fail() {
+    let cluster = Cluster::start(5, "partitions = 1");
+    let mut client = cluster.client(0);
+    eventually("a write", || (client.call("SET key value") == Value::OK).then_some(()));
+    let catalogue = client.call("CONSORT CATALOGUE");
+    let names = elements(field(&catalogue, "members")).iter().map(|member| field(member, "id").clone());
+    let names: Vec<Value> = names.collect();
+    let holders = elements(field(&elements(field(&catalogue, "partitions"))[0], "replicas")).to_vec();
+    // Nodes are listed by name.
+    let number = |id: &Value| names.iter().position(|known| known == id).expect("a member");
+    let outside = (0..5).find(|node| !holders.contains(&names[*node])).expect("two hold nothing");
+    let stands_still = &cluster.nodes[number(&holders[2])];
+    let failed: u64 = std::thread::scope(|scope| {
+        let reader = || {
+            let mut client = cluster.client(outside);
+            client.call("CLIENT CONSISTENCY session");
+            let replies = (0..300).map(|_| {
+                std::thread::sleep(std::time::Duration::from_millis(5));
+                client.call("GET key")
+            });
+            replies.filter(|reply| *reply != bulk("value")).count() as u64
+        };
+        let readers: Vec<_> = (0..16).map(|_| scope.spawn(reader)).collect();
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        stands_still.pause();
+        readers.into_iter().map(|reader| reader.join().expect("it ends well")).sum()
+    });
+    stands_still.go_on();
+    assert_eq!(failed, 0);
 }

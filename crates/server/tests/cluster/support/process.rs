@@ -94,8 +94,22 @@ impl Node {
 
     /// SIGTERM.
     pub fn terminate(&mut self) {
+        self.signal("-TERM");
+    }
+
+    /// It stands still until it goes on, or is killed.
+    pub fn pause(&self) {
+        self.signal("-STOP");
+    }
+
+    /// It goes on.
+    pub fn go_on(&self) {
+        self.signal("-CONT");
+    }
+
+    fn signal(&self, signal: &str) {
         let id = self.child.as_ref().expect("it runs").id();
-        let sent = Command::new("kill").args(["-TERM", &id.to_string()]).status().expect("kill runs");
+        let sent = Command::new("kill").args([signal, &id.to_string()]).status().expect("kill runs");
         assert!(sent.success());
     }
 
