@@ -175,28 +175,28 @@ impl Process {
 
     /// Asks; `writes` is for the statistics alone.
     pub async fn ask(&mut self, command: &[&str], writes: bool) -> Asked {
-        let from = self.now();
+        let (from, node) = (self.now(), self.client.at);
         let answer = self.client.ask(command).await;
         let to = self.now();
-        self.recorder.sample(from, to, writes, &answer);
+        self.recorder.sample((from, to), node, writes, &answer);
         Asked { from, to, answer }
     }
 
     /// Asks through another client than its own.
     pub async fn ask_by(&mut self, client: &mut Client, command: &[&str], writes: bool) -> Asked {
-        let from = self.now();
+        let (from, node) = (self.now(), client.at);
         let answer = client.ask(command).await;
         let to = self.now();
-        self.recorder.sample(from, to, writes, &answer);
+        self.recorder.sample((from, to), node, writes, &answer);
         Asked { from, to, answer }
     }
 
     /// Does these together (`MULTI` ... `EXEC`). Watches nothing. The answer is that of `EXEC`.
     pub async fn transaction(&mut self, commands: &[Vec<&str>], writes: bool) -> Asked {
-        let from = self.now();
+        let (from, node) = (self.now(), self.client.at);
         let answer = self.run_transaction(commands).await;
         let to = self.now();
-        self.recorder.sample(from, to, writes, &answer);
+        self.recorder.sample((from, to), node, writes, &answer);
         Asked { from, to, answer }
     }
 

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::cluster::{Begin, Cluster};
 use super::faultfile::Wrong;
+use super::foretold::{self, Foretold};
 use super::plan::{Fault, Planned};
 use super::proxy::LinkFault;
 use crate::ask::{Connection, Login};
@@ -30,6 +31,10 @@ pub struct Happened {
     pub jumped_us: u64,
     /// By how much clocks have come apart by it. That stays, until the node is started again.
     pub drifted_us: u64,
+    /// When it began to be undone.
+    pub until: u64,
+    /// What had been said of it before it came.
+    pub foretold: Vec<Foretold>,
 }
 
 /// How long a node may take to come back, a member to be out.
@@ -48,6 +53,8 @@ pub struct Director<'a> {
     pub happened: Vec<Happened>,
     /// Prefixes of keyspaces of primary-replica.
     keyspaces: Vec<String>,
+    /// Prefixes of all.
+    all: Vec<String>,
     /// A keyspace that may be altered, as it is and as it becomes.
     alter: Option<(String, [Vec<String>; 2])>,
     joined: usize,
@@ -64,6 +71,7 @@ struct Active {
     due_ms: u64,
     from: u64,
     note: Option<String>,
+    foretold: Vec<Foretold>,
 }
 
 impl<'a> Director<'a> {
@@ -72,6 +80,7 @@ impl<'a> Director<'a> {
         cluster: Option<&'a mut Cluster>,
         begin: std::time::Instant,
         keyspaces: Vec<String>,
+        all: Vec<String>,
         alter: Option<(String, [Vec<String>; 2])>,
     ) -> Director<'a> {
         Director {
@@ -80,6 +89,7 @@ impl<'a> Director<'a> {
             active: Vec::new(),
             happened: Vec::new(),
             keyspaces,
+            all,
             alter,
             joined: 0,
             listed: BTreeSet::new(),
@@ -113,6 +123,7 @@ impl<'a> Director<'a> {
             let due_ms = planned.end_ms();
             planned.at_ms = self.now() / 1000;
             tell(format!("{:>7.1} s  {}", self.now() as f64 / 1e6, planned.fault));
+            let foretold = self.foretell(&planned.fault).await;
             let before = self.now();
             let note = self.begin_fault(&planned.fault).await.err();
             // A disk is gone from when its node was killed; the cluster was waited for before that.
@@ -121,7 +132,7 @@ impl<'a> Director<'a> {
             if let Some(note) = &note {
                 tell(format!("           {note}"));
             }
-            self.active.push(Active { planned, due_ms, from, note });
+            self.active.push(Active { planned, due_ms, from, note, foretold });
         }
         self.revive(tell).await;
     }
@@ -150,7 +161,8 @@ impl<'a> Director<'a> {
     }
 
     async fn end(&mut self, active: Active, tell: &mut dyn FnMut(String)) {
-        let Active { planned, from, mut note, .. } = active;
+        let Active { planned, from, mut note, foretold, .. } = active;
+        let until = self.now();
         if let Err(reason) = self.undo(&planned.fault).await {
             tell(format!("           {reason}"));
             note.get_or_insert(reason);
@@ -170,7 +182,30 @@ impl<'a> Director<'a> {
             Fault::Drift { millionths, .. } => millionths.unsigned_abs() * (to - from) / 1_000_000,
             _ => 0,
         };
-        self.happened.push(Happened { from, to, kind, what, note, jumped_us, drifted_us });
+        self.happened.push(Happened { from, to, kind, what, note, jumped_us, drifted_us, until, foretold });
+    }
+
+    /// What a node says of a fault that is to come, for each keyspace.
+    async fn foretell(&self, fault: &Fault) -> Vec<Foretold> {
+        let Some(cluster) = &self.cluster else { return Vec::new() };
+        let names: Vec<String> = cluster.nodes.iter().map(|node| node.name.clone()).collect();
+        let (Some(words), Some(node)) =
+            (foretold::question(fault, &names), cluster.nodes.iter().find(|node| node.is_running()))
+        else {
+            return Vec::new();
+        };
+        let login = Login::default();
+        let Ok(mut connection) = Connection::open(&node.client, &login, foretold::ORDER).await else {
+            return Vec::new();
+        };
+        let mut all = Vec::new();
+        for prefix in &self.all {
+            let mut command = vec!["KEYSPACE", "EXPLAIN", prefix];
+            command.extend(words.iter().map(String::as_str));
+            let Ok(reply) = connection.ask(&command, foretold::ORDER).await else { break };
+            all.extend(foretold::parse(prefix, &reply, &names));
+        }
+        all
     }
 
     /// Starts nodes again that ended though no fault that is in force keeps them down: their disk failed, or they have
@@ -201,7 +236,7 @@ impl<'a> Director<'a> {
             let _ = cluster.begin(index, Begin::Normal);
             let kind = "ended by itself".to_owned();
             let (from, to, note) = (now, now, Some(last));
-            self.happened.push(Happened { from, to, kind, what, note, jumped_us: 0, drifted_us: 0 });
+            self.happened.push(Happened { from, to, kind, what, note, until: to, ..Happened::default() });
         }
     }
 

@@ -13,6 +13,7 @@ use check::picture::{Bar, Shade, timeline};
 use check::{Budget, Counterexample, Finding, History, Operation, Outcome, check, counters};
 
 use super::faults::Happened;
+use super::foretold;
 use super::keyspaces::{Freshness, Keyspace, Loss};
 use super::record::Recorder;
 use super::staleness::Point;
@@ -97,6 +98,7 @@ pub fn judge(keyspace: Keyspace, recorder: Recorder, histories: Shared, evidence
     let staleness = judge.values(&keyspace, &all);
     let (listed, with_disks) = judge.accounts(&keyspace, &all, evidence);
     judge.impossible(&all, evidence);
+    judge.verdicts.extend(foretold::judge(&keyspace.prefix, evidence.happened, &recorder.lock().all));
     let verdicts = judge.verdicts;
     let curve = all.staleness.while_quiet(evidence.happened).curve(keyspace.replicas);
     drop(all);
@@ -530,7 +532,7 @@ fn found(report: &Report) -> Finding {
     }
 }
 
-fn invalid(pattern: &'static str, text: String) -> Finding {
+pub(super) fn invalid(pattern: &'static str, text: String) -> Finding {
     Finding::Invalid(Box::new(Counterexample { pattern, operations: Vec::new(), text }))
 }
 

@@ -11,6 +11,7 @@ mod client;
 mod cluster;
 mod faultfile;
 mod faults;
+mod foretold;
 mod judge;
 mod keyspaces;
 mod machine;
@@ -298,7 +299,8 @@ async fn test(
         (prefix.clone(), [words("ACK sync"), words("ACK semi-sync 1")])
     });
     let mut cluster = cluster;
-    let mut director = Director::new(cluster.as_deref_mut(), target.begin, primaries, alter);
+    let all = spaces.iter().map(|space| space.prefix.clone()).collect();
+    let mut director = Director::new(cluster.as_deref_mut(), target.begin, primaries, all, alter);
     let mut told = Instant::now();
     while target.now() < until {
         director.step(&mut plan, &mut |line| screen.say(&line)).await;

@@ -25,6 +25,8 @@ pub struct Sample {
     pub from: u64,
     /// When its answer came.
     pub to: u64,
+    /// The number of the node that was asked.
+    pub node: usize,
     /// Does it write?
     pub writes: bool,
     /// How it ended.
@@ -49,7 +51,7 @@ pub struct Recorder {
 
 impl Recorder {
     /// Notes an operation.
-    pub fn sample(&self, from: u64, to: u64, writes: bool, answer: &Answer) {
+    pub fn sample(&self, (from, to): (u64, u64), node: usize, writes: bool, answer: &Answer) {
         let mut samples = self.lock();
         let ended = match answer {
             Answer::Done(_) => Ended::Done,
@@ -67,7 +69,7 @@ impl Recorder {
         if ended == Ended::Done {
             self.done.fetch_add(1, Ordering::Relaxed);
         }
-        samples.all.push(Sample { from, to, writes, ended });
+        samples.all.push(Sample { from, to, node, writes, ended });
     }
 
     /// How many operations were done so far.

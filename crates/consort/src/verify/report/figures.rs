@@ -96,7 +96,8 @@ mod tests {
 
     #[test]
     fn shares_and_gaps() {
-        let sample = |to: u64, writes: bool, ended: Ended| Sample { from: to - 10, to, writes, ended };
+        let sample =
+            |to: u64, writes: bool, ended: Ended| Sample { from: to - 10, to, node: 0, writes, ended };
         let samples = [
             sample(100, true, Ended::Done),
             sample(300_000, true, Ended::Refused),
