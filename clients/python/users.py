@@ -69,6 +69,14 @@ def users():
     for number in range(50):
         same(cluster.set(f"cart:{number}", number), True)
     same(cluster.get("cart:7"), "7")
+    # What one selector allows beside what the user itself may.
+    r.acl_setuser("report", enabled=True, nopass=True, keys=["report:*"], categories=["+@read"], selectors=[("+get", "cart:*")])
+    same(r.acl_getuser("report")["selectors"], [["commands", "-@all +get", "keys", "~cart:*", "channels", ""]])
+    until(lambda: "report" in connect(1).acl_users(), "the user at another node")
+    report = connect(1, username="report", password="any")
+    same(report.get("cart:1"), "1")
+    fails(redis.exceptions.NoPermissionError, "No permissions to access a key", report.strlen, "cart:1")
+    same(r.acl_deluser("report"), 1)
     same(r.acl_deluser("shop"), 1)
     until(lambda: "shop" not in connect(1).acl_users(), "the user to be gone")
 

@@ -8,6 +8,7 @@
 //!
 //! Where to read next: [`user`](user::User) (rules and checks), `command::acl` (what `ACL` answers).
 
+mod permissions;
 mod user;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -16,7 +17,8 @@ use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 
 use bytes::Bytes;
 
-pub use user::{Denied, User, categories, commands_of, hash_of};
+pub use permissions::{Denied, Permissions, categories, commands_of};
+pub use user::{User, hash_of, rules};
 
 /// The user of connections that do not say who they are.
 pub const DEFAULT: &[u8] = b"default";

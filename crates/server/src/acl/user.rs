@@ -1,20 +1,17 @@
 //! One user: its rules as `ACL SETUSER` takes them, as one text, and what they allow.
 //!
-//! Rules are applied one after the other, each changing what those before it have made, as in Redis 7. Kept are the words of which the same user
-//! can be made again ([`User::text`]), and what follows from them for checks: a bit for each command and subcommand.
+//! Beside what it may do by itself it may do what one of its selectors allows (`(+get ~cache:*)`), as in Redis 7.
 //!
 //! Beside the rules of Redis there are four that make a profile, for clients that can send no command that Redis has not: `consistency=`, `ack=`,
 //! `r=` and `w=`, which hold for connections of this user that have not said `CLIENT CONSISTENCY`, `CLIENT ACK` or `CLIENT QUORUM`.
 
 use std::collections::BTreeSet;
-use std::sync::OnceLock;
 
 use bytes::Bytes;
 use data::Command;
-use data::command::access;
-use data::glob::matches;
 use sha2::{Digest, Sha256};
 
+use super::permissions::{Denied, Permissions};
 use crate::profile::Profile;
 
 /// A password's SHA-256.
@@ -27,128 +24,30 @@ pub struct User {
     /// Any password will do, and none.
     no_password: bool,
     passwords: BTreeSet<Hash>,
-    keys: Vec<KeyPattern>,
-    /// There is no publish and subscribe; what is said about channels is kept for when there is.
-    channels: Vec<Bytes>,
-    /// What was said of commands, the first being `+@all` or `-@all`.
-    said: Vec<(bool, String)>,
-    /// Bit by bit what follows from that.
-    allowed: Vec<u64>,
+    own: Permissions,
+    selectors: Vec<Permissions>,
     profile: Profile,
-    /// It may do everything.
-    unlimited: bool,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct KeyPattern {
-    reads: bool,
-    writes: bool,
-    pattern: Bytes,
-}
-
-/// What a user may not do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Denied {
-    /// This command.
-    Command(&'static str),
-    /// Something with this key.
-    Key(Bytes),
-}
+/// The most selectors that a user has.
+const MOST_SELECTORS: usize = 100;
 
 /// `>password` as it is kept.
 pub fn hash_of(password: &[u8]) -> Hash {
     Sha256::digest(password).into()
 }
 
-/// A bit for each command and each subcommand: `first[number]` is that of a command, those of its subcommands follow.
-struct Bits {
-    first: Vec<usize>,
-    count: usize,
-}
-
-fn bits() -> &'static Bits {
-    static BITS: OnceLock<Bits> = OnceLock::new();
-    BITS.get_or_init(|| {
-        let mut count = 0;
-        let place = |command: &Command| {
-            let first = count;
-            count += 1 + command.subcommands.len();
-            first
-        };
-        let first = Command::all().iter().map(place).collect();
-        Bits { first, count }
-    })
-}
-
-fn bit_of(command: &'static Command, arguments: &[Bytes]) -> (usize, &'static str) {
-    let first = bits().first[command.number()];
-    let own_name = |row: &Command| row.name.rsplit('|').next().unwrap_or_default().as_bytes();
-    let named = arguments
-        .get(1)
-        .and_then(|name| command.subcommands.iter().position(|row| own_name(row).eq_ignore_ascii_case(name)));
-    match named {
-        Some(at) => (first + 1 + at, command.subcommands[at].name),
-        None => (first, command.name),
-    }
-}
-
-/// Every command and subcommand with its bit.
-fn rows() -> impl Iterator<Item = (usize, &'static Command)> {
-    Command::all().iter().flat_map(|command| {
-        let first = bits().first[command.number()];
-        std::iter::once(command)
-            .chain(command.subcommands)
-            .enumerate()
-            .map(move |(at, row)| (first + at, row))
-    })
-}
-
-/// The categories that there are.
-pub fn categories() -> BTreeSet<&'static str> {
-    rows().flat_map(|(_, row)| row.category_names()).collect()
-}
-
-/// The commands and subcommands of a category.
-pub fn commands_of(category: &str) -> Vec<&'static str> {
-    let is_in = |row: &&Command| row.category_names().contains(&category);
-    rows().map(|(_, row)| row).filter(is_in).map(|row| row.name).collect()
-}
-
-/// The bits that a rule is about; `None`: there is no such command or category.
-fn bits_of(target: &str) -> Option<Vec<usize>> {
-    if let Some(category) = target.strip_prefix('@') {
-        let found: Vec<usize> = rows()
-            .filter(|(_, row)| category == "all" || row.category_names().contains(&category))
-            .map(|(bit, _)| bit)
-            .collect();
-        return (!found.is_empty()).then_some(found);
-    }
-    match target.split_once('|') {
-        Some(_) => rows().find(|(_, row)| row.name == target).map(|(bit, _)| vec![bit]),
-        None => {
-            let command = Command::lookup(target.as_bytes())?;
-            let first = bits().first[command.number()];
-            Some((first..=first + command.subcommands.len()).collect())
-        }
-    }
-}
-
 impl User {
     /// A user as `ACL SETUSER` begins one: it is off and may do nothing.
     pub fn new() -> User {
-        let mut user = User {
+        User {
             enabled: false,
             no_password: false,
             passwords: BTreeSet::new(),
-            keys: Vec::new(),
-            channels: Vec::new(),
-            said: Vec::new(),
-            allowed: vec![0; bits().count.div_ceil(64)],
+            own: Permissions::none(),
+            selectors: Vec::new(),
             profile: Profile::default(),
-            unlimited: false,
-        };
-        user.say(false, "@all".into());
-        user
+        }
     }
 
     /// The user `default` of a node with that password in its configuration.
@@ -172,17 +71,22 @@ impl User {
     /// The user of a [text](User::text). What another version has said of commands that this one has not says nothing here; a text that makes no
     /// sense gives a user who may do nothing.
     pub fn of_text(text: &[u8]) -> User {
-        let mut user = User::new();
-        for word in text.split(|byte| *byte == b' ').filter(|word| !word.is_empty()) {
-            let is_of_command = matches!(word.first(), Some(b'+' | b'-'));
-            if let Err(reason) = user.set(word)
-                && !is_of_command
-            {
-                tracing::error!(reason, "a user of the catalogue is not understood and may do nothing");
-                return User::new();
+        let words: Vec<&[u8]> = text.split(|byte| *byte == b' ').filter(|word| !word.is_empty()).collect();
+        let made = rules(&words).and_then(|rules| {
+            let mut user = User::new();
+            for rule in rules {
+                let is_of_command = matches!(rule.first(), Some(b'+' | b'-'));
+                match user.apply(&rule, true) {
+                    Err(reason) if !is_of_command => return Err(reason),
+                    _ => {}
+                }
             }
-        }
-        user
+            Ok(user)
+        });
+        made.unwrap_or_else(|reason| {
+            tracing::error!(reason, "a user of the catalogue is not understood and may do nothing");
+            User::new()
+        })
     }
 
     /// The rules that make this user of a new one, on one line.
@@ -192,35 +96,12 @@ impl User {
             words.push(b"nopass".to_vec());
         }
         words.extend(self.passwords.iter().map(|hash| format!("#{}", hexadecimal(hash)).into_bytes()));
-        words.extend(self.keys.iter().map(KeyPattern::text));
-        if self.channels.is_empty() {
-            words.push(b"resetchannels".to_vec());
-        }
-        words.extend(self.channels.iter().map(|pattern| [b"&", &pattern[..]].concat()));
-        words.push(self.commands_text().into_bytes());
+        words.extend(self.own.words());
+        words.extend(self.selectors.iter().map(|selector| {
+            let rules = selector.words().join(&b' ');
+            [&b"("[..], &rules, b")"].concat()
+        }));
         words.extend(self.profile.words().map(String::into_bytes));
-        Bytes::from(words.join(&b' '))
-    }
-
-    /// The rules about commands.
-    pub fn commands_text(&self) -> String {
-        let words: Vec<String> = self
-            .said
-            .iter()
-            .map(|(allow, target)| format!("{}{target}", if *allow { '+' } else { '-' }))
-            .collect();
-        words.join(" ")
-    }
-
-    /// The rules about keys.
-    pub fn keys_text(&self) -> Bytes {
-        let words: Vec<Vec<u8>> = self.keys.iter().map(KeyPattern::text).collect();
-        Bytes::from(words.join(&b' '))
-    }
-
-    /// The rules about channels.
-    pub fn channels_text(&self) -> Bytes {
-        let words: Vec<Vec<u8>> = self.channels.iter().map(|pattern| [b"&", &pattern[..]].concat()).collect();
         Bytes::from(words.join(&b' '))
     }
 
@@ -233,6 +114,11 @@ impl User {
     /// The hashes of its passwords.
     pub fn passwords(&self) -> Vec<String> {
         self.passwords.iter().map(|hash| hexadecimal(hash)).collect()
+    }
+
+    /// What it may do, and then what each of its selectors allows.
+    pub fn permissions(&self) -> impl Iterator<Item = &Permissions> {
+        std::iter::once(&self.own).chain(&self.selectors)
     }
 
     /// What holds where a connection does not say anything else.
@@ -256,7 +142,7 @@ impl User {
 
     /// May it do everything?
     pub fn is_unlimited(&self) -> bool {
-        self.unlimited
+        self.permissions().any(Permissions::is_unlimited)
     }
 
     /// May it run this command?
@@ -264,39 +150,43 @@ impl User {
     /// # Errors
     /// What it may not do. A command whose keys cannot be told is refused elsewhere.
     pub fn permits(&self, command: &'static Command, arguments: &[Bytes]) -> Result<(), Denied> {
-        if self.unlimited || !crate::command::needs_authentication(command) {
+        if !crate::command::needs_authentication(command) {
             return Ok(());
         }
-        let (bit, name) = bit_of(command, arguments);
-        if !self.has(bit) {
-            return Err(Denied::Command(name));
-        }
-        let keys = data::route::keys_of(command, arguments).unwrap_or_default();
-        for (nth, place) in keys.into_iter().enumerate() {
-            let (key, wanted) = (&arguments[place], access(command, arguments, nth));
-            if !self.permits_key(key, wanted.reads, wanted.writes) {
-                return Err(Denied::Key(key.clone()));
+        let mut denied = None;
+        for permissions in self.permissions() {
+            if permissions.is_unlimited() {
+                return Ok(());
+            }
+            match (permissions.permits(command, arguments), &denied) {
+                (Ok(()), _) => return Ok(()),
+                // Who may run the command and not with that key is nearest to it.
+                (Err(reason @ Denied::Key(_)), Some(Denied::Command(_))) | (Err(reason), None) => {
+                    denied = Some(reason);
+                }
+                (Err(_), Some(_)) => {}
             }
         }
-        Ok(())
+        denied.map_or(Ok(()), Err)
     }
 
-    /// One pattern has to allow all that is done to the key, as in Redis.
-    fn permits_key(&self, key: &[u8], reads: bool, writes: bool) -> bool {
-        self.keys.iter().any(|allowed| {
-            (allowed.reads || !reads) && (allowed.writes || !writes) && matches(&allowed.pattern, key)
-        })
-    }
-
-    fn has(&self, bit: usize) -> bool {
-        self.allowed[bit / 64] & (1 << (bit % 64)) != 0
-    }
-
-    /// Applies one rule.
+    /// Applies one rule; a selector is one, with its brackets ([`rules`]).
     ///
     /// # Errors
     /// Why it is none, in Redis' words where it has any.
     pub fn set(&mut self, rule: &[u8]) -> Result<(), String> {
+        self.apply(rule, false)
+    }
+
+    fn apply(&mut self, rule: &[u8], lenient: bool) -> Result<(), String> {
+        if let Some(inner) = rule.strip_prefix(b"(") {
+            let inner = inner.strip_suffix(b")").ok_or("Syntax error")?;
+            if self.selectors.len() == MOST_SELECTORS {
+                return Err(format!("a user has at most {MOST_SELECTORS} selectors"));
+            }
+            self.selectors.push(Permissions::of_selector(inner, lenient)?);
+            return Ok(());
+        }
         if rule.iter().any(|byte| byte.is_ascii_whitespace() || *byte == 0) {
             return Err("Syntax error".into());
         }
@@ -311,19 +201,13 @@ impl User {
                 self.no_password = false;
                 self.passwords.clear();
             }
-            b"allkeys" => self.keys = vec![KeyPattern::all()],
-            b"resetkeys" => self.keys.clear(),
-            b"allchannels" => self.channels = vec![Bytes::from_static(b"*")],
-            b"resetchannels" => self.channels.clear(),
-            b"allcommands" => self.say(true, "@all".into()),
-            b"nocommands" => self.say(false, "@all".into()),
-            // There is no payload to be checked and there are no selectors to be cleared.
-            b"sanitize-payload" | b"skip-sanitize-payload" | b"clearselectors" => {}
+            b"clearselectors" => self.selectors.clear(),
+            // There is no payload to be checked.
+            b"sanitize-payload" | b"skip-sanitize-payload" => {}
             b"reset" => *self = User::new(),
+            _ if self.own.set(rule)? => {}
             _ => self.set_other(rule)?,
         }
-        self.unlimited =
-            self.keys.iter().any(KeyPattern::is_all) && (0..bits().count).all(|bit| self.has(bit));
         Ok(())
     }
 
@@ -344,68 +228,9 @@ impl User {
                     return Err("The password you are trying to remove from the user does not exist".into());
                 }
             }
-            b'~' | b'%' => self.add_keys(KeyPattern::parse(rule)?)?,
-            b'&' => {
-                if self.channels.iter().any(|known| &known[..] == b"*") && rest != b"*" {
-                    return Err(
-                        "Adding a pattern after the * pattern (or the 'allchannels' flag) is not valid and does not \
-                         have any effect. Try 'resetchannels' to start with an empty list of channels"
-                            .into(),
-                    );
-                }
-                match rest {
-                    b"*" => self.channels = vec![Bytes::from_static(b"*")],
-                    _ if self.channels.iter().any(|known| known == rest) => {}
-                    _ => self.channels.push(Bytes::copy_from_slice(rest)),
-                }
-            }
-            b'+' | b'-' => {
-                const UNKNOWN: &str = "Unknown command or category name in ACL";
-                let target = std::str::from_utf8(rest).map_err(|_| UNKNOWN)?.to_ascii_lowercase();
-                if bits_of(&target).is_none() {
-                    return Err(UNKNOWN.into());
-                }
-                self.say(*sign == b'+', target);
-            }
-            b'(' => return Err("Selectors are not supported: make a user for each".into()),
             _ => self.profile.set(rule)?,
         }
         Ok(())
-    }
-
-    fn add_keys(&mut self, pattern: KeyPattern) -> Result<(), String> {
-        if pattern.is_all() {
-            self.keys = vec![pattern];
-            return Ok(());
-        }
-        if self.keys.iter().any(KeyPattern::is_all) {
-            return Err("Adding a pattern after the * pattern (or the 'allkeys' flag) is not valid and does not have \
-                        any effect. Try 'resetkeys' to start with an empty list of patterns"
-                .into());
-        }
-        match self.keys.iter_mut().find(|known| known.pattern == pattern.pattern) {
-            Some(known) => {
-                known.reads |= pattern.reads;
-                known.writes |= pattern.writes;
-            }
-            None => self.keys.push(pattern),
-        }
-        Ok(())
-    }
-
-    /// A rule about commands. Those before it that are about nothing but what this one is about say nothing any more.
-    fn say(&mut self, allow: bool, target: String) {
-        let is_covered = |other: &str| {
-            target == "@all"
-                || other == target
-                || other.strip_prefix(&target).is_some_and(|rest| rest.starts_with('|'))
-        };
-        self.said.retain(|(_, other)| other == "@all" && target != "@all" || !is_covered(other));
-        for bit in bits_of(&target).unwrap_or_default() {
-            let place = &mut self.allowed[bit / 64];
-            *place = if allow { *place | 1 << (bit % 64) } else { *place & !(1 << (bit % 64)) };
-        }
-        self.said.push((allow, target));
     }
 }
 
@@ -415,40 +240,29 @@ impl Default for User {
     }
 }
 
-impl KeyPattern {
-    fn all() -> KeyPattern {
-        KeyPattern { reads: true, writes: true, pattern: Bytes::from_static(b"*") }
-    }
-
-    fn is_all(&self) -> bool {
-        self.reads && self.writes && &self.pattern[..] == b"*"
-    }
-
-    /// `~pattern`, `%R~pattern`, `%W~pattern`, `%RW~pattern`.
-    fn parse(rule: &[u8]) -> Result<KeyPattern, String> {
-        let tilde = rule.iter().position(|byte| *byte == b'~').ok_or("Syntax error")?;
-        let pattern = Bytes::copy_from_slice(&rule[tilde + 1..]);
-        let (mut reads, mut writes) = (tilde == 0, tilde == 0);
-        for letter in rule[..tilde].iter().skip(1) {
-            match letter.to_ascii_lowercase() {
-                b'r' => reads = true,
-                b'w' => writes = true,
-                _ => return Err("Syntax error".into()),
-            }
-        }
-        if !reads && !writes {
-            return Err("Syntax error".into());
-        }
-        Ok(KeyPattern { reads, writes, pattern })
-    }
-
-    fn text(&self) -> Vec<u8> {
-        let sign: &[u8] = match (self.reads, self.writes) {
-            (true, true) => b"~",
-            (true, false) => b"%R~",
-            _ => b"%W~",
+/// The rules that words are: a selector may come in many, from the one that opens its bracket to the one that closes it.
+///
+/// # Errors
+/// It is never closed.
+pub fn rules<W: AsRef<[u8]>>(words: &[W]) -> Result<Vec<Vec<u8>>, String> {
+    let mut rules: Vec<Vec<u8>> = Vec::new();
+    let mut open: Option<Vec<u8>> = None;
+    for word in words.iter().map(AsRef::as_ref) {
+        let text = match open.take() {
+            Some(before) => [&before[..], b" ", word].concat(),
+            None => word.to_vec(),
         };
-        [sign, &self.pattern[..]].concat()
+        match text.starts_with(b"(") && !text.ends_with(b")") {
+            true => open = Some(text),
+            false => rules.push(text),
+        }
+    }
+    match open {
+        None => Ok(rules),
+        Some(text) => {
+            let begin = String::from_utf8_lossy(&text[..text.len().min(64)]).into_owned();
+            Err(format!("Unmatched parenthesis in acl selector starting at '{begin}'."))
+        }
     }
 }
 

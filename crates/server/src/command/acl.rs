@@ -85,9 +85,10 @@ impl Edit {
                     None if name == DEFAULT => (*users.default_user()).clone(),
                     None => User::new(),
                 };
-                for rule in rules {
-                    user.set(rule).map_err(|reason| {
-                        format!("Error in ACL SETUSER modifier '{}': {reason}", lossy(&hidden(rule)))
+                for rule in acl::rules(rules)? {
+                    let rule = Bytes::from(rule);
+                    user.set(&rule).map_err(|reason| {
+                        format!("Error in ACL SETUSER modifier '{}': {reason}", lossy(&hidden(&rule)))
                     })?;
                 }
                 Ok((Change::Users(BTreeMap::from([(name.clone(), Some(user.text()))])), Value::OK))
@@ -265,13 +266,21 @@ fn get_user(call: &mut Call<'_>) -> Action {
         return Value::Null.into();
     };
     let profile: Vec<String> = user.profile().words().collect();
+    let mut permissions = user.permissions().map(|one| {
+        [
+            ("commands", bulk(one.commands_text())),
+            ("keys", Value::Bulk(one.keys_text())),
+            ("channels", Value::Bulk(one.channels_text())),
+        ]
+    });
+    let [commands, keys, channels] = permissions.next().expect("each user has its own");
     map([
         ("flags", Value::Set(user.flags().into_iter().map(simple).collect())),
         ("passwords", Value::Array(user.passwords().into_iter().map(bulk).collect())),
-        ("commands", bulk(user.commands_text())),
-        ("keys", Value::Bulk(user.keys_text())),
-        ("channels", Value::Bulk(user.channels_text())),
-        ("selectors", Value::Array(Vec::new())),
+        commands,
+        keys,
+        channels,
+        ("selectors", Value::Array(permissions.map(map).collect())),
         ("profile", bulk(profile.join(" "))),
     ])
     .into()
