@@ -163,11 +163,15 @@ impl Shard {
         }
         let others: BTreeSet<NodeId> =
             placement.members.iter().copied().filter(|&other| other != node).collect();
-        let held = (0..).map(PartitionId).zip(&placement.partitions);
-        let mut near: BTreeSet<NodeId> = BTreeSet::new();
-        for (partition, placed) in held.filter(|(partition, _)| placement.places(*partition, node)) {
-            near.extend(placed.replicas.iter().chain(&placed.moving_to));
-            near.extend(placement.readers_of(partition).iter().map(|reader| reader.node));
+        let held = placement.partitions.iter().filter(|placed| placed.places(node));
+        let mut near: BTreeSet<NodeId> =
+            held.flat_map(|placed| placed.replicas.iter().chain(&placed.moving_to)).copied().collect();
+        for (partition, readers) in &placement.readers {
+            let mut all = nodes_of(placement, *partition);
+            all.extend(readers.iter().map(|reader| reader.node));
+            if all.contains(&node) {
+                near.extend(all);
+            }
         }
         if placement.catalogue.contains(&node) {
             near.extend(&placement.catalogue);

@@ -155,6 +155,10 @@ pub struct Shard {
     outbox: Outbox,
     arrivals: u64,
     next_sweep: Time,
+    /// Until then no node can have been silent for so long that its requests are hopeless.
+    nobody_gone_before: Time,
+    /// When it is looked again who may be, if somebody may.
+    looks_for_gone_at: Time,
     next_hand_over: Time,
     governed: Governed,
     heat: Heat,
@@ -291,6 +295,8 @@ impl Shard {
             outbox: Outbox::default(),
             arrivals: 0,
             next_sweep: Time::NEVER,
+            nobody_gone_before: Time::default(),
+            looks_for_gone_at: Time::default(),
             next_hand_over: Time::NEVER,
             governed: Governed::new(recovered),
             heat: Heat::new(),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::balance::Loads;
-use super::{Shard, Strategy, nodes_of};
+use super::{SWEEP_INTERVAL, Shard, Strategy, nodes_of};
 use crate::catalogue::{CATALOGUE, StrategyKind};
 use crate::consistency::Seen;
 use crate::contract::Call;
@@ -73,7 +73,17 @@ impl Shard {
 
     /// Until when a request is worth waiting for: where nobody could serve it for long, it is refused soon. It waits for a moment all the same, since
     /// that may just be over.
-    pub(super) fn patience(&self, partition: PartitionId, deadline: Time, now: Time) -> Time {
+    pub(super) fn patience(&mut self, partition: PartitionId, deadline: Time, now: Time) -> Time {
+        // This is asked of each request, and mostly nobody can have been silent for so long.
+        if now < self.nobody_gone_before {
+            return deadline;
+        }
+        if now >= self.looks_for_gone_at {
+            let others = self.placement.members.iter().filter(|node| **node != self.options.node);
+            let gone_from = |node: &NodeId| now - self.peers.silent_for(*node, now) + HOPELESS_AFTER;
+            self.nobody_gone_before = others.map(gone_from).min().unwrap_or_default();
+            self.looks_for_gone_at = now + SWEEP_INTERVAL;
+        }
         if self.placement.primaries.contains_key(&partition) {
             // Replicas that all take writes say themselves what they lack.
             return deadline;
