@@ -18,6 +18,8 @@ use crate::status::{field, text};
 
 /// What is so after this, in microseconds, stays so.
 const SETTLED_AFTER: u64 = 3_000_000;
+/// What was broken so shortly before may not be whole again.
+const WHOLE_AFTER: u64 = 4_000_000;
 /// So long an answer may take until it was asked for in vain.
 pub const ORDER: Duration = Duration::from_millis(1500);
 /// With fewer operations nothing is said.
@@ -113,7 +115,7 @@ pub fn judge(keyspace: &str, happened: &[Happened], samples: &[Sample]) -> Optio
         let alone = happened
             .iter()
             .enumerate()
-            .all(|(other, of)| other == place || of.to + SETTLED_AFTER < fault.from || of.from > fault.until);
+            .all(|(other, of)| other == place || of.to + WHOLE_AFTER < fault.from || of.from > fault.until);
         let from = fault.from + SETTLED_AFTER;
         if !alone || fault.note.is_some() || from >= fault.until {
             continue;
