@@ -20,7 +20,10 @@ impl MergedTable {
         // A mutation that puts something and then takes it away has seen what it has put.
         let mut vector = merge.vector.clone();
         vector.raise(merge.dot.origin, merge.dot.counter);
-        for change in &merge.changes {
+        let mut changes = merge.changes.iter().peekable();
+        // What is left of an element of which all is taken away and which the next change puts anew, as `SET` does: it is stored once.
+        let mut left: Option<Element> = None;
+        while let Some(change) = changes.next() {
             match change {
                 Change::Put { key, facet, .. }
                 | Change::Remove { key, facet, .. }
@@ -28,7 +31,7 @@ impl MergedTable {
                     if !is_new(*facet, key) => {}
                 Change::Put { key, facet, name, value, seen } => {
                     let version = Version { dot: merge.dot, time: merge.time, value: value.clone() };
-                    let mut element = self.element(key, *facet, name);
+                    let mut element = left.take().unwrap_or_else(|| self.element(key, *facet, name));
                     element.put(version, &vector, seen);
                     self.conflicts.look(key, *facet, name, element.versions(), merge.dot);
                     self.store(key, *facet, name, &element);
@@ -39,7 +42,17 @@ impl MergedTable {
                 Change::Add { key, facet, name, addition } => {
                     self.change(key, *facet, name, |element| element.add(merge.dot, addition));
                 }
-                Change::Clear { key, seen } => self.clear(key, &vector, seen, &is_new),
+                Change::Clear { key, seen } => {
+                    let next = match changes.peek() {
+                        Some(Change::Put { key: put, facet, name, .. })
+                            if put == key && is_new(*facet, key) =>
+                        {
+                            Some((*facet, &name[..]))
+                        }
+                        _ => None,
+                    };
+                    left = self.clear(key, &vector, seen, &is_new, next);
+                }
             }
         }
     }
@@ -53,24 +66,34 @@ impl MergedTable {
         }
     }
 
+    /// Takes away all that is there of a key. What is left of the element that is put `next` is not stored but returned.
     fn clear(
         &mut self,
         key: &[u8],
         vector: &VersionVector,
         seen: &[(Facet, Bytes, Vec<Seen>)],
         is_new: &dyn Fn(Facet, &[u8]) -> bool,
-    ) {
+        next: Option<(Facet, &[u8])>,
+    ) -> Option<Element> {
+        let mut left = None;
         let seen: BTreeMap<(Facet, &[u8]), &[Seen]> =
             seen.iter().map(|(facet, name, seen)| ((*facet, &name[..]), &seen[..])).collect();
         for (facet, name, mut element) in self.elements(key) {
             if !is_new(facet, key) {
                 continue;
             }
+            let seen = seen.get(&(facet, &name[..])).copied().unwrap_or_default();
+            if next == Some((facet, &name[..])) {
+                element.remove(vector, seen);
+                left = Some(element);
+                continue;
+            }
             let before = element.clone();
-            element.remove(vector, seen.get(&(facet, &name[..])).copied().unwrap_or_default());
+            element.remove(vector, seen);
             if element != before {
                 self.store(key, facet, &name, &element);
             }
         }
+        left
     }
 }

@@ -11,7 +11,7 @@ use super::view::value_of;
 use super::{Conflicts, Facet};
 use crate::collection::{CollectionRef, Content, Kind, block, score};
 use crate::entry::{Entry, ValueRef};
-use crate::table::{Digest, Malformed, Position, Table, first_position, slot_of};
+use crate::table::{Digest, Malformed, Position, Table, first_position, position_of, slot_of};
 
 /// The expiry of a key that never ends.
 pub(crate) const NEVER: u64 = u64::MAX;
@@ -169,14 +169,23 @@ impl MergedTable {
 
     /// All elements of a key.
     pub fn elements(&self, key: &[u8]) -> Vec<(Facet, Bytes, Element)> {
-        let of_facet =
-            |facet| self.elements_of(key, facet).into_iter().map(move |(name, of)| (facet, name, of));
-        Facet::ALL.into_iter().flat_map(of_facet).collect()
+        let position = position_of(key);
+        let mut all = Vec::new();
+        // Most keys are of one type, and most keyspaces of few.
+        for facet in Facet::ALL.into_iter().filter(|facet| !self.of(*facet).is_empty()) {
+            let of_facet = self.elements_at(position, key, facet);
+            all.extend(of_facet.into_iter().map(|(name, element)| (facet, name, element)));
+        }
+        all
     }
 
     /// All elements of one facet of a key, with their names.
     pub fn elements_of(&self, key: &[u8], facet: Facet) -> Vec<(Bytes, Element)> {
-        match self.of(facet).get(key).map(|entry| entry.value) {
+        self.elements_at(position_of(key), key, facet)
+    }
+
+    fn elements_at(&self, position: Position, key: &[u8], facet: Facet) -> Vec<(Bytes, Element)> {
+        match self.of(facet).get_at(position, key).map(|entry| entry.value) {
             Some(ValueRef::String(bytes)) => vec![(Bytes::new(), read(bytes))],
             Some(ValueRef::Collection(collection)) => {
                 let read = |value| read(facet.bytes_in(value));

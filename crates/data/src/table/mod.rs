@@ -176,7 +176,11 @@ impl Table {
 
     /// The entry of `key`, past its expiry or not.
     pub fn get(&self, key: &[u8]) -> Option<Entry<'_>> {
-        let position = position_of(key);
+        self.get_at(position_of(key), key)
+    }
+
+    /// The same, where the key's position is known: who looks into several tables computes it once.
+    pub fn get_at(&self, position: Position, key: &[u8]) -> Option<Entry<'_>> {
         let leaf = self.leaves.leaf(self.leaves.find(position));
         leaf.find(position, key).ok().map(|index| leaf.entry(index))
     }
