@@ -201,7 +201,7 @@ mod tests {
         let verdict = judged(&good).expect("there is something to compare");
         assert!(verdict.finding.is_valid() && verdict.operations == 30, "{verdict:?}");
         for bad in [operations(0, true, 1), operations(0, false, 4), operations(2, true, 0)] {
-            let verdict = judged(&[bad.clone()]).expect("there is something to compare");
+            let verdict = judged(std::slice::from_ref(&bad)).expect("there is something to compare");
             assert!(!verdict.finding.is_valid(), "{bad:?}");
         }
         assert!(judge("other:", &faults, &good.concat()).is_none());
@@ -213,7 +213,7 @@ mod tests {
         let short = [fault(1_000_000, 3_900_000, cut())];
         assert!(judge("k:", &short, &bad).is_none());
         let whole = fault(1_000_000, 9_000_000, cut());
-        assert!(judge("k:", &[whole.clone()], &bad).is_some());
+        assert!(judge("k:", std::slice::from_ref(&whole), &bad).is_some());
         for (from, to) in [(500_000, 700_000), (2_000_000, 2_500_000), (8_000_000, 20_000_000)] {
             let other = fault(from, to, Vec::new());
             assert!(judge("k:", &[other, whole.clone()], &bad).is_none(), "{from} to {to}");
