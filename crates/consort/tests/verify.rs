@@ -94,6 +94,34 @@ fn a_local_cluster_keeps_its_promises_under_faults() {
     assert!(said(&checked).contains("writes follow reads: valid"), "{}", said(&checked));
 }
 
+/// What `KEYSPACE EXPLAIN` says of a cut before it comes is what clients see in it, of every strategy.
+#[test]
+fn each_side_of_a_cut_does_what_was_foretold() {
+    let folder = Folder::new("foretold");
+    fs::create_dir_all(&folder.0).expect("a folder");
+    let (out, plan) = (folder.0.to_str().expect("a path"), folder.0.join("given.json"));
+    let given = r#"[{"at_ms": 2000, "lasts_ms": 9000, "fault": "isolate", "node": 1}]"#;
+    fs::write(&plan, given).expect("a plan");
+    let plan = plan.to_str().expect("a path");
+    let output = consort(&[
+        "verify",
+        "--minutes",
+        "0.25",
+        "--keyspaces",
+        "default,sync,multi,peers,near",
+        "--plan",
+        plan,
+        "--out",
+        out,
+        "--base-port",
+        "27000",
+    ]);
+    let text = said(&output);
+    assert!(output.status.success(), "{text}");
+    let compared = text.lines().filter(|line| line.contains("foretold (of 1 faults)"));
+    assert_eq!(compared.count(), 5, "{text}");
+}
+
 #[test]
 fn a_broken_history_is_a_failure() {
     let folder = Folder::new("check");

@@ -53,8 +53,8 @@ pub struct Director<'a> {
     pub happened: Vec<Happened>,
     /// Prefixes of keyspaces of primary-replica.
     keyspaces: Vec<String>,
-    /// Prefixes of all.
-    all: Vec<String>,
+    /// Prefixes of all, and whether sessions are carried from node to node there.
+    all: Vec<(String, bool)>,
     /// A keyspace that may be altered, as it is and as it becomes.
     alter: Option<(String, [Vec<String>; 2])>,
     joined: usize,
@@ -80,7 +80,7 @@ impl<'a> Director<'a> {
         cluster: Option<&'a mut Cluster>,
         begin: std::time::Instant,
         keyspaces: Vec<String>,
-        all: Vec<String>,
+        all: Vec<(String, bool)>,
         alter: Option<(String, [Vec<String>; 2])>,
     ) -> Director<'a> {
         Director {
@@ -199,11 +199,11 @@ impl<'a> Director<'a> {
             return Vec::new();
         };
         let mut all = Vec::new();
-        for prefix in &self.all {
+        for (prefix, carries) in &self.all {
             let mut command = vec!["KEYSPACE", "EXPLAIN", prefix];
             command.extend(words.iter().map(String::as_str));
             let Ok(reply) = connection.ask(&command, foretold::ORDER).await else { break };
-            all.extend(foretold::parse(prefix, &reply, &names));
+            all.extend(foretold::parse(prefix, *carries, &reply, &names));
         }
         all
     }

@@ -32,7 +32,7 @@ pub enum Fate {
     Answered,
     /// They are refused.
     Refused,
-    /// That depends on the slot.
+    /// That depends on the slot, or on the session.
     Mixed,
 }
 
@@ -90,14 +90,18 @@ pub fn question(fault: &Fault, names: &[String]) -> Option<Vec<String>> {
     }
 }
 
-/// What a node replied.
-pub fn parse(keyspace: &str, reply: &Value, names: &[String]) -> Option<Foretold> {
+/// What a node replied. `carries`: sessions go from node to node there with what they have seen, and where replicas may be stale it depends on that
+/// whether they are answered.
+pub fn parse(keyspace: &str, carries: bool, reply: &Value, names: &[String]) -> Option<Foretold> {
     let side = |side: &Value| {
         let Value::Array(named) = field(side, "nodes")? else { return None };
         let number = |name: &Value| text(name).and_then(|name| names.iter().position(|known| *known == name));
         let nodes = named.iter().map(number).collect::<Option<_>>()?;
         let [writes, reads] = ["writes", "reads"].map(|name| field(side, name).and_then(text));
-        Some(Side { nodes, writes: Fate::of(&writes?), reads: Fate::of(&reads?) })
+        let reads = reads?;
+        let depends = carries && reads.contains("possibly stale");
+        let reads = if depends { Fate::Mixed } else { Fate::of(&reads) };
+        Some(Side { nodes, writes: Fate::of(&writes?), reads })
     };
     let Value::Array(sides) = field(reply, "sides")? else { return None };
     let sides = sides.iter().map(side).collect::<Option<_>>()?;
@@ -233,6 +237,6 @@ mod tests {
         assert_eq!(Fate::of("accepted for slots 0-5; possibly stale for slots 6-9"), Fate::Answered);
         assert_eq!(Fate::of("refused for slots 0-5; accepted for slots 6-9"), Fate::Mixed);
         assert_eq!(Fate::of("refused"), Fate::Refused);
-        assert!(parse("k:", &Value::Null, &names()).is_none());
+        assert!(parse("k:", false, &Value::Null, &names()).is_none());
     }
 }

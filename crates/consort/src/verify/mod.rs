@@ -299,7 +299,7 @@ async fn test(
         (prefix.clone(), [words("ACK sync"), words("ACK semi-sync 1")])
     });
     let mut cluster = cluster;
-    let all = spaces.iter().map(|space| space.prefix.clone()).collect();
+    let all = spaces.iter().map(|space| (space.prefix.clone(), space.freshness.is_some())).collect();
     let mut director = Director::new(cluster.as_deref_mut(), target.begin, primaries, all, alter);
     let mut told = Instant::now();
     while target.now() < until {
