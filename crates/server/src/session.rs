@@ -111,24 +111,20 @@ impl Session {
         }
     }
 
-    /// What holds for its requests.
-    fn profile(&self) -> Profile {
-        self.own.or(&self.selected).or(self.user.profile())
-    }
-
     /// How fresh reads are to be, if the connection, its number or its user says so.
     pub fn consistency(&self) -> Option<Consistency> {
-        self.profile().consistency
+        self.own.consistency.or(self.selected.consistency).or(self.user.profile().consistency)
     }
 
     /// By how much writes are to be acknowledged, if the connection, its number or its user says so.
     pub fn acknowledgement(&self) -> Option<Acknowledgement> {
-        self.profile().acknowledgement
+        let user = self.user.profile();
+        self.own.acknowledgement.or(self.selected.acknowledgement).or(user.acknowledgement)
     }
 
     /// How many replicas of leaderless keyspaces are asked, if the connection, its number or its user says so.
     pub fn quorum(&self) -> Option<Quorum> {
-        self.profile().quorum()
+        self.own.or(&self.selected).or(self.user.profile()).quorum()
     }
 
     /// Notes that a command arrived. To be called before each command; `now_ms` is the monotonic clock (one reading serves all

@@ -77,15 +77,6 @@ impl Heat {
 }
 
 impl Shard {
-    /// This replica may have answered such reads.
-    pub(super) fn note_reads(&mut self, partition: PartitionId, now: Now) {
-        if self.options.hot_reads > 0
-            && self.replicas.get(&partition).is_some_and(Strategy::has_relaxed_reads)
-        {
-            self.heat.arm(now.time);
-        }
-    }
-
     /// Is a copy for reads to be made here, and not known to have caught up?
     fn is_awaited(&self, partition: PartitionId) -> bool {
         let here = |reader: &&crate::placement::Reader| reader.node == self.options.node;

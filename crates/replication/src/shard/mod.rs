@@ -707,11 +707,14 @@ impl Shard {
             self.gather.note(partition, replica, now.time);
             self.ship.note(partition, replica, now.time);
             let (at, has_snapshot) = (replica.wake_at(now), replica.has_snapshot());
+            let was_read = replica.has_relaxed_reads();
             self.set_timer(partition, at);
             if has_snapshot {
                 self.note_durable(partition);
             }
-            self.note_reads(partition, now);
+            if was_read && self.options.hot_reads > 0 {
+                self.heat.arm(now.time);
+            }
         }
     }
 
