@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::element::{Element, Seen, Version};
 use super::table::MergedTable;
 use super::{Change, Facet, Merge, VersionVector};
+use crate::table::position_of;
 
 impl MergedTable {
     /// Changes the state. The caller sees to it that everything in the mutation's vector has been applied, and the mutation itself
@@ -78,20 +79,27 @@ impl MergedTable {
         let mut left = None;
         let seen: BTreeMap<(Facet, &[u8]), &[Seen]> =
             seen.iter().map(|(facet, name, seen)| ((*facet, &name[..]), &seen[..])).collect();
-        for (facet, name, mut element) in self.elements(key) {
+        let position = position_of(key);
+        for facet in self.facets_in_use() {
             if !is_new(facet, key) {
                 continue;
             }
-            let seen = seen.get(&(facet, &name[..])).copied().unwrap_or_default();
-            if next == Some((facet, &name[..])) {
-                element.remove(vector, seen);
-                left = Some(element);
+            if next == Some((facet, b"")) && self.is_covered_at(position, key, facet, vector) {
+                left = Some(Element::default());
                 continue;
             }
-            let before = element.clone();
-            element.remove(vector, seen);
-            if element != before {
-                self.store(key, facet, &name, &element);
+            for (name, mut element) in self.elements_at(position, key, facet) {
+                let seen = seen.get(&(facet, &name[..])).copied().unwrap_or_default();
+                if next == Some((facet, &name[..])) {
+                    element.remove(vector, seen);
+                    left = Some(element);
+                    continue;
+                }
+                let before = element.clone();
+                element.remove(vector, seen);
+                if element != before {
+                    self.store(key, facet, &name, &element);
+                }
             }
         }
         left

@@ -272,6 +272,33 @@ pub(super) fn plain_winner(bytes: &[u8]) -> Option<&[u8]> {
     winner.filter(|_| reader.is_empty()).map(|(_, value)| value)
 }
 
+/// Has it nothing but versions that `vector` covers? Then nothing is left of it when whoever had applied that removes it. Read where it is.
+pub(super) fn is_covered(bytes: &[u8], vector: &VersionVector) -> bool {
+    all_versions(bytes, |dot| vector.covers(dot))
+}
+
+/// Has it nothing but versions?
+pub(super) fn is_plain(bytes: &[u8]) -> bool {
+    all_versions(bytes, |_| true)
+}
+
+fn all_versions(bytes: &[u8], is_so: impl Fn(Dot) -> bool) -> bool {
+    let mut reader = Reader::new(bytes);
+    let mut look = || {
+        for _ in 0..reader.varint()? {
+            let dot = Dot { origin: reader.varint()?, counter: reader.varint()? };
+            reader.varint()?;
+            reader.varint()?;
+            reader.block()?;
+            if !is_so(dot) {
+                return Ok(false);
+            }
+        }
+        Ok::<bool, Malformed>(reader.is_empty())
+    };
+    look().unwrap_or(false)
+}
+
 fn narrow(number: u64) -> Result<u32, Malformed> {
     u32::try_from(number).map_err(|_| Malformed("a number is too long"))
 }

@@ -26,8 +26,10 @@ pub struct Prepared {
 impl Prepared {
     /// From what a command came to over what the keys show.
     pub(crate) fn of(prepared: crate::Prepared, table: &MergedTable, dot: Dot) -> Prepared {
-        let mut draft = Draft { table, dot, elements: BTreeMap::new(), changes: Vec::new() };
-        for operation in prepared.mutation.iter().flat_map(|mutation| mutation.operations()) {
+        let mut draft = Draft::new(table, dot);
+        let mut operations = prepared.mutation.iter().flat_map(|mutation| mutation.operations()).peekable();
+        while let Some(operation) = operations.next() {
+            draft.is_last = operations.peek().is_none();
             draft.take(&operation.expect("it was prepared just now"));
         }
         Prepared { reply: prepared.reply, changes: draft.changes }
@@ -36,7 +38,7 @@ impl Prepared {
 
 /// The changes that take away all that is here of these keys, as the mutation of that name.
 pub fn clearing(keys: &[Bytes], table: &MergedTable, dot: Dot) -> Vec<Change> {
-    let mut draft = Draft { table, dot, elements: BTreeMap::new(), changes: Vec::new() };
+    let mut draft = Draft::new(table, dot);
     keys.iter().for_each(|key| draft.clear(key));
     draft.changes
 }
@@ -50,13 +52,28 @@ struct Draft<'a> {
     dot: Dot,
     /// What elements have become by it, of those that it has changed.
     elements: BTreeMap<Place, Element>,
+    /// Nothing comes after the operation that is taken, which would have to see what it did.
+    is_last: bool,
     changes: Vec<Change>,
 }
 
 impl Draft<'_> {
+    fn new(table: &MergedTable, dot: Dot) -> Draft<'_> {
+        Draft { table, dot, elements: BTreeMap::new(), is_last: false, changes: Vec::new() }
+    }
+
     fn take(&mut self, operation: &Operation<'_>) {
         let copy = Bytes::copy_from_slice;
         match *operation {
+            // By far the most that there is: what follows would come to the same.
+            Operation::Set { key, value, expire_at_ms: None }
+                if self.elements.is_empty() && self.is_last && self.table.is_plain_string(key) =>
+            {
+                let (key, seen) = (copy(key), Vec::new());
+                self.changes.push(Change::Clear { key: key.clone(), seen });
+                let (facet, name, value, seen) = (Facet::String, Bytes::new(), copy(value), Vec::new());
+                self.changes.push(Change::Put { key, facet, name, value, seen });
+            }
             Operation::Set { key, value, expire_at_ms } => {
                 self.clear(key);
                 self.put(key, Facet::String, Bytes::new(), copy(value));
@@ -198,4 +215,12 @@ impl Draft<'_> {
             self.put(key, Facet::Expiry, Bytes::new(), value);
         }
     }
+}
+
+/// The changes of a `SET`, by the quick way where there is one or by the long one.
+#[cfg(test)]
+pub(super) fn set(table: &MergedTable, dot: Dot, key: &[u8], quickly: bool) -> Vec<Change> {
+    let mut draft = Draft { is_last: quickly, ..Draft::new(table, dot) };
+    draft.take(&Operation::Set { key, value: b"value", expire_at_ms: None });
+    draft.changes
 }

@@ -6,9 +6,9 @@
 
 use bytes::{Bytes, BytesMut};
 
-use super::element::Element;
+use super::element::{self, Element};
 use super::view::value_of;
-use super::{Conflicts, Facet};
+use super::{Conflicts, Facet, VersionVector};
 use crate::collection::{CollectionRef, Content, Kind, block, score};
 use crate::entry::{Entry, ValueRef};
 use crate::table::{Digest, Malformed, Position, Table, first_position, position_of, slot_of};
@@ -171,12 +171,43 @@ impl MergedTable {
     pub fn elements(&self, key: &[u8]) -> Vec<(Facet, Bytes, Element)> {
         let position = position_of(key);
         let mut all = Vec::new();
-        // Most keys are of one type, and most keyspaces of few.
-        for facet in Facet::ALL.into_iter().filter(|facet| !self.of(*facet).is_empty()) {
+        for facet in self.facets_in_use() {
             let of_facet = self.elements_at(position, key, facet);
             all.extend(of_facet.into_iter().map(|(name, element)| (facet, name, element)));
         }
         all
+    }
+
+    /// Most keys are of one type, and most keyspaces of few.
+    pub(super) fn facets_in_use(&self) -> impl Iterator<Item = Facet> + use<> {
+        let is_used = Facet::ALL.map(|facet| !self.of(facet).is_empty());
+        Facet::ALL.into_iter().zip(is_used).filter_map(|(facet, is_used)| is_used.then_some(facet))
+    }
+
+    /// Is the only element of this facet that a key has one of which nothing is left when whoever had applied `vector` removes it?
+    pub(super) fn is_covered_at(
+        &self,
+        position: Position,
+        key: &[u8],
+        facet: Facet,
+        vector: &VersionVector,
+    ) -> bool {
+        match self.of(facet).get_at(position, key).map(|entry| entry.value) {
+            Some(ValueRef::String(bytes)) => element::is_covered(bytes, vector),
+            _ => false,
+        }
+    }
+
+    /// Has a key nothing, or a string alone that was put and not added to?
+    pub(super) fn is_plain_string(&self, key: &[u8]) -> bool {
+        let position = position_of(key);
+        self.facets_in_use().all(|facet| {
+            match self.of(facet).get_at(position, key).map(|entry| entry.value) {
+                Some(ValueRef::String(bytes)) => facet == Facet::String && element::is_plain(bytes),
+                Some(ValueRef::Collection(_)) => false,
+                None => true,
+            }
+        })
     }
 
     /// All elements of one facet of a key, with their names.
@@ -184,7 +215,7 @@ impl MergedTable {
         self.elements_at(position_of(key), key, facet)
     }
 
-    fn elements_at(&self, position: Position, key: &[u8], facet: Facet) -> Vec<(Bytes, Element)> {
+    pub(super) fn elements_at(&self, position: Position, key: &[u8], facet: Facet) -> Vec<(Bytes, Element)> {
         match self.of(facet).get_at(position, key).map(|entry| entry.value) {
             Some(ValueRef::String(bytes)) => vec![(Bytes::new(), read(bytes))],
             Some(ValueRef::Collection(collection)) => {

@@ -334,6 +334,18 @@ proptest! {
         prop_assert!(digests.iter().all(|digest| *digest == digests[0]), "the bytes are the same, too");
     }
 
+    /// `SET` of a key that holds a plain string, or nothing, is prepared without reading its elements; and comes to the same.
+    #[test]
+    fn what_is_set_quickly_is_set_as_ever(steps in steps()) {
+        let world = World::run(&steps);
+        for replica in &world.replicas {
+            for k in 0..4 {
+                let dot = Dot { origin: 100, counter: 1 << 20 };
+                prop_assert_eq!(prepare::set(&replica.table, dot, &key(k), true), prepare::set(&replica.table, dot, &key(k), false));
+            }
+        }
+    }
+
     /// The same if replicas take over what others have as a fold of it.
     #[test]
     fn a_fold_stands_for_the_mutations_in_it(steps in steps_with_repairs(), last in 0..REPLICAS) {

@@ -1,7 +1,5 @@
 //! What a replica has applied: of each origin everything up to a number.
 
-use std::collections::BTreeMap;
-
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use crate::table::Malformed;
@@ -19,7 +17,8 @@ pub struct Dot {
 /// Of each origin a number: everything up to it (Parker et al. 1983). An origin that is not in it has 0.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct VersionVector {
-    counters: BTreeMap<u64, u64>,
+    /// In the order of their origins; there are few, and vectors are copied and compared for every mutation.
+    counters: Vec<Dot>,
 }
 
 impl VersionVector {
@@ -30,14 +29,20 @@ impl VersionVector {
 
     /// The number of an origin.
     pub fn get(&self, origin: u64) -> u64 {
-        self.counters.get(&origin).copied().unwrap_or(0)
+        self.place(origin).map_or(0, |place| self.counters[place].counter)
+    }
+
+    fn place(&self, origin: u64) -> Result<usize, usize> {
+        self.counters.binary_search_by_key(&origin, |dot| dot.origin)
     }
 
     /// Everything of `origin` up to `counter`, if it was less.
     pub fn raise(&mut self, origin: u64, counter: u64) {
         if counter > 0 {
-            let known = self.counters.entry(origin).or_default();
-            *known = counter.max(*known);
+            match self.place(origin) {
+                Ok(place) => self.counters[place].counter = counter.max(self.counters[place].counter),
+                Err(place) => self.counters.insert(place, Dot { origin, counter }),
+            }
         }
     }
 
@@ -48,30 +53,30 @@ impl VersionVector {
 
     /// Is everything that `other` has among them?
     pub fn includes(&self, other: &VersionVector) -> bool {
-        other.counters.iter().all(|(&origin, &counter)| counter <= self.get(origin))
+        other.counters.iter().all(|dot| self.covers(*dot))
     }
 
     /// What either has.
     pub fn merge(&mut self, other: &VersionVector) {
-        other.counters.iter().for_each(|(&origin, &counter)| self.raise(origin, counter));
+        other.counters.iter().for_each(|dot| self.raise(dot.origin, dot.counter));
     }
 
     /// What both have.
     pub fn meet(&mut self, other: &VersionVector) {
-        self.counters.retain(|origin, counter| {
-            *counter = (*counter).min(other.get(*origin));
-            *counter > 0
+        self.counters.retain_mut(|dot| {
+            dot.counter = dot.counter.min(other.get(dot.origin));
+            dot.counter > 0
         });
     }
 
     /// The origins and their numbers, in order.
     pub fn iter(&self) -> impl Iterator<Item = Dot> {
-        self.counters.iter().map(|(&origin, &counter)| Dot { origin, counter })
+        self.counters.iter().copied()
     }
 
     /// An origin that is no more, and of which nobody holds anything.
     pub fn forget(&mut self, origin: u64) {
-        self.counters.remove(&origin);
+        self.counters.retain(|dot| dot.origin != origin);
     }
 
     /// Appends it, for [`VersionVector::decode`].
@@ -94,9 +99,9 @@ impl VersionVector {
     /// Appends it.
     pub(crate) fn write(&self, out: &mut impl BufMut) {
         varint::put(out, self.counters.len() as u64);
-        for (&origin, &counter) in &self.counters {
-            varint::put(out, origin);
-            varint::put(out, counter);
+        for dot in &self.counters {
+            varint::put(out, dot.origin);
+            varint::put(out, dot.counter);
         }
     }
 
@@ -110,7 +115,7 @@ impl VersionVector {
                 return Err(Malformed("a version vector out of order"));
             }
             last = Some(origin);
-            vector.counters.insert(origin, counter);
+            vector.counters.push(Dot { origin, counter });
         }
         Ok(vector)
     }

@@ -39,7 +39,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
+use data::Position;
 use data::merged::{Dot, HybridTime, Merge, MergedTable, VersionVector};
+use data::table::position_of;
 
 use self::asked::Asked;
 use self::audit::Audits;
@@ -234,8 +236,8 @@ pub struct Causal {
     persisted: u64,
     /// What is not durable yet.
     under_way: VecDeque<UnderWay>,
-    /// For each key the last entry about it that is not durable.
-    unstable: BTreeMap<Bytes, u64>,
+    /// For each key, by its position, the last entry about it that is not durable. Keys of one position wait for one another.
+    unstable: BTreeMap<Position, u64>,
     /// Until this one is durable, all keys are as if it were about them.
     unstable_all: u64,
     /// Mutations that wait for what they depend on, by origin and number.
@@ -276,7 +278,8 @@ pub struct Causal {
 struct UnderWay {
     index: u64,
     known: Known,
-    keys: Vec<Bytes>,
+    /// What it is about, by position.
+    keys: Vec<Position>,
 }
 
 /// What is known with an entry.
@@ -521,7 +524,10 @@ impl Causal {
 
     /// The entry that has to be durable for an answer about this key; 0 if there is none.
     pub fn unstable_at(&self, key: &[u8]) -> u64 {
-        let of_key = self.unstable.get(key).copied().unwrap_or(0);
+        if self.unstable.is_empty() && self.unstable_all <= self.persisted {
+            return 0;
+        }
+        let of_key = self.unstable.get(&position_of(key)).copied().unwrap_or(0);
         if self.unstable_all > self.persisted { of_key.max(self.unstable_all) } else { of_key }
     }
 
@@ -602,16 +608,17 @@ impl Causal {
             let late = Duration::from_millis(now.wall_ms.saturating_sub(merge.time.ms));
             self.staleness.add(late, now.time.0 / 1000);
         }
-        let keys = merge.changes.iter().map(|change| change.key().clone()).collect();
+        let mut keys: Vec<Position> = merge.changes.iter().map(|change| position_of(change.key())).collect();
+        keys.dedup();
         let index = self.note(Known::Mutation(merge.dot), keys, bytes.clone());
         self.kept.push(Logged { index, dot: merge.dot, bytes, at: now.time });
     }
 
     /// The next entry of the log.
-    fn note(&mut self, known: Known, keys: Vec<Bytes>, bytes: Bytes) -> u64 {
+    fn note(&mut self, known: Known, keys: Vec<Position>, bytes: Bytes) -> u64 {
         self.last_index += 1;
         let index = self.last_index;
-        self.unstable.extend(keys.iter().map(|key| (key.clone(), index)));
+        self.unstable.extend(keys.iter().map(|key| (*key, index)));
         self.under_way.push_back(UnderWay { index, known, keys });
         self.effects.persist.push((index, bytes));
         index

@@ -308,7 +308,8 @@ fn a_replica_that_holds_something_else_is_found_and_heals_while_all_take_writes(
             .filter(|(here, event)| *here == of && matches!(event, super::Event::Differs { .. }))
             .count()
     };
-    assert!(differs(0) > 0 && differs(2) > 0, "both others have seen it: {events:?}");
+    // It may be mended before the second of them has gone over the same keys.
+    assert!(differs(0) + differs(2) > 0, "another one has seen it: {events:?}");
     let rebuilt: Vec<usize> = events
         .iter()
         .filter(|(_, event)| matches!(event, super::Event::Repaired { with_state: true, .. }))
