@@ -245,7 +245,7 @@ impl Core for Ours {
     }
 
     fn acknowledge(&mut self, from: Id, index: u64) {
-        let message = Message::AppendOk { term: self.raft.term(), round: 1, match_index: index };
+        let message = Message::AppendOk { term: self.raft.term(), round: 1, match_index: index, version: 0 };
         self.raft.step(NodeId(from), message, self.now);
         self.finish();
     }

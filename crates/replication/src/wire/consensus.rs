@@ -32,6 +32,9 @@ mod kind {
     pub const LOG_END: u8 = 20;
     pub const LOG_END_OK: u8 = 21;
     pub const GRANTED_IN_DOUBT: u8 = 22;
+    /// From one that is not in sync: the version of the configuration that it knows comes first.
+    pub const APPEND_OK_VOUCHED: u8 = 23;
+    pub const HELD_VOUCHED: u8 = 24;
 }
 
 pub(super) fn put_message(out: &mut BytesMut, message: &Message) {
@@ -46,7 +49,12 @@ pub(super) fn put_message(out: &mut BytesMut, message: &Message) {
         Message::Append { round, prev_index, prev_term, commit, admitted, .. } => {
             (kind::APPEND_ADMITTED, &[*admitted, *round, *prev_index, *prev_term, *commit])
         }
-        Message::AppendOk { round, match_index, .. } => (kind::APPEND_OK, &[*round, *match_index]),
+        Message::AppendOk { round, match_index, version: 0, .. } => {
+            (kind::APPEND_OK, &[*round, *match_index])
+        }
+        Message::AppendOk { round, match_index, version, .. } => {
+            (kind::APPEND_OK_VOUCHED, &[*version, *round, *match_index])
+        }
         Message::AppendReject { round, prev_index, hint_index, hint_term, .. } => {
             (kind::APPEND_REJECT, &[*round, *prev_index, *hint_index, *hint_term])
         }
@@ -60,7 +68,8 @@ pub(super) fn put_message(out: &mut BytesMut, message: &Message) {
         Message::Wake { .. } => (kind::WAKE, &[]),
         Message::Removed { index, .. } => (kind::REMOVED, &[*index]),
         Message::Ahead { last_index, last_term, .. } => (kind::AHEAD, &[*last_index, *last_term]),
-        Message::Held { round, index, .. } => (kind::HELD, &[*round, *index]),
+        Message::Held { round, index, version: 0, .. } => (kind::HELD, &[*round, *index]),
+        Message::Held { round, index, version, .. } => (kind::HELD_VOUCHED, &[*version, *round, *index]),
         Message::LogEnd { batch, .. } => (kind::LOG_END, &[*batch]),
         Message::LogEndOk { batch, index, .. } => (kind::LOG_END_OK, &[*batch, *index]),
         Message::GrantedInDoubt { .. } => (kind::GRANTED_IN_DOUBT, &[]),
@@ -114,7 +123,10 @@ pub(super) fn message(reader: &mut Reader) -> Result<Message, Malformed> {
             let admitted = reader.number()?;
             append(reader, term, admitted)?
         }
-        kind::APPEND_OK => Message::AppendOk { term, round: reader.number()?, match_index: reader.number()? },
+        kind::APPEND_OK | kind::APPEND_OK_VOUCHED => {
+            let version = if kind == kind::APPEND_OK { 0 } else { reader.number()? };
+            Message::AppendOk { term, version, round: reader.number()?, match_index: reader.number()? }
+        }
         kind::APPEND_REJECT => Message::AppendReject {
             term,
             round: reader.number()?,
@@ -146,7 +158,10 @@ pub(super) fn message(reader: &mut Reader) -> Result<Message, Malformed> {
         kind::WAKE => Message::Wake { term },
         kind::REMOVED => Message::Removed { term, index: reader.number()? },
         kind::AHEAD => Message::Ahead { term, last_index: reader.number()?, last_term: reader.number()? },
-        kind::HELD => Message::Held { term, round: reader.number()?, index: reader.number()? },
+        kind::HELD | kind::HELD_VOUCHED => {
+            let version = if kind == kind::HELD { 0 } else { reader.number()? };
+            Message::Held { term, version, round: reader.number()?, index: reader.number()? }
+        }
         kind::LOG_END => Message::LogEnd { term, batch: reader.number()? },
         kind::LOG_END_OK => Message::LogEndOk { term, batch: reader.number()?, index: reader.number()? },
         kind::GRANTED_IN_DOUBT => Message::GrantedInDoubt { term },

@@ -66,10 +66,14 @@ fn consensus() -> impl Strategy<Value = raft::Message> {
         },
     );
     let answers = prop_oneof![
-        (term(), number(), number()).prop_map(|(term, round, match_index)| M::AppendOk {
+        (term(), number(), number(), number()).prop_map(|(term, round, match_index, version)| {
+            M::AppendOk { term, round, match_index, version }
+        }),
+        (term(), number(), number(), number()).prop_map(|(term, round, index, version)| M::Held {
             term,
             round,
-            match_index
+            index,
+            version
         }),
         (term(), number(), number()).prop_map(|(term, batch, index)| M::ReadIndexOk { term, batch, index }),
         (term(), number(), number(), any::<bool>()).prop_map(|(term, round, commit, quiet)| M::Heartbeat {
@@ -316,7 +320,7 @@ fn fixtures() -> Vec<(Message, &'static str)> {
             }),
             "0101ac021103ac02f4030a010901000200",
         ),
-        (raft(M::AppendOk { term: 3, round: 500, match_index: 12 }), "0101ac020603f4030c"),
+        (raft(M::AppendOk { term: 3, round: 500, match_index: 12, version: 0 }), "0101ac020603f4030c"),
         (
             raft(M::AppendReject {
                 term: 3,
@@ -341,7 +345,9 @@ fn fixtures() -> Vec<(Message, &'static str)> {
         (raft(M::Wake { term: 3 }), "0101ac020f03"),
         (raft(M::Removed { term: 3, index: 12 }), "0101ac0210030c"),
         (raft(M::Ahead { term: 3, last_index: 12, last_term: 2 }), "0101ac0212030c02"),
-        (raft(M::Held { term: 3, round: 7, index: 12 }), "0101ac021303070c"),
+        (raft(M::Held { term: 3, round: 7, index: 12, version: 0 }), "0101ac021303070c"),
+        (raft(M::AppendOk { term: 3, round: 7, match_index: 12, version: 9 }), "0101ac02170309070c"),
+        (raft(M::Held { term: 3, round: 7, index: 12, version: 9 }), "0101ac02180309070c"),
         (raft(M::LogEnd { term: 3, batch: 7 }), "0101ac02140307"),
         (raft(M::LogEndOk { term: 3, batch: 7, index: 12 }), "0101ac021503070c"),
         (raft(M::GrantedInDoubt { term: 3 }), "0101ac021603"),

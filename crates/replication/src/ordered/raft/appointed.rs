@@ -195,6 +195,10 @@ impl Raft {
             }
             if self.is_leader() {
                 self.follow_membership(now);
+                let candidates = self.memberships.current().learners.clone();
+                if candidates.into_iter().any(|node| self.lacks_vouching(node)) {
+                    self.wake_up(now);
+                }
             }
         }
         if !self.is_leader() {
@@ -373,6 +377,10 @@ impl Raft {
         // Failovers may rely on the policy only once what was acknowledged under a weaker one is held as it asks.
         let is_held_so =
             self.group().is_some_and(|group| self.held_by(group.policy.acknowledgement) >= self.commit);
+        #[cfg(any(test, feature = "planted-bugs"))]
+        let admits_unvouched = self.has_bug(super::Bug::AdmitsUnvouched);
+        #[cfg(not(any(test, feature = "planted-bugs")))]
+        let admits_unvouched = false;
         let Some(appointed) = &mut self.appointed else { return };
         let Some(leading) = &mut self.leading else { return };
         let group = &appointed.group;
@@ -460,6 +468,7 @@ impl Raft {
                     && progress.match_index >= appointed.stable
                     && counts(progress) >= held_by_all
                     && progress.acked_round > leading.woken_after_round
+                    && (progress.is_vouched_in(configuration.version) || admits_unvouched)
             };
             !configuration.in_sync.contains(node)
                 && **node != self.id
@@ -520,6 +529,32 @@ impl Raft {
         let Some(appointed) = &mut self.appointed else { return 0 };
         appointed.version_written = appointed.version_known;
         appointed.version_known
+    }
+
+    /// The latest version that was handed out to be written.
+    pub(super) fn version_written(&self) -> u64 {
+        self.appointed.as_ref().map_or(self.version_at_start, |appointed| appointed.version_written)
+    }
+
+    /// What an acknowledgement says of the configurations that this replica knows of: up to which it is not given up, even if a restart shows it
+    /// earlier ones. Of no interest from one that is in sync.
+    pub(super) fn version_vouched(&self) -> u64 {
+        match &self.appointed {
+            Some(appointed) if !appointed.group.configuration.in_sync.contains(&self.id) => {
+                self.persistence.version_durable()
+            }
+            _ => 0,
+        }
+    }
+
+    /// What a member that is to be in sync has acknowledged does not tell that it will keep it: it may know only configurations from before it was
+    /// wanted, and would give it up for the next of them.
+    pub(super) fn lacks_vouching(&self, node: NodeId) -> bool {
+        let Some(appointed) = &self.appointed else { return false };
+        let configuration = &appointed.group.configuration;
+        let is_candidate = configuration.replicas.contains(&node) && !configuration.in_sync.contains(&node);
+        let progress = self.leading.as_ref().and_then(|leading| leading.progress.get(&node));
+        is_candidate && progress.is_some_and(|progress| !progress.is_vouched_in(configuration.version))
     }
 
     /// The latest version of the group's configuration that this replica ever knew.

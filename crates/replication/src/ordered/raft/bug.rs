@@ -49,6 +49,8 @@ pub enum Bug {
     NewcomerVotes,
     /// A replica that the catalogue known here does not want is given up, whatever the replica knows.
     GivenUpTooEarly,
+    /// Who is to be in sync is taken at its word although it may know only configurations from before it was wanted.
+    AdmitsUnvouched,
     /// The steward's changes of the catalogue hold for any epoch.
     ChangeOfAnyEpoch,
     /// A partition that was split goes on serving what is its child's now.
@@ -79,7 +81,7 @@ pub enum Bug {
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 35] = [
+    pub const ALL: [Bug; 36] = [
         Bug::OwnVoteBeforeDurable,
         Bug::OwnLogBeforeDurable,
         Bug::LeaseTooLong,
@@ -108,6 +110,7 @@ impl Bug {
         Bug::SnapshotBeforeChildIsDurable,
         Bug::AcknowledgedBeforeShipped,
         Bug::StaleInSyncSet,
+        Bug::AdmitsUnvouched,
         Bug::LaggingReplicaPromoted,
         Bug::MissingFence,
         Bug::SuffixNotSaved,

@@ -127,7 +127,8 @@ impl Raft {
         if !effects.persist.is_empty() {
             effects.waits_for_write = self.is_relaxed();
             effects.persist_relaxed = effects.waits_for_write && !matters;
-            let token = self.persistence.hand_out(self.log.written(), self.ballot, sound);
+            let token =
+                self.persistence.hand_out(self.log.written(), self.ballot, sound, self.version_written());
             effects.persist_token = Some(token);
             if admitted && !self.newcomer {
                 self.admitting = Some(token);

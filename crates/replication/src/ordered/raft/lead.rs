@@ -259,6 +259,7 @@ impl Raft {
         now: Time,
     ) {
         let change_index = self.memberships.current_index();
+        let unvouched = self.lacks_vouching(from);
         let Some(leading) = &mut self.leading else { return };
         let disagrees = self.quiet && !quiet && round >= leading.quiet_round;
         let Some(progress) = leading.progress.get_mut(&from) else { return };
@@ -273,7 +274,7 @@ impl Raft {
             // It was asked after the last append and may not have got that one, or its answer was lost.
             progress.waiting = false;
             // Nor may it have been told since when it is a member, which it has to acknowledge.
-            let lacks = progress.match_index + 1 < progress.next_index || progress.admitted > 0;
+            let lacks = progress.match_index + 1 < progress.next_index || progress.admitted > 0 || unvouched;
             progress.ping |= progress.is_replicating() && lacks;
         }
         if progress.departs_at.is_some() && progress.commit_known >= change_index {

@@ -46,10 +46,11 @@ pub enum Message {
         admitted: u64,
         entries: Vec<Entry>,
     },
-    /// The replica's log equals the leader's up to `match_index`, durably.
-    AppendOk { term: u64, round: u64, match_index: u64 },
+    /// The replica's log equals the leader's up to `match_index`, durably. `version`: of the configuration of an appointed group that a replica
+    /// not in sync knows of, durably; else 0.
+    AppendOk { term: u64, round: u64, match_index: u64, version: u64 },
     /// The replica's log equals the leader's up to `index`, and the process may die, but not the machine.
-    Held { term: u64, round: u64, index: u64 },
+    Held { term: u64, round: u64, index: u64, version: u64 },
     /// Where does the leader's log end? A question of this life's and term's, by its number.
     LogEnd { term: u64, batch: u64 },
     /// At this entry.

@@ -177,6 +177,7 @@ impl Raft {
             persistence: Persistence::new(
                 Ballot { term: hard_state.term, vote: hard_state.vote },
                 hard_state.sound,
+                hard_state.version,
             ),
             memberships,
             commit,
@@ -365,14 +366,14 @@ impl Raft {
                     self.on_commit(commit);
                 }
             }
-            Message::AppendOk { term, round, match_index } => {
+            Message::AppendOk { term, round, match_index, version } => {
                 if self.answered(from, term, round, now) {
-                    self.on_append_ok(from, match_index);
+                    self.on_append_ok(from, match_index, version);
                 }
             }
-            Message::Held { term, round, index } => {
+            Message::Held { term, round, index, version } => {
                 if self.answered(from, term, round, now) {
-                    self.on_held(from, index);
+                    self.on_held(from, index, version);
                 }
             }
             Message::LogEnd { term, batch } => self.on_log_end(from, term, batch, now),

@@ -23,6 +23,7 @@ struct Mark {
     index: u64,
     ballot: Ballot,
     sound: Option<u64>,
+    version: u64,
 }
 
 /// See the module.
@@ -36,11 +37,13 @@ pub(super) struct Persistence {
     /// The same of [`HardState::sound`](super::HardState::sound).
     sound_written: Option<u64>,
     sound_durable: Option<u64>,
+    /// Of [`HardState::version`](super::HardState::version).
+    version_durable: u64,
 }
 
 impl Persistence {
-    /// `ballot` and `sound` are durable already.
-    pub fn new(ballot: Ballot, sound: Option<u64>) -> Persistence {
+    /// All that is durable already.
+    pub fn new(ballot: Ballot, sound: Option<u64>, version: u64) -> Persistence {
         Persistence {
             last_number: 0,
             under_way: VecDeque::new(),
@@ -48,6 +51,7 @@ impl Persistence {
             durable: ballot,
             sound_written: sound,
             sound_durable: sound,
+            version_durable: version,
         }
     }
 
@@ -61,6 +65,11 @@ impl Persistence {
         self.sound_durable
     }
 
+    /// What is durable of [`HardState::version`](super::HardState::version).
+    pub fn version_durable(&self) -> u64 {
+        self.version_durable
+    }
+
     /// The latest ballot handed out.
     pub fn written(&self) -> Ballot {
         self.written
@@ -71,12 +80,12 @@ impl Persistence {
         self.durable
     }
 
-    /// A batch is handed out that ends with `ballot`, `sound` and a log up to `index`.
-    pub fn hand_out(&mut self, index: u64, ballot: Ballot, sound: Option<u64>) -> PersistToken {
+    /// A batch is handed out that ends with `ballot`, `sound`, that `version` and a log up to `index`.
+    pub fn hand_out(&mut self, index: u64, ballot: Ballot, sound: Option<u64>, version: u64) -> PersistToken {
         self.last_number += 1;
         self.written = ballot;
         self.sound_written = sound;
-        self.under_way.push_back(Mark { number: self.last_number, index, ballot, sound });
+        self.under_way.push_back(Mark { number: self.last_number, index, ballot, sound, version });
         PersistToken(self.last_number)
     }
 
@@ -95,6 +104,7 @@ impl Persistence {
             durable_to = Some(mark.index);
             self.durable = mark.ballot;
             self.sound_durable = mark.sound;
+            self.version_durable = mark.version;
             self.under_way.pop_front();
         }
         durable_to

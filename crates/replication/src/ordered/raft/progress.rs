@@ -27,6 +27,8 @@ pub(super) struct Progress {
     pub match_index: u64,
     /// The same, but it may be lost with the machine there: at least `match_index`.
     pub held: u64,
+    /// A version of the configuration that it knows and will not forget, and what it has acknowledged since it said so.
+    vouched: (u64, u64),
     /// What to send next.
     pub next_index: u64,
     /// Last index and bytes of appends under way.
@@ -68,6 +70,7 @@ impl Progress {
             mode: Mode::Probe,
             match_index: 0,
             held: 0,
+            vouched: (0, 0),
             next_index,
             in_flight: VecDeque::new(),
             in_flight_bytes: 0,
@@ -105,6 +108,20 @@ impl Progress {
         self.commit_known = 0;
         self.commit_sent = 0;
         self.admitted = self.settles_at;
+    }
+
+    /// It acknowledged `index`, and knows that version of the configuration.
+    pub fn vouch(&mut self, version: u64, index: u64) {
+        self.vouched = match self.vouched {
+            (known, before) if known == version => (version, before.max(index)),
+            (known, _) if known < version => (version, index),
+            later => later,
+        };
+    }
+
+    /// Is all that it has acknowledged from one that knew that version, or a later one?
+    pub fn is_vouched_in(&self, version: u64) -> bool {
+        self.vouched.0 >= version && self.vouched.1 >= self.held
     }
 
     /// Waits for a snapshot to be delivered.

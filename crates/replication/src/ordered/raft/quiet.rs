@@ -54,6 +54,7 @@ impl Raft {
             && !self.reads.any()
             && !self.busy
             && self.is_whole()
+            && !leading.progress.keys().any(|&node| self.lacks_vouching(node))
             && leading.progress.values().all(knows_all);
         self.quiet = idle;
     }

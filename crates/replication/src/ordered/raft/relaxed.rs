@@ -90,7 +90,8 @@ impl Raft {
     /// The log here equals the leader's up to `index`: says so when that may be counted on.
     pub(super) fn acknowledge_append(&mut self, to: NodeId, round: u64, index: u64) {
         let term = self.term();
-        let durable = Message::AppendOk { term, round, match_index: index };
+        let version = self.version_vouched();
+        let durable = Message::AppendOk { term, round, match_index: index, version };
         let relaxed = self.is_relaxed();
         let Some(appointed) = &mut self.appointed else { return self.send_after_persist(to, durable) };
         let former = appointed.relaxed.agreed.filter(|former| former.term == term);
@@ -102,7 +103,7 @@ impl Raft {
         }
         // A term that is not on the disk could be forgotten, and with it that nothing of an earlier one is taken any more.
         match self.persistence.durable().term == term {
-            true => self.outbox.send_after_write.push((to, Message::Held { term, round, index })),
+            true => self.outbox.send_after_write.push((to, Message::Held { term, round, index, version })),
             false => self.send_after_persist(to, durable),
         }
     }
@@ -124,15 +125,17 @@ impl Raft {
         }
         agreed.told = match_index;
         let (to, round) = (agreed.leader, agreed.round);
-        self.send(to, Message::AppendOk { term, round, match_index });
+        let version = self.version_vouched();
+        self.send(to, Message::AppendOk { term, round, match_index, version });
     }
 
     /// A member holds everything up to `index`, not durably yet.
-    pub(super) fn on_held(&mut self, from: NodeId, index: u64) {
+    pub(super) fn on_held(&mut self, from: NodeId, index: u64, version: u64) {
         let last = self.log.last_index();
         let Some(leading) = &mut self.leading else { return };
         let Some(progress) = leading.progress.get_mut(&from) else { return };
         progress.hold(index.min(last));
+        progress.vouch(version, index);
         progress.replicate();
     }
 

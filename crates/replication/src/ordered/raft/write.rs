@@ -122,12 +122,13 @@ impl Raft {
         }
     }
 
-    pub(super) fn on_append_ok(&mut self, from: NodeId, match_index: u64) {
+    pub(super) fn on_append_ok(&mut self, from: NodeId, match_index: u64, version: u64) {
         let last = self.log.last_index();
         let Some(leading) = &mut self.leading else { return };
         let Some(progress) = leading.progress.get_mut(&from) else { return };
         // A member cannot hold more of this leader's log than there is.
         let news = progress.acknowledge(match_index.min(last));
+        progress.vouch(version, match_index);
         progress.replicate();
         if match_index >= progress.admitted {
             progress.admitted = 0;

@@ -562,7 +562,13 @@ impl Replica {
         self.splitting = None;
         self.settling = false;
         self.was_leader = false;
+        let may_drop = self.raft.is_appointed();
         for work in self.parked.drain(..) {
+            // As in `give_up_wait`: it may have to be of no less than what this replica drops now.
+            let work = match work.relaxed() {
+                Some(_) if may_drop => Work { ordered: true, ..work.strictly() },
+                _ => work,
+            };
             outbox.elsewhere.push((self.partition, work, leader));
         }
         let mut lost = Vec::new();

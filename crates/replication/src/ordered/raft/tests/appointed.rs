@@ -85,7 +85,8 @@ impl One {
     /// `from` holds everything up to `match_index`.
     fn holds(&mut self, from: u64, match_index: u64) {
         let (term, round) = (self.raft.term(), self.round_to(from));
-        self.step(from, Message::AppendOk { term, round, match_index });
+        let version = self.raft.version_known();
+        self.step(from, Message::AppendOk { term, round, match_index, version });
     }
 
     fn propose(&mut self, text: &'static str) -> u64 {
@@ -185,6 +186,30 @@ fn a_member_that_is_to_come_in_counts_from_when_it_is_asked_for() {
     one.effects.send = sent;
     one.holds(2, index);
     assert_eq!(one.raft.commit(), index);
+}
+
+/// It may know only a catalogue from before it was wanted, and give up all that it has for the next one (seed 633697 of `--focus hot`).
+#[test]
+fn a_member_comes_in_when_what_it_holds_is_known_to_stay() {
+    let mut one = leading(&[1, 3], Acknowledgement::Sync);
+    one.pass(60);
+    let current = one.raft.version_known();
+    let mut asked_if_it_knows = |version: u64, index: u64| {
+        let mut asked = Vec::new();
+        for _ in 0..4 {
+            asked.extend(one.pass(60).asks.clone());
+            let sent = one.effects.send.clone();
+            one.holds(3, 1);
+            one.effects.send = sent;
+            let round = one.round_to(2);
+            one.step(2, Message::AppendOk { term: 1, round, match_index: index, version });
+        }
+        asked.contains(&Wish::Admit(NodeId(2)))
+    };
+    assert!(!asked_if_it_knows(current - 1, 1), "it will hear that it is not wanted");
+    assert!(!asked_if_it_knows(0, 1), "it takes itself for one in sync, which it was in an earlier one");
+    assert!(!asked_if_it_knows(current, 0), "and began anew: what the former one held is gone");
+    assert!(asked_if_it_knows(current, 1));
 }
 
 #[test]
@@ -353,7 +378,7 @@ fn what_is_held_is_acknowledged_and_what_is_durable_is_stable() {
     one.raft.finish(one.now, &mut effects);
     assert!(effects.persist_relaxed && effects.waits_for_write, "nobody waits for the disk");
     let (token, round) = (effects.persist_token.unwrap(), effects.send.iter().find_map(round_of).unwrap());
-    one.raft.step(NodeId(2), Message::Held { term: 1, round, index }, one.now);
+    one.raft.step(NodeId(2), Message::Held { term: 1, round, index, version: 0 }, one.now);
     one.raft.finish(one.now, &mut effects);
     assert_eq!(one.raft.commit(), 1, "it is not written here");
     one.raft.written(token);
@@ -363,7 +388,7 @@ fn what_is_held_is_acknowledged_and_what_is_durable_is_stable() {
     one.raft.persisted(token, one.now);
     one.raft.finish(one.now, &mut effects);
     assert_eq!((one.raft.stable(), one.raft.copies_of(index, true)), (1, 1));
-    one.raft.step(NodeId(2), Message::AppendOk { term: 1, round, match_index: index }, one.now);
+    one.raft.step(NodeId(2), Message::AppendOk { term: 1, round, match_index: index, version: 0 }, one.now);
     one.raft.finish(one.now, &mut effects);
     assert_eq!((one.raft.stable(), one.raft.copies_of(index, true)), (index, 2));
 }
