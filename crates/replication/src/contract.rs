@@ -280,6 +280,8 @@ pub enum Event {
     Lost { partition: PartitionId, entries: u64 },
     /// A read that had no answer for long was sent to another replica as well.
     Hedged { partition: PartitionId },
+    /// Reads of one connection that had no answer for long were taken to another replica.
+    TakenElsewhere { partition: PartitionId },
     /// A client is told that the write at this entry is done, as was asked for (for oracles).
     Acknowledged { partition: PartitionId, index: u64, term: u64, demand: Option<Acknowledgement> },
     /// A replica of a `leaderless` keyspace asks the others what they hold (for oracles).

@@ -97,6 +97,10 @@ pub fn record(event: &Event, stats: &Stats) -> bool {
             stats.hedged_reads.add(1);
             false
         }
+        Event::TakenElsewhere { .. } => {
+            stats.reads_taken_elsewhere.add(1);
+            false
+        }
         Event::GivenUp { partition } => {
             tracing::info!(partition = partition.0, "a partition has left this node");
             true

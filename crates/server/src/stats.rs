@@ -74,6 +74,8 @@ pub struct Stats {
     pub full_logs: Counter,
     /// Reads that were sent to another replica as well, since the first had not answered.
     pub hedged_reads: Counter,
+    /// How often all that a connection read at a replica was asked of another one instead, since no answer came.
+    pub reads_taken_elsewhere: Counter,
     /// Snapshots of our own that became durable.
     pub snapshots_taken: Counter,
     /// Partitions of this node that were split.

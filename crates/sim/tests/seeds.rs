@@ -49,6 +49,10 @@ fn seeds_that_failed_once_are_good() {
         (Focus::Leaderless, 71325),
         (Focus::Leaderless, 70816),
         (Focus::Leaderless, 90011),
+        (Focus::Reads, 600_011),
+        (Focus::Reads, 600_352),
+        (Focus::Hot, 633_697),
+        (Focus::Hot, 635_874),
     ];
     for (focus, seed) in failed {
         let outcome = sim::run(&Scenario::of_seed_focused(seed, focus), false);

@@ -133,7 +133,12 @@ fn pipeline(r: &mut Connection) {
     for number in 0..1000 {
         pipe.set(format!("p:{number}"), number).ignore().incr(format!("p:{number}"), 1);
     }
-    let numbers: Vec<i64> = pipe.query(r).unwrap();
+    let query = |r: &mut Connection| match pipe.query::<Vec<i64>>(r) {
+        // An election on a machine with much else to do: what was refused was not done.
+        Err(error) if error.to_string().contains("TryAgain") => None,
+        numbers => Some(numbers.unwrap()),
+    };
+    let numbers = (0..5).find_map(|_| query(r)).expect("elections end");
     assert_eq!(numbers, (1..=1000).collect::<Vec<_>>());
 }
 

@@ -11,6 +11,10 @@
 //! line is under way. So that a node which sent one back does not serve the next one (it may have become leader in
 //! between), forwards carry a generation: of one generation, everything after the first that was sent back is sent back
 //! too.
+//!
+//! **Elsewhere, if need be.** A read that any replica may answer and that has no answer for long is asked of another one. Those of one line that were
+//! answered have shown its session something, and those that follow must not show less: a first read alone is asked of both, and the first
+//! answer counts; of a pipeline all that has no answer is taken back, and asked of the other one with what the session has seen by then.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -86,8 +90,14 @@ struct Line {
     begun: u64,
     /// Two replicas were asked the same: nothing more goes out before one has answered.
     hedged: bool,
+    /// Something other than reads that any replica may answer went out since it began: it stays where it is.
+    mixed: bool,
+    /// When the last answer came, or all was taken to another replica.
+    moved_on_at: Time,
     /// What its session has seen by answers that came since it began.
     seen: Option<Seen>,
+    /// The last one that was answered, by arrival: one before it that was held up may not be answered from more.
+    answered: u64,
 }
 
 #[derive(Debug)]
@@ -113,6 +123,7 @@ impl Stream {
         let Some(line) = self.lines.get_mut(&origin) else { return };
         line.under_way -= 1;
         line.hedged = false;
+        line.moved_on_at = now;
         if line.under_way == 0 && line.waiting > 0 {
             self.retry_at = now;
         }
@@ -206,26 +217,39 @@ impl Forwards {
         let Some(receiver_incarnation) = peers.reachable(to).filter(|_| !has_to_wait) else {
             return self.wait(partition, work, now);
         };
-        let sequence = (self.next << 8) | u64::from(self.lane);
-        self.next += 1;
+        let is_relaxed = work.relaxed().is_some();
         let stream = self.stream(partition);
         let current = stream.generation;
         let line = stream.lines.entry(work.origin).or_default();
         if line.under_way == 0 {
-            (line.to, line.generation) = (to, current);
+            // What goes out knows all that those before it have shown.
+            (line.to, line.generation, line.begun) = (to, current, 0);
         }
         line.under_way += 1;
         line.begun += 1;
+        line.mixed |= !is_relaxed;
         let generation = line.generation;
-        outbox.send(to, message(partition, &work, receiver_incarnation, (sequence, generation), now));
-        self.loads.sent(to);
         let mut hedge_at = Time::NEVER;
-        if work.relaxed().is_some() {
+        if is_relaxed {
             self.budget = (self.budget + HEDGED_PER_CENT).min(MOST_HEDGED * 100);
             hedge_at = now + self.loads.patience();
-            self.hedges.insert((hedge_at, sequence));
         }
-        self.sent.insert(sequence, Sent { partition, to, at: now, work, hedge_at, twin: None });
+        let sent = Sent { partition, to, at: now, work, hedge_at, twin: None };
+        self.send(sent, (receiver_incarnation, generation), outbox);
+    }
+
+    /// Sends a request, which has its place in its line.
+    fn send(&mut self, sent: Sent, (incarnation, generation): (u64, u64), outbox: &mut Outbox) -> u64 {
+        let sequence = (self.next << 8) | u64::from(self.lane);
+        self.next += 1;
+        outbox
+            .send(sent.to, message(sent.partition, &sent.work, incarnation, (sequence, generation), sent.at));
+        self.loads.sent(sent.to);
+        if sent.hedge_at < Time::NEVER {
+            self.hedges.insert((sent.hedge_at, sequence));
+        }
+        self.sent.insert(sequence, sent);
+        sequence
     }
 
     /// An answer has come. What was not served waits to be tried again.
@@ -284,10 +308,12 @@ impl Forwards {
             }
             _ => Reply::Unknown(text()),
         };
-        if let (Requester::Local { id, .. }, Some(seen)) = (work.requester, Seen::decode(seen)) {
-            if let Some(line) = stream.lines.get_mut(&work.origin) {
-                line.seen = and(line.seen.take(), Some(seen.clone()));
-            }
+        let seen = Seen::decode(seen);
+        if let Some(line) = stream.lines.get_mut(&work.origin) {
+            line.answered = line.answered.max(work.arrival);
+            line.seen = and(line.seen.take(), seen.clone());
+        }
+        if let (Requester::Local { id, .. }, Some(seen)) = (work.requester, seen) {
             outbox.seen.insert(id, seen);
         }
         stream.ended(work.origin, now);
@@ -295,7 +321,7 @@ impl Forwards {
     }
 
     /// The process that was asked is gone: writes are unknown, reads did not happen. Neither is tried again, since what
-    /// came after it on its connection may have been served; but for a read that any replica may answer and that went out alone.
+    /// came after it on its connection may have been served; but for reads that any replica may answer and that nothing else went out with.
     pub fn lost(&mut self, node: NodeId, now: Time, outbox: &mut Outbox) {
         self.loads.lost(node);
         let lost: Vec<Sent> =
@@ -305,7 +331,7 @@ impl Forwards {
                 twin.twin = None;
                 continue;
             }
-            if work.relaxed().is_some() && self.went_alone(partition, work.origin) {
+            if self.may_go_elsewhere(partition, &work) {
                 self.try_elsewhere(partition, work, now);
                 continue;
             }
@@ -320,20 +346,21 @@ impl Forwards {
         }
     }
 
-    /// Is what a line has under way all that went out of it?
-    fn went_alone(&self, partition: PartitionId, origin: u64) -> bool {
-        let line = self.streams.get(&partition).and_then(|stream| stream.lines.get(&origin));
-        line.is_some_and(|line| line.begun == 1 && line.under_way == 1)
+    /// Is all that went out of its line since it began what any replica may answer, and none of those behind it answered?
+    fn may_go_elsewhere(&self, partition: PartitionId, work: &Work) -> bool {
+        let line = self.streams.get(&partition).and_then(|stream| stream.lines.get(&work.origin));
+        line.is_some_and(|line| !line.mixed && line.answered < work.arrival)
     }
 
-    /// What a line had under way alone waits to be asked of another replica, before all that waits behind it.
+    /// What a line had under way waits to be asked of another replica, before all that waits behind it.
     fn try_elsewhere(&mut self, partition: PartitionId, work: Work, now: Time) {
         let origin = work.origin;
         self.wait(partition, work, now);
         let stream = self.stream(partition);
         stream.retry_at = now;
         stream.lines.get_mut(&origin).into_iter().for_each(|line| {
-            (line.under_way, line.begun, line.hedged) = (0, 0, false);
+            line.under_way -= 1;
+            line.hedged = false;
         });
     }
 
@@ -378,51 +405,102 @@ impl Forwards {
         other: &mut dyn FnMut(PartitionId, NodeId, &mut Loads) -> Option<(NodeId, u64)>,
         outbox: &mut Outbox,
     ) {
+        let mut stuck = BTreeMap::new();
         while let Some(&(at, first)) = self.hedges.first()
             && at <= now
         {
             self.hedges.pop_first();
             let Some(sent) = self.sent.get(&first) else { continue };
             let (partition, asked, sent_at) = (sent.partition, sent.to, sent.at);
-            if sent.work.deadline <= now {
+            let Some(line) =
+                self.streams.get_mut(&partition).and_then(|stream| stream.lines.get_mut(&sent.work.origin))
+            else {
+                continue;
+            };
+            if sent.work.deadline <= now || line.mixed {
                 continue;
             }
-            let waited = now.since(sent_at);
-            if self.budget < 100 && waited < STUCK_AFTER {
+            let alone = line.begun == 1;
+            let waited = now.since(sent_at.max(line.moved_on_at));
+            if (self.budget < 100 || !alone) && waited < STUCK_AFTER {
                 // Whoever is asked has too much to do, or is gone and nobody knows it yet. It is looked at again before it is too late.
-                let at = sent_at + STUCK_AFTER;
+                let at = now - waited + STUCK_AFTER;
                 self.hedges.insert((at, first));
                 self.sent.entry(first).and_modify(|sent| sent.hedge_at = at);
                 continue;
             }
+            if stuck.contains_key(&(partition, sent.work.origin)) {
+                continue;
+            }
             let work = sent.work.clone();
             let Some((to, receiver_incarnation)) = other(partition, asked, &mut self.loads) else { continue };
-            if self.budget < 100 && self.loads.cost(to, now) >= waited {
+            if (self.budget < 100 || !alone) && self.loads.cost(to, now) >= waited {
                 // All have too much to do: to ask more of them would make it worse.
                 continue;
             }
-            let Some(line) =
-                self.streams.get_mut(&partition).and_then(|stream| stream.lines.get_mut(&work.origin))
-            else {
-                continue;
-            };
-            if line.begun != 1 {
+            if !alone {
                 // Others of its connection followed it there, and may have been answered from less than what it would be now.
+                stuck.insert((partition, work.origin), (to, receiver_incarnation));
                 continue;
             }
             line.hedged = true;
             self.budget = self.budget.saturating_sub(100);
-            let sequence = (self.next << 8) | u64::from(self.lane);
-            self.next += 1;
-            let numbers = (sequence, line.generation);
-            outbox.send(to, message(partition, &work, receiver_incarnation, numbers, now));
             outbox.event(Event::Hedged { partition });
-            self.loads.sent(to);
+            let numbers = (receiver_incarnation, line.generation);
             let copy = Sent { partition, to, at: now, work, hedge_at: Time::NEVER, twin: Some(first) };
-            self.sent.insert(sequence, copy);
+            let sequence = self.send(copy, numbers, outbox);
             if let Some(sent) = self.sent.get_mut(&first) {
                 sent.twin = Some(sequence);
             }
+        }
+        if !stuck.is_empty() {
+            self.take_elsewhere(&stuck, now, outbox);
+        }
+    }
+
+    /// Asks others for all that these lines have under way: what comes of it where they went does not count any more.
+    fn take_elsewhere(
+        &mut self,
+        lines: &BTreeMap<(PartitionId, u64), (NodeId, u64)>,
+        now: Time,
+        outbox: &mut Outbox,
+    ) {
+        let line_of = |sent: &Sent| (sent.partition, sent.work.origin);
+        let under_way = self.sent.values().filter(|sent| lines.contains_key(&line_of(sent)));
+        // Networks that keep the order do not do that.
+        let overtaken: BTreeSet<(PartitionId, u64)> = under_way
+            .filter(|sent| !self.may_go_elsewhere(sent.partition, &sent.work))
+            .map(line_of)
+            .collect();
+        let is_stuck =
+            |sent: &Sent| lines.contains_key(&line_of(sent)) && !overtaken.contains(&line_of(sent));
+        let mut taken: Vec<Sent> =
+            self.sent.extract_if(.., |_, sent| is_stuck(sent)).map(|(_, sent)| sent).collect();
+        taken.sort_by_key(|sent| sent.work.arrival);
+        for Sent { partition, to: asked, at, mut work, .. } in taken {
+            let (to, incarnation) = lines[&(partition, work.origin)];
+            // It took so long at the least; what comes next is rather asked of others.
+            self.loads.answered(asked, now.since(at), now);
+            let stream = self.stream(partition);
+            let current = stream.generation;
+            let Some(line) = stream.lines.get_mut(&work.origin) else { continue };
+            let stands_before =
+                |waiting: &Work| waiting.origin == work.origin && waiting.arrival < work.arrival;
+            if line.waiting > 0 && stream.queue.values().any(stands_before) {
+                // One before it was sent back: they go on together.
+                self.try_elsewhere(partition, work, now);
+                continue;
+            }
+            if line.to != to || line.moved_on_at != now {
+                outbox.event(Event::TakenElsewhere { partition });
+                (line.to, line.generation, line.moved_on_at) = (to, current, now);
+            }
+            work.wishes.seen = and(work.wishes.seen.take(), line.seen.clone());
+            let generation = line.generation;
+            // Were all as slow, they would be taken from one to the next and never be answered: each may take longer than the one before.
+            let hedge_at = now + (now.since(at) * 2).max(STUCK_AFTER);
+            let sent = Sent { partition, to, at: now, work, hedge_at, twin: None };
+            self.send(sent, (incarnation, generation), outbox);
         }
     }
 
@@ -556,223 +634,5 @@ pub(super) fn answer_not_leader(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::contract::{Call, Output, RequestId};
-    use crate::shard::call::encode_value;
-
-    const PARTITION: PartitionId = PartitionId(0);
-    const OLD: NodeId = NodeId(1);
-    const NEW: NodeId = NodeId(2);
-
-    const SEQUENCE: u64 = 1 << 8;
-
-    fn write(origin: u64, arrival: u64) -> Work {
-        let call = Call::Fingerprint { keys: Vec::new() };
-        let requester = Requester::Local { id: RequestId(arrival), tells: None };
-        Work {
-            requester,
-            origin,
-            call,
-            wishes: Wishes::default(),
-            deadline: Time::NEVER,
-            ordered: true,
-            layout: 0,
-            keyspaces: 0,
-            arrival,
-        }
-    }
-
-    /// Request 1 of connection 7 is under way at `OLD`.
-    fn begun() -> (Forwards, Peers, Outbox) {
-        let mut peers = Peers::new(Duration::from_millis(100), Duration::from_secs(1), Time(0));
-        peers.hear(OLD, 11, Time(0));
-        peers.hear(NEW, 22, Time(0));
-        let mut forwards = Forwards::new(0);
-        let mut outbox = Outbox::default();
-        forwards.forward(PARTITION, write(7, 1), OLD, &peers, Time(0), &mut outbox);
-        (forwards, peers, outbox)
-    }
-
-    /// The generations of the forwards sent so far.
-    fn generations(outbox: &Outbox) -> Vec<u64> {
-        let generation = |output: &Output| match output {
-            Output::Send { message: Message::Forward { generation, .. }, .. } => Some(*generation),
-            _ => None,
-        };
-        outbox.outputs.iter().filter_map(generation).collect()
-    }
-
-    fn arrivals(due: Vec<(PartitionId, Work)>) -> Vec<u64> {
-        due.into_iter().map(|(_, work)| work.arrival).collect()
-    }
-
-    /// A request of the same connection for another node would overtake what is under way.
-    #[test]
-    fn a_connection_keeps_its_order_over_a_change_of_leader() {
-        let (mut forwards, peers, mut outbox) = begun();
-        assert!(
-            forwards.has_to_wait(PARTITION, 7, None),
-            "this node would serve it before the one under way"
-        );
-        forwards.forward(PARTITION, write(7, 2), NEW, &peers, Time(0), &mut outbox);
-        forwards.forward(PARTITION, write(8, 3), NEW, &peers, Time(0), &mut outbox);
-        assert_eq!(generations(&outbox).len(), 2, "request 2 waits, request 3 is another connection's");
-        assert!(forwards.due(Time(0) + RETRY_AFTER).is_empty(), "still under way");
-
-        forwards.on_forwarded(
-            OLD,
-            SEQUENCE,
-            NOT_LEADER,
-            (&Bytes::new(), &Bytes::new()),
-            Time(1),
-            &mut outbox,
-        );
-        assert!(outbox.answers.is_empty());
-        assert_eq!(arrivals(forwards.due(Time(0) + RETRY_AFTER * 2)), [1, 2]);
-        assert!(!forwards.has_to_wait(PARTITION, 7, None));
-    }
-
-    #[test]
-    fn what_waits_for_an_answer_goes_on_when_it_has_come() {
-        let (mut forwards, peers, mut outbox) = begun();
-        forwards.forward(PARTITION, write(7, 2), NEW, &peers, Time(0), &mut outbox);
-        forwards.on_forwarded(
-            OLD,
-            SEQUENCE,
-            REFUSED,
-            (&Bytes::from("ERR no"), &Bytes::new()),
-            Time(1),
-            &mut outbox,
-        );
-        assert_eq!(forwards.wake_at(), Time(1));
-        assert_eq!(arrivals(forwards.due(Time(1))), [2]);
-    }
-
-    /// A node that sent a request back must not serve the next one of its connection, whatever it has become meanwhile;
-    /// so that one has the same generation although another connection's were tried again.
-    #[test]
-    fn what_a_connection_has_under_way_is_of_one_generation() {
-        let (mut forwards, peers, mut outbox) = begun();
-        forwards.forward(PARTITION, write(8, 2), OLD, &peers, Time(0), &mut outbox);
-        forwards.on_forwarded(
-            OLD,
-            2 * SEQUENCE,
-            NOT_LEADER,
-            (&Bytes::new(), &Bytes::new()),
-            Time(1),
-            &mut outbox,
-        );
-        for (partition, work) in forwards.due(Time(1) + RETRY_AFTER) {
-            forwards.forward(partition, work, OLD, &peers, Time(1), &mut outbox);
-        }
-        forwards.forward(PARTITION, write(7, 3), OLD, &peers, Time(1), &mut outbox);
-        assert_eq!(generations(&outbox), [0, 0, 1, 0]);
-    }
-
-    /// Reads at a level below `strong` of so many connections go to `OLD`.
-    fn reads(forwards: &mut Forwards, peers: &Peers, count: u64, outbox: &mut Outbox) {
-        for number in 1..=count {
-            let wishes = Wishes {
-                consistency: Some(crate::consistency::Consistency::Session),
-                tells: true,
-                ..Wishes::default()
-            };
-            let work = Work { wishes, ordered: false, ..write(number, number) };
-            forwards.forward(PARTITION, work, OLD, peers, Time(0), outbox);
-        }
-    }
-
-    /// To whom the forwards went.
-    fn asked(outbox: &Outbox) -> Vec<NodeId> {
-        let to = |output: &Output| match output {
-            Output::Send { to, message: Message::Forward { .. } } => Some(*to),
-            _ => None,
-        };
-        outbox.outputs.iter().filter_map(to).collect()
-    }
-
-    fn hedging(count: u64) -> (Forwards, Outbox, Time) {
-        let mut peers = Peers::new(Duration::from_millis(100), Duration::from_secs(1), Time(0));
-        peers.hear(OLD, 11, Time(0));
-        peers.hear(NEW, 22, Time(0));
-        let (mut forwards, mut outbox) = (Forwards::new(0), Outbox::default());
-        reads(&mut forwards, &peers, count, &mut outbox);
-        let at = forwards.wake_at();
-        assert!(at > Time(0) && at < Time::NEVER, "somebody has to look");
-        forwards.hedge(at, &mut |_, _, _| Some((NEW, 22)), &mut outbox);
-        (forwards, outbox, at)
-    }
-
-    #[test]
-    fn of_reads_without_an_answer_one_in_twenty_is_asked_elsewhere_as_well_and_the_first_answer_counts() {
-        let (mut forwards, mut outbox, at) = hedging(40);
-        assert_eq!(asked(&outbox).into_iter().filter(|to| *to == NEW).count(), 2, "of forty");
-        assert!(forwards.has_to_wait(PARTITION, 1, Some(OLD)), "what comes next waits for the answer");
-        let answer = (&encode_value(&resp::Value::OK), &Bytes::new());
-        forwards.on_forwarded(NEW, 41 * SEQUENCE, DONE, answer, at, &mut outbox);
-        assert_eq!(outbox.answers.len(), 1);
-        forwards.on_forwarded(OLD, SEQUENCE, DONE, answer, at, &mut outbox);
-        assert_eq!(outbox.answers.len(), 1, "it was answered");
-        assert!(!forwards.has_to_wait(PARTITION, 1, Some(OLD)));
-        // The other one is answered by the first that was asked.
-        forwards.on_forwarded(
-            NEW,
-            42 * SEQUENCE,
-            NOT_LEADER,
-            (&Bytes::new(), &Bytes::new()),
-            at,
-            &mut outbox,
-        );
-        assert_eq!(outbox.answers.len(), 1, "the other one may still answer");
-        forwards.on_forwarded(OLD, 2 * SEQUENCE, DONE, answer, at, &mut outbox);
-        assert_eq!(outbox.answers.len(), 2);
-    }
-
-    /// No more than one in twenty is asked twice at first; but those that have waited for long are, where others are faster.
-    #[test]
-    fn reads_that_are_stuck_go_elsewhere_before_it_is_too_late() {
-        let (mut forwards, mut outbox, _) = hedging(40);
-        let asked_of_new = |outbox: &Outbox| asked(outbox).into_iter().filter(|to| *to == NEW).count();
-        assert_eq!(asked_of_new(&outbox), 2);
-        let at = forwards.wake_at();
-        assert_eq!(at, Time(0) + STUCK_AFTER);
-        // As long as it is to be expected that the other one is no faster, no more is asked of it.
-        forwards.loads.answered(NEW, Duration::from_secs(1), at);
-        let (mut slow, mut none) = (hedging(40).0, Outbox::default());
-        slow.loads.answered(NEW, Duration::from_secs(1), at);
-        slow.hedge(at, &mut |_, _, _| Some((NEW, 22)), &mut none);
-        assert_eq!(asked_of_new(&none), 0);
-        forwards.loads.lost(NEW);
-        forwards.hedge(at, &mut |_, _, _| Some((NEW, 22)), &mut outbox);
-        assert_eq!(asked_of_new(&outbox), 40, "all of them");
-        assert_eq!(forwards.wake_at(), Time::NEVER, "and once");
-    }
-
-    /// What follows a read on its connection may be answered from where that went.
-    #[test]
-    fn a_read_that_others_followed_is_not_tried_elsewhere() {
-        let mut peers = Peers::new(Duration::from_millis(100), Duration::from_secs(1), Time(0));
-        peers.hear(OLD, 11, Time(0));
-        let (mut forwards, mut outbox) = (Forwards::new(0), Outbox::default());
-        reads(&mut forwards, &peers, 1, &mut outbox);
-        reads(&mut forwards, &peers, 1, &mut outbox);
-        forwards.lost(OLD, Time(1), &mut outbox);
-        assert_eq!(outbox.answers.len(), 2);
-    }
-
-    #[test]
-    fn a_read_that_was_asked_twice_is_answered_once_whatever_becomes_of_the_nodes() {
-        let (mut forwards, mut outbox, at) = hedging(20);
-        forwards.lost(NEW, at, &mut outbox);
-        assert!(outbox.answers.is_empty(), "the first one that was asked is there");
-        forwards.lost(OLD, at, &mut outbox);
-        assert!(outbox.answers.is_empty(), "another replica can be asked");
-        assert_eq!(arrivals(forwards.due(at)), (1..=20).collect::<Vec<u64>>());
-        assert!(forwards.streams[&PARTITION].lines.is_empty());
-        let (mut forwards, mut outbox, _) = hedging(20);
-        forwards.sweep(Time::NEVER, &|_| String::new(), &mut outbox);
-        assert_eq!(outbox.answers.len(), 20, "when all are late");
-        assert!(forwards.first_deadline().is_none());
-    }
-}
+#[path = "forward_tests.rs"]
+mod tests;

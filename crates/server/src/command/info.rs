@@ -256,6 +256,7 @@ fn consort(lines: &mut Lines, context: &Context, state: &ClusterState) {
     lines.add("snapshots_installed", stats.snapshots_installed.get());
     lines.add("leader_changes", stats.leader_changes.get());
     lines.add("hedged_reads", stats.hedged_reads.get());
+    lines.add("reads_taken_elsewhere", stats.reads_taken_elsewhere.get());
     lines
         .add("read_copies", state.placement.readers.values().flatten().filter(|reader| reader.ready).count());
     for (name, is_write) in [("read", false), ("write", true)] {

@@ -30,21 +30,23 @@ fn read_on(
     })
 }
 
+/// A member's name.
+fn name_of(catalogue: &Value, id: &Value) -> String {
+    let members = elements(field(catalogue, "members"));
+    let member = members.iter().find(|member| field(member, "id") == id).expect("a member");
+    match field(member, "name") {
+        Value::Bulk(name) => String::from_utf8_lossy(name).into_owned(),
+        other => panic!("a name: {other:?}"),
+    }
+}
+
 /// The names of the nodes that hold copies for reads alone, and of those that have caught up.
 fn readers(client: &mut Client) -> (usize, Vec<String>) {
     let catalogue = client.call("CONSORT CATALOGUE");
     let all = elements(field(&catalogue, "readers"));
     let ready =
         all.iter().filter(|of| matches!(field(of, "ready"), Value::Boolean(true) | Value::Integer(1)));
-    let names = elements(field(&catalogue, "members"));
-    let name = |id: &Value| {
-        let member = names.iter().find(|member| field(member, "id") == id).expect("a member");
-        match field(member, "name") {
-            Value::Bulk(name) => String::from_utf8_lossy(name).into_owned(),
-            other => panic!("a name: {other:?}"),
-        }
-    };
-    (all.len(), ready.map(|of| name(field(of, "node"))).collect())
+    (all.len(), ready.map(|of| name_of(&catalogue, field(of, "node"))).collect())
 }
 
 /// How many nodes `CLUSTER SLOTS` names for the first slots.
@@ -119,28 +121,41 @@ fn a_replica_that_stands_still_makes_no_read_fail() {
     let mut client = cluster.client(0);
     eventually("a write", || (client.call("SET key value") == Value::OK).then_some(()));
     let catalogue = client.call("CONSORT CATALOGUE");
-    let names = elements(field(&catalogue, "members")).iter().map(|member| field(member, "id").clone());
-    let names: Vec<Value> = names.collect();
     let holders = elements(field(&elements(field(&catalogue, "partitions"))[0], "replicas")).to_vec();
-    // Nodes are listed by name.
-    let number = |id: &Value| names.iter().position(|known| known == id).expect("a member");
-    let outside = (0..5).find(|node| !holders.contains(&names[*node])).expect("two hold nothing");
-    let stands_still = &cluster.nodes[number(&holders[2])];
+    let number = |id: &Value| {
+        let name = name_of(&catalogue, id);
+        name[1..].parse::<usize>().expect("n and a number")
+    };
+    let holders: Vec<usize> = holders.iter().map(number).collect();
+    let outside = (0..5).find(|node| !holders.contains(node)).expect("two hold nothing");
+    let stands_still = &cluster.nodes[holders[2]];
+    let over = AtomicBool::new(false);
     let failed: u64 = std::thread::scope(|scope| {
-        let reader = || {
-            let mut client = cluster.client(outside);
-            client.call("CLIENT CONSISTENCY session");
-            let replies = (0..300).map(|_| {
-                std::thread::sleep(std::time::Duration::from_millis(5));
-                client.call("GET key")
-            });
-            replies.filter(|reply| *reply != bulk("value")).count() as u64
+        let (cluster, over) = (&cluster, &over);
+        // Every other one sends several at once. All replicas are busy, so that each is asked.
+        let reader = |number: usize| {
+            move || {
+                let mut client = cluster.client(outside);
+                client.call("CLIENT CONSISTENCY session");
+                let reads = vec!["GET key".to_owned(); if number.is_multiple_of(2) { 1 } else { 8 }];
+                let mut failed = 0;
+                while !over.load(Ordering::Relaxed) {
+                    failed += client.pipeline(&reads).iter().filter(|reply| **reply != bulk("value")).count();
+                }
+                failed as u64
+            }
         };
-        let readers: Vec<_> = (0..16).map(|_| scope.spawn(reader)).collect();
+        let readers: Vec<_> = (0..16).map(|number| scope.spawn(reader(number))).collect();
         std::thread::sleep(std::time::Duration::from_millis(300));
         stands_still.pause();
+        std::thread::sleep(std::time::Duration::from_millis(1500));
+        over.store(true, Ordering::Relaxed);
         readers.into_iter().map(|reader| reader.join().expect("it ends well")).sum()
     });
     stands_still.go_on();
     assert_eq!(failed, 0);
+    let Value::Bulk(info) = cluster.client(outside).call("INFO consort") else { panic!("INFO is a text") };
+    let info = String::from_utf8_lossy(&info).into_owned();
+    let taken = info.lines().find_map(|line| line.strip_prefix("reads_taken_elsewhere:"));
+    assert!(taken.is_some_and(|taken| taken != "0"), "those of pipelines are: {info}");
 }

@@ -115,6 +115,7 @@ impl World {
                 self.digests.on_loaded(id, partition, self.logs.highest(partition));
             }
             Told::Hedged { .. } => self.counters.add("forward.hedged"),
+            Told::TakenElsewhere { .. } => self.counters.add("forward.taken_elsewhere"),
             Told::SnapshotTaken { .. } => self.counters.add("raft.snapshot_taken"),
             Told::Catalogue(catalogue) => {
                 if let Some(process) = &mut self.nodes[node].process {
