@@ -81,7 +81,7 @@ pub struct MultiPrimary {
 }
 
 /// Of how many replicas a request of a `leaderless` keyspace wants to know.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Level {
     /// Of so many.
     Count(u32),

@@ -20,6 +20,8 @@ use crate::varint::{self, Reader};
 
 /// The version that [`Merge::encode`] writes.
 const VERSION: u8 = 1;
+/// What goes before the changes takes no more bytes, mostly: to ask for memory once.
+const HEADER_BYTES: usize = 80;
 
 const PUT: u8 = 1;
 const REMOVE: u8 = 2;
@@ -41,6 +43,16 @@ pub enum Change {
 }
 
 impl Change {
+    /// The bytes that it takes, about.
+    fn value_len(&self) -> usize {
+        let beside = match self {
+            Change::Put { name, value, .. } => name.len() + value.len(),
+            Change::Remove { name, .. } | Change::Add { name, .. } => name.len(),
+            Change::Clear { .. } => 0,
+        };
+        8 + self.key().len() + beside
+    }
+
     /// The key that it is about.
     pub fn key(&self) -> &Bytes {
         match self {
@@ -68,7 +80,8 @@ pub struct Merge {
 impl Merge {
     /// The bytes of it.
     pub fn encode(&self) -> Bytes {
-        let mut out = BytesMut::with_capacity(128);
+        let values = self.changes.iter().map(Change::value_len).sum::<usize>();
+        let mut out = BytesMut::with_capacity(HEADER_BYTES + values);
         out.put_u8(VERSION);
         for number in [self.dot.origin, self.dot.counter, self.time.ms, u64::from(self.time.logical)] {
             varint::put(&mut out, number);

@@ -84,6 +84,10 @@ pub struct Addition {
     pub total: i128,
 }
 
+/// The bytes of a version beside its value and of a part, mostly: to ask for memory once.
+const VERSION_BYTES: usize = 24;
+const PART_BYTES: usize = 24;
+
 /// See the module.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Element {
@@ -212,14 +216,11 @@ impl Element {
     }
 
     /// The bytes of it: the same for all replicas.
-    pub(crate) fn write(&self, out: &mut impl BufMut) {
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+        let values = self.versions.iter().map(|version| version.value.len()).sum::<usize>();
+        out.reserve(1 + values + VERSION_BYTES * self.versions.len() + PART_BYTES * self.parts.len());
         varint::put(out, self.versions.len() as u64);
-        for Version { dot, time, value } in &self.versions {
-            for number in [dot.origin, dot.counter, time.ms, u64::from(time.logical), value.len() as u64] {
-                varint::put(out, number);
-            }
-            out.put_slice(value);
-        }
+        self.versions.iter().for_each(|version| write_version(version, out));
         for part in &self.parts {
             for number in [part.origin, part.first, part.last, part.floor_at] {
                 varint::put(out, number);
@@ -257,6 +258,20 @@ impl Element {
     }
 }
 
+/// The bytes of an element with nothing but this version.
+pub(super) fn write_alone(version: &Version, out: &mut Vec<u8>) {
+    out.reserve(1 + VERSION_BYTES + version.value.len());
+    varint::put(out, 1);
+    write_version(version, out);
+}
+
+fn write_version(Version { dot, time, value }: &Version, out: &mut Vec<u8>) {
+    for number in [dot.origin, dot.counter, time.ms, u64::from(time.logical), value.len() as u64] {
+        varint::put(out, number);
+    }
+    out.put_slice(value);
+}
+
 /// The value that is shown, if nothing was added to it: read where it is.
 pub(super) fn plain_winner(bytes: &[u8]) -> Option<&[u8]> {
     let mut reader = Reader::new(bytes);
@@ -272,9 +287,9 @@ pub(super) fn plain_winner(bytes: &[u8]) -> Option<&[u8]> {
     winner.filter(|_| reader.is_empty()).map(|(_, value)| value)
 }
 
-/// Has it nothing but versions that `vector` covers? Then nothing is left of it when whoever had applied that removes it. Read where it is.
-pub(super) fn is_covered(bytes: &[u8], vector: &VersionVector) -> bool {
-    all_versions(bytes, |dot| vector.covers(dot))
+/// Has it nothing but versions of which `covers` says so? Then nothing is left of it when whoever had applied them removes it. Read where it is.
+pub(super) fn is_covered(bytes: &[u8], covers: impl Fn(Dot) -> bool) -> bool {
+    all_versions(bytes, covers)
 }
 
 /// Has it nothing but versions?

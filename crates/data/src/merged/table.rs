@@ -6,9 +6,9 @@
 
 use bytes::{Bytes, BytesMut};
 
-use super::element::{self, Element};
+use super::element::{self, Element, Version};
 use super::view::value_of;
-use super::{Conflicts, Facet, VersionVector};
+use super::{Conflicts, Dot, Facet};
 use crate::collection::{CollectionRef, Content, Kind, block, score};
 use crate::entry::{Entry, ValueRef};
 use crate::table::{Digest, Malformed, Position, Table, first_position, position_of, slot_of};
@@ -184,18 +184,22 @@ impl MergedTable {
         Facet::ALL.into_iter().zip(is_used).filter_map(|(facet, is_used)| is_used.then_some(facet))
     }
 
-    /// Is the only element of this facet that a key has one of which nothing is left when whoever had applied `vector` removes it?
-    pub(super) fn is_covered_at(
-        &self,
-        position: Position,
-        key: &[u8],
-        facet: Facet,
-        vector: &VersionVector,
-    ) -> bool {
-        match self.of(facet).get_at(position, key).map(|entry| entry.value) {
-            Some(ValueRef::String(bytes)) => element::is_covered(bytes, vector),
-            _ => false,
+    /// Puts this version in the place of all that a key has, if that is a string of versions that `covers` speaks of, or nothing. Else it does nothing.
+    pub(super) fn set_where(&mut self, key: &[u8], version: &Version, covers: impl Fn(Dot) -> bool) -> bool {
+        let position = position_of(key);
+        let goes = |facet: Facet| match self.of(facet).get_at(position, key).map(|entry| entry.value) {
+            Some(ValueRef::String(bytes)) => facet == Facet::String && element::is_covered(bytes, &covers),
+            Some(ValueRef::Collection(_)) => false,
+            None => true,
+        };
+        let all_goes = self.facets_in_use().all(goes);
+        if all_goes {
+            let mut bytes = Vec::new();
+            element::write_alone(version, &mut bytes);
+            let entry = Entry { key, value: ValueRef::String(&bytes), expire_at_ms: None };
+            self.tables[Facet::String as usize].put_at(position, &entry);
         }
+        all_goes
     }
 
     /// Has a key nothing, or a string alone that was put and not added to?

@@ -24,6 +24,8 @@ enum Act {
     Remove(u8, Facet, u8),
     Clear(u8),
     Add(u8, Facet, u8, i64),
+    /// Puts a string in the place of all that is there.
+    Set(u8),
     /// Removes, then puts, then adds twice, in one mutation.
     Several(u8, Facet, u8, i64),
     Expire(u8, u64),
@@ -116,6 +118,11 @@ impl World {
                 vec![Change::Remove { key: key(k), facet, name: name(facet, n), seen }]
             }
             Act::Clear(k) => vec![clear(&replica.table, k)],
+            Act::Set(k) => {
+                let (key, facet, value) = (key(k), Facet::String, value(Facet::String, dot));
+                let put = Change::Put { key, facet, name: Bytes::new(), value, seen: Vec::new() };
+                vec![clear(&replica.table, k), put]
+            }
             Act::Add(k, facet, n, amount) => {
                 let element = replica.table.element(&key(k), facet, &name(facet, n));
                 let addition = element.addition(dot.origin, dot.counter, i128::from(amount));
@@ -297,6 +304,7 @@ fn acts() -> impl Strategy<Value = Act> {
         2 => (0..3u8).prop_map(Act::Clear),
         6 => (0..3u8, facet(), 0..2u8, -5..50i64).prop_map(|(k, f, n, a)| Act::Add(k, f, n, a)),
         1 => (0..3u8, facet(), 0..2u8, -5..50i64).prop_map(|(k, f, n, a)| Act::Several(k, f, n, a)),
+        2 => (0..3u8).prop_map(Act::Set),
         1 => (0..3u8, facet(), 0..3u8).prop_map(|(k, f, n)| Act::Undone(k, f, n)),
         1 => (0..3u8, prop_oneof![1..100u64, Just(table::NEVER)]).prop_map(|(k, at)| Act::Expire(k, at)),
     ]

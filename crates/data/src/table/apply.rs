@@ -45,7 +45,11 @@ impl Table {
 
     /// The entry's key holds its value from now on.
     pub(crate) fn put(&mut self, entry: &Entry<'_>) {
-        let position = position_of(entry.key);
+        self.put_at(position_of(entry.key), entry);
+    }
+
+    /// The same, where the key's position is known.
+    pub(crate) fn put_at(&mut self, position: Position, entry: &Entry<'_>) {
         let number = self.leaves.find(position);
         let leaf = self.leaves.leaf_mut(number);
         match leaf.find(position, entry.key) {

@@ -35,7 +35,8 @@ mod stand_ins;
 pub mod state;
 mod write;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
+use std::collections::btree_map::{BTreeMap, Entry};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -238,6 +239,8 @@ pub struct Causal {
     under_way: VecDeque<UnderWay>,
     /// For each key, by its position, the last entry about it that is not durable. Keys of one position wait for one another.
     unstable: BTreeMap<Position, u64>,
+    /// What made them so, in the order of the entries.
+    touched: VecDeque<(u64, Position)>,
     /// Until this one is durable, all keys are as if it were about them.
     unstable_all: u64,
     /// Mutations that wait for what they depend on, by origin and number.
@@ -278,8 +281,6 @@ pub struct Causal {
 struct UnderWay {
     index: u64,
     known: Known,
-    /// What it is about, by position.
-    keys: Vec<Position>,
 }
 
 /// What is known with an entry.
@@ -313,6 +314,7 @@ impl Causal {
             persisted: 0,
             under_way: VecDeque::new(),
             unstable: BTreeMap::new(),
+            touched: VecDeque::new(),
             unstable_all: 0,
             held: BTreeMap::new(),
             held_count: 0,
@@ -579,10 +581,12 @@ impl Causal {
                 Known::Mutation(dot) => self.durable.raise(dot.origin, dot.counter),
                 Known::Steps(vector) => self.durable.merge(&vector),
             }
-            for key in done.keys {
-                if self.unstable.get(&key) == Some(&done.index) {
-                    self.unstable.remove(&key);
-                }
+        }
+        while let Some((index, position)) = self.touched.pop_front_if(|(index, _)| *index <= self.persisted) {
+            if let Entry::Occupied(last) = self.unstable.entry(position)
+                && *last.get() == index
+            {
+                last.remove();
             }
         }
     }
@@ -608,18 +612,25 @@ impl Causal {
             let late = Duration::from_millis(now.wall_ms.saturating_sub(merge.time.ms));
             self.staleness.add(late, now.time.0 / 1000);
         }
-        let mut keys: Vec<Position> = merge.changes.iter().map(|change| position_of(change.key())).collect();
-        keys.dedup();
-        let index = self.note(Known::Mutation(merge.dot), keys, bytes.clone());
+        let index = self.note(Known::Mutation(merge.dot), bytes.clone());
+        let mut last: Option<&Bytes> = None;
+        for key in merge.changes.iter().map(data::merged::Change::key) {
+            // Of most mutations all changes are of one key.
+            if last != Some(key) {
+                let position = position_of(key);
+                self.unstable.insert(position, index);
+                self.touched.push_back((index, position));
+            }
+            last = Some(key);
+        }
         self.kept.push(Logged { index, dot: merge.dot, bytes, at: now.time });
     }
 
     /// The next entry of the log.
-    fn note(&mut self, known: Known, keys: Vec<Position>, bytes: Bytes) -> u64 {
+    fn note(&mut self, known: Known, bytes: Bytes) -> u64 {
         self.last_index += 1;
         let index = self.last_index;
-        self.unstable.extend(keys.iter().map(|key| (*key, index)));
-        self.under_way.push_back(UnderWay { index, known, keys });
+        self.under_way.push_back(UnderWay { index, known });
         self.effects.persist.push((index, bytes));
         index
     }

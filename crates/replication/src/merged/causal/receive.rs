@@ -62,14 +62,28 @@ impl Causal {
         if self.held_count >= self.options.held_limit && !can_be_applied {
             return;
         }
-        let of_origin = self.held.entry(merge.dot.origin).or_default();
-        match of_origin.insert(merge.dot.counter, merge) {
-            None => self.held_count += 1,
-            Some(_) => self.duplicates += 1,
+        if can_be_applied && merge.time.ms <= self.latest_ms(now) {
+            // A buffer of its own: what it came in is larger, and this may be kept for long.
+            self.apply(merge, Bytes::copy_from_slice(&bytes), now);
+        } else {
+            let of_origin = self.held.entry(merge.dot.origin).or_default();
+            match of_origin.insert(merge.dot.counter, merge) {
+                None => self.held_count += 1,
+                Some(_) => self.duplicates += 1,
+            }
         }
-        if can_be_applied {
+        if can_be_applied && self.held_count > 0 {
             self.retry_held(now);
         }
+    }
+
+    /// What is later waits for this node's clock.
+    fn latest_ms(&self, now: Now) -> u64 {
+        #[cfg(any(test, feature = "planted-bugs"))]
+        if self.options.planted == Some(Bug::SkewIgnored) {
+            return u64::MAX;
+        }
+        now.wall_ms.saturating_add(self.options.max_skew.as_millis() as u64)
     }
 
     /// Applies what is held and has all that it depends on by now.
@@ -83,7 +97,7 @@ impl Causal {
 
     /// Takes a mutation out that can be applied.
     fn next_ready(&mut self, now: Now) -> Option<Merge> {
-        let limit_ms = now.wall_ms.saturating_add(self.options.max_skew.as_millis() as u64);
+        let latest_ms = self.latest_ms(now);
         let origins: Vec<u64> = self.held.keys().copied().collect();
         for origin in origins {
             let of_origin = self.held.get_mut(&origin)?;
@@ -105,9 +119,7 @@ impl Causal {
             if !is_next || !(blind || self.vector.includes(&merge.vector)) {
                 continue;
             }
-            #[cfg(any(test, feature = "planted-bugs"))]
-            let limit_ms = if self.options.planted == Some(Bug::SkewIgnored) { u64::MAX } else { limit_ms };
-            if merge.time.ms > limit_ms {
+            if merge.time.ms > latest_ms {
                 let ahead_ms = merge.time.ms - now.wall_ms;
                 let told = self.skew_told.get(&origin).is_some_and(|at| *at + SKEW_TOLD_EVERY > now.time);
                 if !told {

@@ -436,7 +436,7 @@ impl Causal {
         new.iter().for_each(|step| step.write(&mut bytes));
         self.table.apply_steps(&new, |_, _| &known);
         self.learn(&new, vector);
-        let index = self.note(Known::Steps(vector.clone()), Vec::new(), bytes.freeze());
+        let index = self.note(Known::Steps(vector.clone()), bytes.freeze());
         self.unstable_all = index;
         self.kept.take_steps(new, vector, index);
         self.repairs += 1;

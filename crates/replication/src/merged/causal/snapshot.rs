@@ -134,7 +134,7 @@ impl Causal {
             .apply_where(&merge, |facet, key| !slices.of(facet, key).is_some_and(|known| known.covers(dot)));
         self.vector.raise(dot.origin, dot.counter);
         self.clock.observe(merge.time);
-        let index = self.note(Known::Mutation(dot), Vec::new(), Bytes::new());
+        let index = self.note(Known::Mutation(dot), Bytes::new());
         self.kept.push(Logged { index, dot, bytes, at: now.time });
         Ok(())
     }
@@ -147,7 +147,7 @@ impl Causal {
         let all = self.vector.clone();
         self.table.apply_steps(&steps, |facet, key| slices.of(facet, key).unwrap_or(&all));
         self.learn(&steps, &vector);
-        let index = self.note(Known::Steps(vector.clone()), Vec::new(), Bytes::new());
+        let index = self.note(Known::Steps(vector.clone()), Bytes::new());
         self.kept.take_steps(steps, &vector, index);
         Ok(())
     }

@@ -59,7 +59,7 @@ struct Waiting {
 }
 
 /// By whom a write is to be held before it is acknowledged.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 struct Holders {
     /// As the client asks for.
     demand: Option<Acknowledgement>,
@@ -82,6 +82,32 @@ struct Waits {
     durably: bool,
     requester: Requester,
     until: Time,
+}
+
+/// Writes of an origin that are to be held by the same ones, and the last of them that is.
+struct Held {
+    holders: Holders,
+    last: Dot,
+}
+
+impl Held {
+    fn includes(&self, dot: Dot, holders: Holders) -> bool {
+        self.holders == holders && self.last.origin == dot.origin && dot.counter <= self.last.counter
+    }
+}
+
+/// Whoever holds a write holds all before it of its origin. So of those that wait in order a few need to be looked at, of many in a pipeline.
+fn last_held(waiting: &[(Dot, Holders, Waiting)], is_held: impl Fn(Dot, Holders) -> bool) -> Vec<Held> {
+    let mut alike: BTreeMap<(u64, Holders), Vec<Dot>> = BTreeMap::new();
+    for (dot, holders, _) in waiting {
+        alike.entry((dot.origin, *holders)).or_default().push(*dot);
+    }
+    let last = |((_, holders), dots): ((u64, Holders), Vec<Dot>)| {
+        let held = dots.partition_point(|dot| is_held(*dot, holders));
+        let last = *dots.get(held.checked_sub(1)?)?;
+        Some(Held { holders, last })
+    };
+    alike.into_iter().filter_map(last).collect()
 }
 
 impl Answers {
@@ -413,7 +439,9 @@ impl Replica {
                     1 + more + copies >= needed.replicas
                 })
         };
-        let held = answers.held_back.extract_if(.., |(dot, holders, _)| is_held(*dot, *holders));
+        let last = last_held(&answers.held_back, is_held);
+        let is_held = |dot: &Dot, holders: &Holders| last.iter().any(|of| of.includes(*dot, *holders));
+        let held = answers.held_back.extract_if(.., |(dot, holders, _)| is_held(dot, holders));
         done.extend(held.map(|(.., waiting)| waiting));
         for Waiting { requester, reply, written, .. } in done {
             if let (true, Some((dot, holders))) = (self.options.announce_applied, written) {
