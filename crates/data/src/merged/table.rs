@@ -114,7 +114,8 @@ impl MergedTable {
 
     /// When a key ends, in wall clock milliseconds.
     pub fn expire_at_ms(&self, key: &[u8]) -> Option<u64> {
-        self.of(Facet::Expiry).get(key)?.expire_at_ms
+        let expiries = Some(self.of(Facet::Expiry)).filter(|expiries| !expiries.is_empty());
+        expiries?.get(key)?.expire_at_ms
     }
 
     /// The keys that end.

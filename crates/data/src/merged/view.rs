@@ -9,7 +9,9 @@ use std::cell::OnceCell;
 use super::element::{self, Element, HybridTime};
 use super::{Dot, Facet, MergedTable};
 use crate::collection::{Kind, score};
+use crate::entry::Entry;
 use crate::number::Decimal;
+use crate::table::position_of;
 
 /// Values that are made while a command looks, and live as long as its view does.
 #[derive(Debug, Default)]
@@ -34,9 +36,12 @@ impl Scratch {
     }
 }
 
-/// The facet that a key shows: that of its latest version, if it has several.
-pub(crate) fn facet_of(table: &MergedTable, key: &[u8]) -> Option<Facet> {
-    let mut present = Facet::SHOWN.into_iter().filter(|facet| table.of(*facet).get(key).is_some());
+/// The facet that a key shows: that of its latest version, if it has several. With what it holds of that.
+pub(crate) fn facet_of<'a>(table: &'a MergedTable, key: &[u8]) -> Option<(Facet, Entry<'a>)> {
+    let position = position_of(key);
+    let find = |facet: Facet| table.of(facet).get_at(position, key);
+    let used = table.facets_in_use().filter(|facet| Facet::SHOWN.contains(facet));
+    let mut present = used.filter_map(|facet| Some((facet, find(facet)?)));
     let first = present.next()?;
     if present.next().is_none() {
         return Some(first);
@@ -49,7 +54,7 @@ pub(crate) fn facet_of(table: &MergedTable, key: &[u8]) -> Option<Facet> {
             latest = Some((time, facet));
         }
     }
-    latest.map(|(_, facet)| facet)
+    latest.and_then(|(_, facet)| Some((facet, find(facet)?)))
 }
 
 /// The value that an element shows, from its bytes. Copied only if something was added to it.

@@ -88,9 +88,8 @@ impl<'a> View<'a> {
 
     fn found_in_table<'v>(&'v self, key: &[u8]) -> Option<Found<'v>> {
         if let Some((_, table, scratch)) = &self.merging {
-            let facet = facet_of(table, key)?;
+            let (facet, entry) = facet_of(table, key)?;
             let expire_at_ms = table.expire_at_ms(key);
-            let entry = table.of(facet).get(key)?;
             return Some(match (entry.value, facet.kind()) {
                 (ValueRef::Collection(collection), Some(kind)) => {
                     let merging = Some((facet, scratch));

@@ -145,6 +145,7 @@ impl Replica {
         if !self.primaries.members().eq(primaries.members()) {
             self.members_since = primaries.version;
         }
+        self.rounds.look_anew();
         if self
             .primaries
             .counted_origins()

@@ -47,6 +47,8 @@ pub(super) struct Rounds {
     pub asked: u64,
     /// As of then, on this node's clock, what was acknowledged is here.
     as_of: Option<Time>,
+    /// Of requests with these levels enough replicas can be reached at this moment, as was looked at for one before.
+    reachable: Option<(Time, Level, Option<Level>)>,
 }
 
 #[derive(Debug)]
@@ -88,6 +90,11 @@ impl Rounds {
         let under_way = std::mem::take(&mut self.under_way).into_values().flat_map(|round| round.works);
         let next = std::mem::take(&mut self.next);
         self.next = under_way.chain(next).collect();
+    }
+
+    /// Others may be asked from now on.
+    pub fn look_anew(&mut self) {
+        self.reachable = None;
     }
 
     fn waits(&self, origin: u64) -> bool {
@@ -243,18 +250,23 @@ impl Replica {
                 return;
             }
         }
-        let [needed, held_by] = levels.map(|(_, level)| self.needed(level));
-        let lacking = [Some(needed), is_write(&work.call).then_some(held_by)].into_iter().flatten();
-        let lacking = lacking
-            .filter(|needed| self.reachable(*needed, now) < needed.replicas)
-            .max_by_key(|needed| needed.replicas);
-        if let Some(lacking) = lacking {
-            refuse(work, self.no_quorum(lacking, now), outbox);
-            return;
+        let [(_, read), (_, write)] = levels;
+        let asked_of = (now.time, read, is_write(&work.call).then_some(write));
+        if self.rounds.reachable != Some(asked_of) {
+            let levels = [Some(read), asked_of.2].into_iter().flatten();
+            let lacking = levels
+                .map(|level| self.needed(level))
+                .filter(|needed| self.reachable(*needed, now) < needed.replicas)
+                .max_by_key(|needed| needed.replicas);
+            if let Some(lacking) = lacking {
+                refuse(work, self.no_quorum(lacking, now), outbox);
+                return;
+            }
+            self.rounds.reachable = Some(asked_of);
         }
-        match needed.replicas <= 1 && !self.rounds.waits(work.origin) {
+        match self.needed(read).replicas <= 1 && !self.rounds.waits(work.origin) {
             true => self.run(work, now, outbox),
-            false => self.rounds.next.push(Asking { work, level: Some(levels[0].1) }),
+            false => self.rounds.next.push(Asking { work, level: Some(read) }),
         }
     }
 
@@ -307,6 +319,7 @@ impl Replica {
         }
         if !self.rounds.next.is_empty() {
             let works = std::mem::take(&mut self.rounds.next);
+            self.rounds.next.reserve(works.len());
             let number = causal.ask_what_others_hold();
             if self.options.announce_applied {
                 let partition = self.partition;
@@ -345,22 +358,31 @@ impl Replica {
                     self.rounds.as_of = self.rounds.as_of.max(Some(round.asked_at));
                 }
             }
-            for asking in std::mem::take(&mut round.works) {
-                // As many as now, of those who count now: members may be others than when it was asked.
-                let replicas = asking.level.map_or(1, |level| self.needed(level).replicas);
-                let needed = self.needed(asking.level.unwrap_or(Level::Count(1)));
+            // As many as now, of those who count now: members may be others than when it was asked.
+            let is_enough = |level: Option<Level>| {
+                let Some(level) = level else { return true };
+                let needed = self.needed(level);
                 let answered = 1 + covered.iter().filter(|node| self.counts(**node, needed)).count();
                 #[cfg(any(test, feature = "planted-bugs"))]
                 let answered = answered
                     + usize::from(self.options.planted == Some(crate::merged::causal::Bug::ReadQuorumShort));
-                match answered >= replicas && !waits.contains(&asking.work.origin) {
-                    true => ready.push((number, asking)),
-                    false => {
-                        waits.insert(asking.work.origin);
-                        round.works.push(asking);
-                    }
+                answered >= needed.replicas
+            };
+            // Those of one level stand side by side, mostly.
+            let mut known: Option<(Option<Level>, bool)> = None;
+            let mut goes_on = |asking: &mut Asking| {
+                let enough = match known {
+                    Some((level, enough)) if level == asking.level => enough,
+                    _ => is_enough(asking.level),
+                };
+                known = Some((asking.level, enough));
+                let goes_on = enough && !waits.contains(&asking.work.origin);
+                if !goes_on {
+                    waits.insert(asking.work.origin);
                 }
-            }
+                goes_on
+            };
+            ready.extend(round.works.extract_if(.., |asking| goes_on(asking)).map(|asking| (number, asking)));
         }
         self.rounds.under_way = under_way;
         for (round, asking) in ready {

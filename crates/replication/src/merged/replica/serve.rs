@@ -285,6 +285,9 @@ impl Replica {
         let Some(causal) = &self.causal else { return 0 };
         let of = |key: &Bytes| causal.unstable_at(key);
         let all = causal.last_index();
+        if all <= causal.persisted_index() {
+            return 0;
+        }
         match call {
             Call::Command { command, arguments, .. } => match data::route::keys_of(command, arguments) {
                 Ok(keys) if !keys.is_empty() => {
