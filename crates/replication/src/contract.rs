@@ -266,8 +266,8 @@ pub enum Event {
     SnapshotInstalled { partition: PartitionId, index: u64 },
     /// A snapshot of our own became durable and the log before it was dropped.
     SnapshotTaken { partition: PartitionId, index: u64 },
-    /// The catalogue is another one now, as far as known here.
-    Catalogue(Arc<Catalogue>),
+    /// The catalogue is another one now, as far as known here: after that entry of its log (index and term).
+    Catalogue(Arc<Catalogue>, (u64, u64)),
     /// This node leads the catalogue and asks for this change of it.
     Steered(Box<Change>),
     /// A replica of the partition is here from now on, empty at first.

@@ -6,12 +6,12 @@
 //! writes. After a failed sync the kernel may not have them, so that counts like the death of the machine.
 
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::identity::replace_file;
+use crate::identity::replace_in_place;
 
 /// Where Linux tells boots apart. Without that every start after a stop out of order counts.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
@@ -81,18 +81,9 @@ pub fn distrust(data: &Path, losses: u64) {
     }
 }
 
-/// On a full disk there is no room for another file; then the one that is there is overwritten, which is less than a sector.
 fn write(data: &Path, boot: &Boot) -> Result<(), String> {
-    let mut text = toml::to_string(boot).map_err(|error| error.to_string())?;
-    text.push_str(&"#".repeat(BYTES.saturating_sub(text.len())));
-    replace_file(&path(data), text.as_bytes()).or_else(|reason| {
-        let overwrite = || -> io::Result<()> {
-            let mut file = fs::OpenOptions::new().write(true).open(path(data))?;
-            file.write_all(text.as_bytes())?;
-            file.sync_all()
-        };
-        overwrite().map_err(|_| reason)
-    })
+    let text = toml::to_string(boot).map_err(|error| error.to_string())?;
+    replace_in_place(&path(data), &text, BYTES)
 }
 
 #[cfg(test)]

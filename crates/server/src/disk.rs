@@ -454,9 +454,10 @@ mod tests {
         config.data = folder.path().to_path_buf();
         let identity = Identity::new(&config, derived_id("test", "n1"), 1);
         let roster = Roster::load(&config.data).unwrap();
+        let known = crate::known::Known::open(&config.data).unwrap();
         let options = Options { segment_bytes: SEGMENT_BYTES, ..Options::default() };
         let (journal, _) = Journal::open(disk, options, |_| Table::new()).unwrap();
-        let node = Arc::new(Node::new(config, Opened { identity, roster, founding: None, losses: 0 }));
+        let node = Arc::new(Node::new(config, Opened { identity, roster, founding: None, losses: 0, known }));
         let writer = Writer { node, folder: "memory".into(), journal: Mutex::new(journal) };
         Log::new(0, Arc::default(), Arc::new(writer))
     }

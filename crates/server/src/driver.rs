@@ -456,8 +456,8 @@ impl Worker {
                 Output::Event(event) => {
                     state.roles_changed |= events::record(&event, &self.node.context.stats);
                     match event {
-                        Event::Catalogue(catalogue) => {
-                            let placement = self.node.catalogue_changed(self.index, &catalogue);
+                        Event::Catalogue(catalogue, read_at) => {
+                            let placement = self.node.catalogue_changed(self.index, &catalogue, read_at);
                             placement.into_iter().for_each(|placement| self.set_placement(&placement));
                         }
                         Event::GivenUp { partition } => self.node.context.cluster.clear_status(partition),

@@ -79,7 +79,7 @@ pub fn record(event: &Event, stats: &Stats) -> bool {
             tracing::info!(partition = partition.0, index, "snapshot of a peer installed");
             false
         }
-        Event::Catalogue(catalogue) => {
+        Event::Catalogue(catalogue, _) => {
             tracing::debug!(epoch = catalogue.epoch, moves = catalogue.moves(), "catalogue");
             true
         }

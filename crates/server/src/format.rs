@@ -23,6 +23,7 @@ use crate::clock::wall_clock_ms;
 use crate::config::{Address, Config};
 use crate::handshake::{JoinRequest, Joined};
 use crate::identity::{Identity, Start, derived_id, replace_file};
+use crate::known::Known;
 use crate::marker;
 use crate::node::shard_folder;
 use crate::peers;
@@ -43,6 +44,8 @@ pub struct Opened {
     pub founding: Option<Placement>,
     /// How often the node has lost what was not on its disk ([`crate::boot`]).
     pub losses: u64,
+    /// Which keyspaces it has gone by.
+    pub known: Known,
 }
 
 /// The data folder of the node that `config` describes, formatted if `start` allows it.
@@ -75,7 +78,8 @@ pub async fn open(config: &Config, start: Start) -> Result<Opened, String> {
     };
     let founding = if identity.joined { None } else { Some(read_founding(config)?) };
     let losses = boot::begin(folder)?;
-    Ok(Opened { identity, roster, founding, losses })
+    let known = Known::open(folder)?;
+    Ok(Opened { identity, roster, founding, losses, known })
 }
 
 fn unformatted(folder: &Path) -> String {

@@ -261,6 +261,23 @@ pub fn replace_file(path: &Path, bytes: &[u8]) -> Result<(), String> {
     write().map_err(|error| format!("cannot write {}: {error}", path.display()))
 }
 
+/// The same of a text shorter than `length`, which the file is filled up to: on a full disk there is no room for another file, and then the one that
+/// is there is overwritten, which is less than a sector.
+///
+/// # Errors
+/// The disk's; the text names the file.
+pub fn replace_in_place(path: &Path, text: &str, length: usize) -> Result<(), String> {
+    let text = format!("{text}{}", "#".repeat(length.saturating_sub(text.len())));
+    replace_file(path, text.as_bytes()).or_else(|reason| {
+        let overwrite = || -> io::Result<()> {
+            let mut file = fs::OpenOptions::new().write(true).open(path)?;
+            file.write_all(text.as_bytes())?;
+            file.sync_all()
+        };
+        overwrite().map_err(|_| reason)
+    })
+}
+
 /// 64-bit numbers as 16 hexadecimal digits: TOML's own integers end at 63 bits.
 pub mod hexadecimal {
     use serde::de::Error;

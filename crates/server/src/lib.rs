@@ -28,6 +28,7 @@ pub mod identity;
 mod import;
 mod inbox;
 pub mod keyspaces;
+mod known;
 pub mod lost;
 mod marker;
 mod node;

@@ -30,6 +30,7 @@ use crate::driver::{self, Worker};
 use crate::format::{self, Opened};
 use crate::identity::Identity;
 use crate::inbox::{Delivery, Inbox};
+use crate::known::Known;
 use crate::peers::{self, Link, Peers};
 use crate::random;
 use crate::roster::Roster;
@@ -42,6 +43,12 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 const INTRODUCE_INTERVAL: Duration = Duration::from_millis(500);
 /// How long after the catalogue could not be asked it is asked again.
 const LEARN_PAUSE: Duration = Duration::from_millis(20);
+/// How often it is noted up to where the catalogue was read.
+const NOTE_INTERVAL: Duration = Duration::from_secs(1);
+/// How long it is asked before there is no answer.
+const LEARN_DEADLINE: Duration = Duration::from_secs(2);
+/// A node that has started goes on by what it knew before only after so long: others may be starting, too.
+const LEARN_PATIENCE: Duration = Duration::from_secs(10);
 /// How often a stopping node looks how far it is.
 const STOP_INTERVAL: Duration = Duration::from_millis(5);
 
@@ -63,8 +70,10 @@ pub struct Node {
     /// The latest one, which says what worker owns a partition that came about by a split.
     lanes: RwLock<Arc<Placement>>,
     /// The epoch of the catalogue that the cluster had after this node started: what it knew before may be out of date.
-    /// [`u64::MAX`] until that is known.
+    /// [`u64::MAX`] until that is known; where nobody can tell, the one that the node goes by again.
     pub catalogue_since_start: AtomicU64,
+    /// Which keyspaces this node has gone by.
+    known: Known,
     /// The clocks.
     pub clock: Clock,
     /// One for each worker.
@@ -84,7 +93,7 @@ impl Node {
     pub fn new(config: Config, opened: Opened) -> Node {
         #[cfg(feature = "planted-bugs")]
         assert!(crate::planted::is_known(), "CONSORT_PLANTED names no fault");
-        let Opened { identity, roster, founding, losses } = opened;
+        let Opened { identity, roster, founding, losses, known } = opened;
         let content = roster.content();
         let views = content.nodes.iter().map(|(name, known)| NodeView {
             id: NodeId(known.node),
@@ -107,6 +116,7 @@ impl Node {
             lanes: RwLock::new(Arc::new(placement.clone())),
             first_placement: Arc::new(placement),
             catalogue_since_start: AtomicU64::new(u64::MAX),
+            known,
             clock: Clock::start(),
             inboxes: (0..workers).map(|_| Arc::default()).collect(),
             peers,
@@ -153,13 +163,19 @@ impl Node {
     }
 
     /// A shard of this node has read another catalogue. Returns what follows from it, unless that is the end of this node.
-    pub fn catalogue_changed(&self, worker: usize, catalogue: &Arc<Catalogue>) -> Option<Arc<Placement>> {
+    pub fn catalogue_changed(
+        &self,
+        worker: usize,
+        catalogue: &Arc<Catalogue>,
+        read_at: (u64, u64),
+    ) -> Option<Arc<Placement>> {
         let id = self.identity.node();
         if catalogue.removed.contains_key(&id) {
             self.fail("this node was removed from the cluster; its data folder may be deleted".into());
             return None;
         }
-        if let Err(reason) = self.roster.follow(catalogue) {
+        if let Err(reason) = self.roster.follow(catalogue).and_then(|()| self.known.note(catalogue, read_at))
+        {
             self.fail(reason);
             return None;
         }
@@ -183,6 +199,15 @@ impl Node {
             inbox.push(Delivery::Input(Input::Placement(placement.clone())));
         }
         Some(placement)
+    }
+
+    /// The epoch that this node went by before it started, if its copy of the catalogue has come that far, to `read`, and so many of those who vote on
+    /// the catalogue are away that the others cannot say whether it is out of date.
+    fn goes_by_what_it_knew(&self, read: u64) -> Option<u64> {
+        let state = self.context.cluster.state();
+        let voters = &state.catalogue.as_ref()?.voters;
+        let present = voters.iter().filter(|voter| state.is_alive(**voter)).count();
+        self.known.epoch().filter(|epoch| read >= *epoch && 2 * present <= voters.len())
     }
 
     /// The worker that owns a partition.
@@ -340,11 +365,12 @@ fn work(index: usize, node: &Arc<Node>, started: oneshot::Sender<Result<LogHandl
     let folder = shard_folder(&node.context.config.data, index);
     let opened = disk::open(node.clone(), index, &folder);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
-    let (log, recovered, runtime) = match (opened, runtime) {
+    let (log, mut recovered, runtime) = match (opened, runtime) {
         (Ok((log, recovered)), Ok(runtime)) => (log, recovered, runtime),
         (Err(error), _) => return drop(started.send(Err(error))),
         (_, Err(error)) => return drop(started.send(Err(format!("cannot make a runtime: {error}")))),
     };
+    node.known.bring_up(&mut recovered);
     let shard = make_shard(index, node, recovered);
     if started.send(Ok(log.clone())).is_err() {
         return;
@@ -357,6 +383,7 @@ fn work(index: usize, node: &Arc<Node>, started: oneshot::Sender<Result<LogHandl
         }
         local.spawn_local(driver::or_fail(node.clone(), introduce(worker.clone())));
         local.spawn_local(driver::or_fail(node.clone(), learn_epoch(worker.clone())));
+        local.spawn_local(driver::or_fail(node.clone(), keep_known(node.clone())));
     }
     runtime.block_on(local.run_until(Rc::clone(&worker).drive()));
 }
@@ -369,20 +396,51 @@ pub fn shard_folder(data: &Path, index: usize) -> std::path::PathBuf {
 /// Asks the catalogue's leader for the present epoch. A node knows keyspaces from its own copy of the catalogue, which at its
 /// start ends wherever its log does, and begins with nothing: a key that it takes for one without a keyspace of its own
 /// would be read, and written, where nobody else looks for it. So it waits with keys until it has read up to here.
+///
+/// Where there is no majority of the catalogue to ask, it goes on after a while by what it went by before ([`crate::known`]), as a node does
+/// that has not stopped.
 async fn learn_epoch(worker: Rc<Worker>) {
     let get = || {
         let command = data::Command::lookup(b"get")?;
         Some(Call::Command { command, arguments: vec!["GET".into(), Record::Epoch.key()], token: None })
     };
+    let (node, patience) = (worker.node.clone(), Instant::now() + LEARN_PATIENCE);
     while let Some(call) = get() {
-        if let Reply::Done(Value::Bulk(bytes)) = worker.ask_and_wait(CATALOGUE, call, worker.deadline()).await
-        {
+        // So that what is known meanwhile does not wait for as long as a request may take.
+        let deadline = worker.node.clock.time_of(Instant::now() + LEARN_DEADLINE).min(worker.deadline());
+        if let Reply::Done(Value::Bulk(bytes)) = worker.ask_and_wait(CATALOGUE, call, deadline).await {
             match read_epoch(&bytes) {
-                Ok(epoch) => return worker.node.catalogue_since_start.store(epoch, Ordering::Release),
+                Ok(epoch) => {
+                    node.context.stats.goes_by_last_known.set(0);
+                    return node.catalogue_since_start.store(epoch, Ordering::Release);
+                }
                 Err(error) => tracing::error!(reason = error.0, "the catalogue's epoch"),
             }
         }
+        if patience <= Instant::now()
+            && let Some(epoch) = node.goes_by_what_it_knew(worker.placement().epoch)
+            && node.catalogue_since_start.swap(epoch, Ordering::AcqRel) == u64::MAX
+        {
+            node.context.stats.goes_by_last_known.set(1);
+            tracing::warn!(
+                epoch,
+                "the catalogue has no majority here: going by what was known before the start"
+            );
+        }
         tokio::time::sleep(LEARN_PAUSE).await;
+    }
+}
+
+/// Notes now and then up to where the catalogue was read.
+async fn keep_known(node: Arc<Node>) {
+    loop {
+        tokio::time::sleep(NOTE_INTERVAL).await;
+        let of = node.clone();
+        let noted = tokio::task::spawn_blocking(move || of.known.catch_up()).await;
+        if let Ok(Err(reason)) = noted {
+            // Then the next start may have to wait for the catalogue.
+            tracing::warn!(reason, "it could not be noted up to where the catalogue was read");
+        }
     }
 }
 

@@ -72,6 +72,8 @@ pub struct Stats {
     pub fsync_max_us: Counter,
     /// Logs that wait for room on their disk (a gauge; each worker has a log).
     pub full_logs: Counter,
+    /// 1 if this node goes by the keyspaces that it knew before it started, since the catalogue has no majority here.
+    pub goes_by_last_known: Counter,
     /// Reads that were sent to another replica as well, since the first had not answered.
     pub hedged_reads: Counter,
     /// How often all that a connection read at a replica was asked of another one instead, since no answer came.

@@ -265,7 +265,7 @@ impl Large {
                 | SnapshotWrite::Finish { partition, snapshot, sequence, .. },
             ) => self.give(id, SYNC, Input::SnapshotWritten { partition, snapshot, sequence }),
             Output::Snapshot(_) | Output::Reply { .. } => {}
-            Output::Event(Event::Catalogue(catalogue)) => {
+            Output::Event(Event::Catalogue(catalogue, _)) => {
                 self.counts.reads += 1;
                 if catalogue.epoch > self.newest.epoch || self.newest.epoch == self.founding.epoch {
                     self.counts.changes += u64::from(catalogue.epoch > self.newest.epoch);

@@ -426,6 +426,8 @@ impl Shard {
             true => Ok(None),
             false => catalogue::load(replica.table()).map(Some),
         });
+        let applied = replica.applied();
+        let read_at = (applied, replica.term_at(applied).unwrap_or_default());
         let catalogue = match read {
             Ok(None) => return false,
             Ok(Some(catalogue)) => Arc::new(catalogue),
@@ -436,7 +438,7 @@ impl Shard {
             self.governed.steers_at = now.time;
         }
         self.set_placement(Arc::new(catalogue.placement()), now);
-        self.outbox.event(Event::Catalogue(catalogue));
+        self.outbox.event(Event::Catalogue(catalogue, read_at));
         true
     }
 

@@ -79,6 +79,17 @@ impl Recovered {
         self.entries.iter().find(|entry| child_in(entry) == Some(child)).map(|entry| entry.index)
     }
 
+    /// Everything up to this entry was committed, as is known from elsewhere: a log with that entry agrees with all others up to it (Ongaro 2014,
+    /// section 3.5).
+    pub fn note_committed(&mut self, index: u64, term: u64) {
+        let has_it = self.entries.iter().any(|entry| (entry.index, entry.term) == (index, term));
+        let state = self.state.as_ref().and_then(|state| raft::HardState::decode(state));
+        if let Some(mut state) = state.filter(|_| has_it) {
+            state.commit = state.commit.max(index);
+            self.state = Some(state.encode());
+        }
+    }
+
     /// Is nothing left of it but what a replica that was given up had promised?
     pub fn is_given_up(&self) -> bool {
         let newcomer = |state: &Bytes| raft::HardState::decode(state).is_some_and(|state| state.newcomer);

@@ -249,6 +249,7 @@ fn consort(lines: &mut Lines, context: &Context, state: &ClusterState) {
     lines.add("fsync_max_us", stats.fsync_max_us.get());
     lines.add("log_bytes_written", stats.log_bytes.get());
     lines.add("disk_full", u64::from(stats.full_logs.get() != 0));
+    lines.add("goes_by_last_known", stats.goes_by_last_known.get());
     lines.add("snapshots_taken", stats.snapshots_taken.get());
     lines.add("partitions_split", stats.splits.get());
     lines.add("writes_lost", stats.lost_writes.get());

@@ -89,7 +89,8 @@ fn node(folder: &Folder, name: &str, secret: Option<&str>) -> Node {
     let roster = Roster::load(&config.data).unwrap();
     roster.replace(Content::founders(&config)).unwrap();
     let founding = Some(crate::format::founding_catalogue(&config).placement());
-    Node::new(config, Opened { identity, roster, founding, losses: 0 })
+    let known = crate::known::Known::open(&config.data).unwrap();
+    Node::new(config, Opened { identity, roster, founding, losses: 0, known })
 }
 
 /// Two ends of a connection: the dialer's and the acceptor's.

@@ -88,6 +88,51 @@ fn every_node_takes_writes_and_nothing_is_lost_with_a_process() {
     become_the_same(&cluster, &[0, 1, 2]);
 }
 
+/// Neither the catalogue nor any keyspace with a majority can be had there. The last change of the catalogue is the keyspaces themselves, so that its
+/// log on the disk does not say yet that they are committed.
+#[test]
+fn a_node_that_starts_alone_serves_what_needs_nobody_else() {
+    let mut cluster = Cluster::start(3, "");
+    create(&cluster, "");
+    let mut client = cluster.client(0);
+    done(&mut client, "KEYSPACE CREATE l: STRATEGY leaderless R 1 W 1");
+    done(&mut client, "SET l:a 1");
+    done(&mut client, "SET m:a 1");
+    done(&mut client, "SET a 1");
+    everywhere(&cluster, &[0, 1, 2], "GET m:a", &bulk("1"));
+    everywhere(&cluster, &[0, 1, 2], "GET l:a", &bulk("1"));
+    // So often a node notes up to where it has read the catalogue; of keyspaces it does at once.
+    std::thread::sleep(std::time::Duration::from_millis(2500));
+    for node in 0..3 {
+        cluster.nodes[node].kill();
+    }
+    cluster.nodes[0].start(Start::Normal);
+    let mut client =
+        eventually("the node to take connections", || Client::connect(cluster.nodes[0].port).ok());
+    let first = client.call("GET m:a");
+    assert!(matches!(&first, Value::Error(text) if text.starts_with("CLUSTERDOWN")), "{first:?}");
+    assert_eq!(done(&mut client, "GET m:a"), bulk("1"), "others may be starting, so it waits for a while");
+    for key in ["m:b", "l:b"] {
+        assert_eq!(done(&mut client, &format!("SET {key} 2")), Value::OK);
+        assert_eq!(done(&mut client, &format!("GET {key}")), bulk("2"));
+    }
+    let goes_by_last_known = |client: &mut Client| {
+        let Value::Bulk(info) = client.call("INFO consort") else { panic!("INFO is a text") };
+        String::from_utf8_lossy(&info).contains("goes_by_last_known:1")
+    };
+    assert!(goes_by_last_known(&mut client));
+    // What needs a majority has none.
+    assert!(client.call("GET a").is_error());
+    assert!(client.call("KEYSPACE CREATE n: STRATEGY multi-primary").is_error());
+    for node in 1..3 {
+        cluster.nodes[node].start(Start::Normal);
+    }
+    everywhere(&cluster, &[0, 1, 2], "GET m:b", &bulk("2"));
+    everywhere(&cluster, &[0, 1, 2], "GET l:b", &bulk("2"));
+    everywhere(&cluster, &[0, 1, 2], "GET a", &bulk("1"));
+    eventually("the catalogue to be read", || (!goes_by_last_known(&mut client)).then_some(()));
+}
+
 #[test]
 fn transactions_span_keys_and_what_cannot_merge_is_refused() {
     let cluster = Cluster::start(3, "");

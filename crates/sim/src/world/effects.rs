@@ -117,7 +117,7 @@ impl World {
             Told::Hedged { .. } => self.counters.add("forward.hedged"),
             Told::TakenElsewhere { .. } => self.counters.add("forward.taken_elsewhere"),
             Told::SnapshotTaken { .. } => self.counters.add("raft.snapshot_taken"),
-            Told::Catalogue(catalogue) => {
+            Told::Catalogue(catalogue, _) => {
                 if let Some(process) = &mut self.nodes[node].process {
                     process.placement = Arc::new(catalogue.placement());
                 }
