@@ -133,6 +133,8 @@ pub enum Admin {
     Lost { node: NodeId },
     /// To that node: these lost writes, by index and term, need not be kept any longer. The reply is their number.
     ForgetLost { node: NodeId, entries: Vec<(u64, u64)> },
+    /// To that node, about the catalogue: the epoch that it goes by.
+    Epoch { node: NodeId },
 }
 
 /// The outcome of a request.

@@ -595,6 +595,11 @@ impl Dispatch {
                         Ok(()) => worker.change(&|_| Ok(change.clone())).await,
                         Err(reason) => Err(reason),
                     };
+                    if let (Ok(catalogue), true) =
+                        (&changed, command::keyspace::says_where_keys_belong(&change))
+                    {
+                        worker.wait_until_known(catalogue.epoch).await;
+                    }
                     let reply = changed_reply(changed.map(|_| Value::OK));
                     asker.pipeline.borrow_mut().complete(asker.place, asker.part, reply);
                 });

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use replication::catalogue::{CATALOGUE, Catalogue, Change, Refusal};
 use replication::consistency::Seen;
-use replication::contract::{Call, Event, Input, Output, Reply, Request, RequestId};
+use replication::contract::{Admin, Call, Event, Input, Output, Reply, Request, RequestId};
 use replication::{NodeId, PartitionId, Placement, Shard, Time};
 use resp::Value;
 use tokio::sync::oneshot;
@@ -294,6 +294,32 @@ impl Worker {
                 ));
             }
             tokio::time::sleep(CHANGE_PAUSE).await;
+        }
+    }
+
+    /// Waits until all nodes that can be reached go by the catalogue of that epoch, or a later one: a key that is sent to any of them then goes where it
+    /// belongs. For as long as a request may take.
+    pub async fn wait_until_known(&self, epoch: u64) {
+        let deadline = self.deadline();
+        let late = || self.node.clock.time_of(Instant::now()) >= deadline;
+        let state = || self.node.context.cluster.state();
+        let members: Vec<NodeId> = state().nodes.iter().map(|node| node.id).collect();
+        for node in members.into_iter().filter(|node| *node != self.node.identity.node()) {
+            let call = || Call::Admin(Admin::Epoch { node });
+            while state().is_alive(node) && !late() {
+                match self.ask_and_wait(CATALOGUE, call(), deadline).await {
+                    Reply::Done(Value::Integer(known)) if known >= epoch as i64 => break,
+                    _ => tokio::time::sleep(CHANGE_PAUSE).await,
+                }
+            }
+            if late() {
+                tracing::warn!(
+                    epoch,
+                    node = node.0,
+                    "a node that can be reached has not read the catalogue yet"
+                );
+                return;
+            }
         }
     }
 

@@ -25,6 +25,7 @@ const AFTER: u8 = 11;
 const SEEN: u8 = 12;
 const QUORUM: u8 = 13;
 const AT: u8 = 14;
+const EPOCH: u8 = 15;
 
 /// The bytes of a call.
 pub(crate) fn encode_call(call: &Call) -> Bytes {
@@ -97,6 +98,10 @@ pub(crate) fn encode_call(call: &Call) -> Bytes {
         }
         Call::Admin(Admin::Lost { node }) => {
             out.put_u8(LOST);
+            out.put_u64_le(node.0);
+        }
+        Call::Admin(Admin::Epoch { node }) => {
+            out.put_u8(EPOCH);
             out.put_u64_le(node.0);
         }
         Call::Admin(Admin::ForgetLost { node, entries }) => {
@@ -188,6 +193,7 @@ pub(crate) fn decode_call(mut bytes: Bytes) -> Option<Call> {
             milliseconds: bytes.try_get_u32_le().ok()?,
         }),
         LOST => Call::Admin(Admin::Lost { node: get_node(&mut bytes)? }),
+        EPOCH => Call::Admin(Admin::Epoch { node: get_node(&mut bytes)? }),
         FORGET_LOST => {
             let node = get_node(&mut bytes)?;
             let mut entries = Vec::new();
@@ -322,11 +328,13 @@ mod tests {
     #[test]
     fn who_waits_to_pop_is_told_of_whole() {
         let keys = vec![Bytes::from("a"), Bytes::from("b")];
-        let admin = Admin::Await { kind: Kind::SortedSet, keys, waited_ms: 7, milliseconds: 900 };
-        let bytes = encode_call(&Call::Admin(admin.clone()));
-        assert!(matches!(decode_call(bytes.clone()), Some(Call::Admin(decoded)) if decoded == admin));
-        for length in 0..bytes.len() {
-            assert!(decode_call(bytes.slice(..length)).is_none(), "cut at {length}");
+        let waits = Admin::Await { kind: Kind::SortedSet, keys, waited_ms: 7, milliseconds: 900 };
+        for admin in [waits, Admin::Epoch { node: NodeId(7) }] {
+            let bytes = encode_call(&Call::Admin(admin.clone()));
+            assert!(matches!(decode_call(bytes.clone()), Some(Call::Admin(decoded)) if decoded == admin));
+            for length in 0..bytes.len() {
+                assert!(decode_call(bytes.slice(..length)).is_none(), "cut at {length}");
+            }
         }
     }
 }

@@ -62,19 +62,21 @@ impl Shard {
 }
 
 impl Shard {
-    /// A request about lost writes is for one node, whatever part it plays in the group.
-    pub(super) fn lost_is_for(call: &Call) -> Option<NodeId> {
+    /// Some requests are for one node, whatever part it plays in the group: those about lost writes, and about what it knows.
+    pub(super) fn is_for_node(call: &Call) -> Option<NodeId> {
         match call {
-            Call::Admin(Admin::Lost { node } | Admin::ForgetLost { node, .. }) => Some(*node),
+            Call::Admin(Admin::Lost { node } | Admin::ForgetLost { node, .. } | Admin::Epoch { node }) => {
+                Some(*node)
+            }
             _ => None,
         }
     }
 
     /// Takes such a request.
-    pub(super) fn on_lost_request(&mut self, partition: PartitionId, work: Work, node: NodeId, now: Now) {
+    pub(super) fn on_request_for_node(&mut self, partition: PartitionId, work: Work, node: NodeId, now: Now) {
         if node != self.options.node {
             if let Requester::Remote { .. } = work.requester {
-                let text = "ERR the lost writes of another node were asked for";
+                let text = "ERR another node was asked";
                 return self.outbox.answers.push((work.requester, Reply::Refused(text.into())));
             }
             return self.forwards.forward(partition, work, node, &self.peers, now.time, &mut self.outbox);
@@ -91,6 +93,7 @@ impl Shard {
                 }
                 Value::Integer(gone as i64)
             }
+            Call::Admin(Admin::Epoch { .. }) => Value::Integer(self.placement.epoch as i64),
             _ => {
                 let lost = self.lost.get(&partition).map_or(&[][..], |lost| &lost.writes);
                 Value::Array(lost.iter().map(described).collect())

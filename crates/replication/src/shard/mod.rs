@@ -389,8 +389,8 @@ impl Shard {
 
     /// To the replica here, or to a node that has one.
     fn dispatch(&mut self, partition: PartitionId, work: Work, now: Now) {
-        if let Some(node) = Shard::lost_is_for(&work.call) {
-            return self.on_lost_request(partition, work, node, now);
+        if let Some(node) = Shard::is_for_node(&work.call) {
+            return self.on_request_for_node(partition, work, node, now);
         }
         if work.relaxed().is_some()
             && let Some(to) = self.forwards.line(partition, work.origin)
@@ -536,8 +536,8 @@ impl Shard {
             let reply = Reply::Refused(text.into());
             return forward::answer(node, (incarnation, sequence), &reply, None, &mut self.outbox);
         };
-        if let Some(node) = Shard::lost_is_for(&work.call) {
-            return self.on_lost_request(partition, work, node, now);
+        if let Some(node) = Shard::is_for_node(&work.call) {
+            return self.on_request_for_node(partition, work, node, now);
         }
         if self.peers.was_sent_back(node, incarnation, sequence, partition, generation)
             || !(self.is_member(partition) || self.is_primary(partition))

@@ -357,6 +357,12 @@ pub(crate) fn acknowledgement(words: &[Bytes]) -> Result<(Acknowledgement, usize
     Ok((Acknowledgement::SemiSync(copies), 2))
 }
 
+/// Does it say of some keys that they belong elsewhere, or what their keyspace promises?
+pub fn says_where_keys_belong(change: &Change) -> bool {
+    use Change::{AlterKeyspace, CreateKeyspace, DropKeyspace};
+    matches!(change, CreateKeyspace { .. } | AlterKeyspace { .. } | DropKeyspace { .. })
+}
+
 fn create(call: &mut Call<'_>) -> Action {
     let options = read_level(&call.arguments[3..])
         .and_then(|(rest, read)| Ok((policy(&rest, None)?, read.unwrap_or_default())));

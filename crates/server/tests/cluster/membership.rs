@@ -201,6 +201,28 @@ fn a_node_that_stays_away_is_replaced_and_taken_back() {
     assert_holds(&cluster, 1, "a", "b");
 }
 
+/// A write that is sent to another node as soon as the keyspace is there would else be of the default keyspace, where nobody looks for it any more.
+#[test]
+fn whoever_has_made_a_keyspace_finds_it_at_every_node() {
+    let cluster = Cluster::start(5, "");
+    let mut clients: Vec<Client> = (0..5).map(|node| cluster.client(node)).collect();
+    for number in 0..40 {
+        let (prefix, maker) = (format!("k{number}:"), number % 5);
+        let made =
+            clients[maker].call(&format!("KEYSPACE CREATE {prefix} STRATEGY primary-replica ACK async"));
+        assert_eq!(made, Value::OK);
+        for client in &mut clients {
+            let of = client.call(&format!("KEYSPACE OF {prefix}1"));
+            assert_eq!(*field(&of, "prefix"), bulk(&prefix));
+        }
+        assert_eq!(clients[maker].call(&format!("KEYSPACE DROP {prefix} {prefix}")), Value::OK);
+        for client in &mut clients {
+            let of = client.call(&format!("KEYSPACE OF {prefix}1"));
+            assert_eq!(*field(&of, "prefix"), bulk(""));
+        }
+    }
+}
+
 #[test]
 fn keyspaces_are_known_everywhere_and_survive() {
     let mut cluster = Cluster::start(3, "");
