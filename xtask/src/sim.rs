@@ -32,7 +32,7 @@ pub struct Arguments {
     /// Run the scenario in this file instead (such as a failing run prints).
     #[arg(long, value_name = "FILE", conflicts_with_all = ["seeds", "first_seed", "keep_going"])]
     scenario: Option<PathBuf>,
-    /// Scenarios that dwell on something: members, pauses, elections, moves, splits, primary, relaxed, merged, bounded, leaderless, sloppy, reads.
+    /// Scenarios that dwell on something: members, pauses, elections, moves, splits, primary, relaxed, merged, bounded, leaderless, sloppy, reads, hot.
     #[arg(long, value_parser = focus)]
     focus: Option<Focus>,
     /// Print the scenario of the first seed and run nothing.
