@@ -102,7 +102,8 @@ impl Users {
         self.version.load(Ordering::Acquire)
     }
 
-    /// Were the catalogue's users read since the node started? Before, nobody but `default` is known, as the configuration says.
+    /// Are these the catalogue's users as they were when the node started, or later ones? Before, there are those that it knew when it stopped, and `default` as
+    /// the configuration says.
     pub fn is_loaded(&self) -> bool {
         self.loaded.load(Ordering::Acquire) != 0
     }
@@ -161,8 +162,14 @@ impl Users {
         if !same {
             *all = texts.iter().map(|(name, text)| (name.clone(), Arc::new(User::of_text(text)))).collect();
         }
-        let first = self.loaded.swap(1, Ordering::AcqRel) == 0;
-        if !same || first {
+        if !same {
+            self.version.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+
+    /// What was followed last is no older than the node's start, or there is nobody to ask for later ones.
+    pub fn confirm(&self) {
+        if self.loaded.swap(1, Ordering::AcqRel) == 0 {
             self.version.fetch_add(1, Ordering::AcqRel);
         }
     }

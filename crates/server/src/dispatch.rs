@@ -283,7 +283,11 @@ impl Dispatch {
             return self.fail(unknown_command(&arguments));
         };
         if self.turn_ms.is_none() {
-            self.session.follow(&self.worker.node.context.users);
+            let users = &self.worker.node.context.users;
+            if !users.is_loaded() && self.worker.is_informed() {
+                users.confirm();
+            }
+            self.session.follow(users);
         }
         let now_ms = *self.turn_ms.get_or_insert_with(monotonic_ms);
         self.session.touch(command, now_ms);

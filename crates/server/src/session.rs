@@ -44,8 +44,10 @@ pub struct Session {
     pub user: Arc<User>,
     /// The [version](Users::version) that `user` is of.
     users_version: u64,
-    /// It began without a password before this node knew who needs one.
+    /// It began before this node knew who needs a password, and which.
     is_provisional: bool,
+    /// As what it has proved itself meanwhile.
+    proved_as: Option<Arc<User>>,
     /// `READONLY` was said. To change it use [`Session::set_readonly`].
     pub readonly: bool,
     /// Something was said that only a client says that knows about slots.
@@ -73,6 +75,7 @@ impl Session {
             user,
             users_version,
             is_provisional: !users.is_loaded(),
+            proved_as: None,
             readonly: false,
             cluster_aware: false,
             reply_mode: ReplyMode::On,
@@ -86,7 +89,8 @@ impl Session {
 
     /// The password was right.
     pub fn become_user(&mut self, name: &Bytes, user: Arc<User>) {
-        (self.authenticated, self.is_provisional) = (true, false);
+        self.authenticated = true;
+        self.proved_as = self.is_provisional.then(|| user.clone());
         self.user = user;
         self.client.change_names(|names| names.user = name.clone());
     }
@@ -106,8 +110,10 @@ impl Session {
             }
         }
         if self.is_provisional && users.is_loaded() {
+            // A password that was right by what this node knew before it started may have been changed.
+            let is_proved = self.proved_as.take().is_some_and(|user| user == self.user);
             self.is_provisional = false;
-            self.authenticated &= self.user.is_open();
+            self.authenticated &= is_proved || self.user.is_open();
         }
     }
 
@@ -164,6 +170,7 @@ impl Session {
         self.user = users.default_user();
         self.users_version = users.version();
         self.is_provisional = !users.is_loaded();
+        self.proved_as = None;
         self.set_protocol(Protocol::Resp2);
         self.set_readonly(false);
         self.cluster_aware = false;

@@ -6,10 +6,11 @@
 //! its rounds, latencies are those of all rounds together. Nothing here asserts a time.
 //!
 //! Where to read next: [`systems`] (what is started, and how), [`load`] (the closed loop), [`wire`] (the protocols),
-//! [`limit`] (the bare server), [`report`], [`memory`], [`growth`], [`children`] (that nothing is left behind).
+//! [`limit`] (the bare server), [`report`], [`memory`], [`growth`], [`heal`], [`children`] (that nothing is left behind).
 
 mod children;
 mod growth;
+mod heal;
 mod keys;
 mod limit;
 mod load;
@@ -74,6 +75,9 @@ pub struct Arguments {
     /// Also: what clients see while the cluster grows from three nodes to six
     #[arg(long)]
     growth: bool,
+    /// Also: how long replicas that all take writes need to become the same after one was cut off for so many seconds
+    #[arg(long)]
+    heal: Option<u64>,
     /// How fast partitions are copied meanwhile, as `NODE SETTING move-bytes-per-second` takes it [default: the default]
     #[arg(long)]
     move_speed: Option<String>,
@@ -110,6 +114,9 @@ pub fn run(arguments: &Arguments) -> Result<(), String> {
     }
     if let (true, Some(program)) = (arguments.growth, &program) {
         growth::measure(&folder, program, arguments.move_speed.as_deref())?;
+    }
+    if let (Some(seconds), Some(program)) = (arguments.heal, &program) {
+        heal::measure(&folder, program, Duration::from_secs(seconds))?;
     }
     if let Some(path) = &arguments.json {
         fs::write(path, report.json()?).map_err(|error| format!("{}: {error}", path.display()))?;

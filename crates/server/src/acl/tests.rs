@@ -194,6 +194,9 @@ fn the_registry_follows_the_catalogue() {
     let version = users.version();
     let texts = BTreeMap::from([(Bytes::from_static(b"alice"), user("on >pw ~a* +get").text())]);
     users.follow(&texts);
+    assert!(users.version() > version && !users.is_loaded(), "these may be out of date");
+    let version = users.version();
+    users.confirm();
     assert!(users.version() > version && users.is_loaded());
     let version = users.version();
     users.follow(&texts);

@@ -17,13 +17,14 @@ use super::{Route, System, Target, loopback, start_all};
 
 const NODES: usize = 3;
 
-/// Starts a cluster from the binary at `program`.
+/// Starts a cluster from the binary at `program`, with these lines in the configuration of each node.
 pub fn start(
     nursery: &Nursery,
     name: &'static str,
     program: &Path,
     route: Route,
     keys: u32,
+    settings: &str,
 ) -> Result<System, String> {
     let ports = free_ports(2 * NODES)?;
     let (clients, peers) = ports.split_at(NODES);
@@ -40,8 +41,9 @@ pub fn start(
         let folder = nursery.folder(&format!("{name}-{index}"))?;
         let file = folder.join("consort.toml");
         let data = folder.join("data");
-        let text =
-            format!("cluster = \"bench\"\nname = \"n{index}\"\ndata = {data:?}\nlog = \"warn\"\n{nodes}");
+        let text = format!(
+            "cluster = \"bench\"\nname = \"n{index}\"\ndata = {data:?}\nlog = \"warn\"\n{settings}{nodes}"
+        );
         fs::write(&file, text).map_err(|error| format!("{}: {error}", file.display()))?;
         commands.push(server(program, &file, "--bootstrap"));
         rebuild = Some(server(program, &file, "--rebuild"));

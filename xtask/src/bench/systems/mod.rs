@@ -135,12 +135,30 @@ impl System {
         keys: u32,
         keyspace: Keyspace,
     ) -> Result<Self, String> {
-        let system = consort::start(nursery, name, program, route, keys)?;
+        let system = consort::start(nursery, name, program, route, keys, "")?;
+        system.with(keyspace)
+    }
+
+    /// The same, without keys, of nodes that can be cut off (`CONSORT FAULT`).
+    ///
+    /// # Errors
+    /// It could not be started; with what it printed.
+    pub fn consort_with_faults(
+        nursery: &Nursery,
+        name: &'static str,
+        program: &Path,
+        keyspace: Keyspace,
+    ) -> Result<Self, String> {
+        let settings = "[development]\nfaults = \"yes\"\n";
+        consort::start(nursery, name, program, Route::Any, 1, settings)?.with(keyspace)
+    }
+
+    fn with(self, keyspace: Keyspace) -> Result<Self, String> {
         let (_, promise, options) = keyspace.described();
         if !options.is_empty() {
-            consort::make_keyspace(&system.addresses(), options)?;
+            consort::make_keyspace(&self.addresses(), options)?;
         }
-        Ok(System { promise, ..system })
+        Ok(System { promise, ..self })
     }
 
     /// Starts a peer and waits until it serves.
