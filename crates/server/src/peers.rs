@@ -52,7 +52,7 @@ const READ_BYTES: usize = 256 << 10;
 const COPY_BYTES: usize = 64 << 10;
 /// The first and the longest pause between attempts to connect.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
-const LONGEST_PAUSE: Duration = Duration::from_millis(1000);
+const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 /// How long connecting and introducing may take.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long a node that wants to become a member waits for the answer: the catalogue may just be choosing a leader.

@@ -4,42 +4,34 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use super::element::{Element, Seen, Version};
+use super::element::{Context, Element, HybridTime, Seen, Version};
 use super::table::MergedTable;
-use super::{Change, Facet, Merge, VersionVector};
+use super::{Change, Dot, Facet, Merge, VersionVector};
 use crate::table::position_of;
 
 impl MergedTable {
     /// Changes the state. The caller sees to it that everything in the mutation's vector has been applied, and the mutation itself
     /// has not.
     pub fn apply(&mut self, merge: &Merge) {
-        if !self.set(merge) {
-            self.apply_where(merge, |_, _| true);
-        }
-    }
-
-    /// A `SET` over a plain string that its client had seen, or over nothing, is by far the most that there is. The long way would come to the same.
-    fn set(&mut self, merge: &Merge) -> bool {
-        let [
-            Change::Clear { key, seen },
-            Change::Put { key: put, facet: Facet::String, name, value, seen: parts },
-        ] = &merge.changes[..]
-        else {
-            return false;
-        };
-        if key != put || !name.is_empty() || !seen.is_empty() || !parts.is_empty() {
-            return false;
-        }
-        let version = Version { dot: merge.dot, time: merge.time, value: value.clone() };
-        self.set_where(key, &version, |dot| merge.vector.covers(dot))
+        self.apply_where(merge, |_, _| true);
     }
 
     /// The same, of those facets of keys alone of which `is_new` says that the mutation has not been applied to them.
     pub fn apply_where(&mut self, merge: &Merge, is_new: impl Fn(Facet, &[u8]) -> bool) {
-        // A mutation that puts something and then takes it away has seen what it has put.
-        let mut vector = merge.vector.clone();
-        vector.raise(merge.dot.origin, merge.dot.counter);
-        let mut changes = merge.changes.iter().peekable();
+        self.apply_changes(merge.dot, merge.time, &merge.vector, merge.changes.iter(), is_new);
+    }
+
+    /// The same, of these changes of a mutation.
+    pub(super) fn apply_changes<'a>(
+        &mut self,
+        dot: Dot,
+        time: HybridTime,
+        vector: &VersionVector,
+        changes: impl Iterator<Item = &'a Change>,
+        is_new: impl Fn(Facet, &[u8]) -> bool,
+    ) {
+        let context = Context { dot, vector };
+        let mut changes = changes.peekable();
         // What is left of an element of which all is taken away and which the next change puts anew, as `SET` does: it is stored once.
         let mut left: Option<Element> = None;
         while let Some(change) = changes.next() {
@@ -48,40 +40,42 @@ impl MergedTable {
                 | Change::Remove { key, facet, .. }
                 | Change::Add { key, facet, .. }
                     if !is_new(*facet, key) => {}
-                Change::Put { key, facet, name, value, seen } => {
-                    let version = Version { dot: merge.dot, time: merge.time, value: value.clone() };
+                Change::Put { key, facet, name, .. } => {
                     let mut element = left.take().unwrap_or_else(|| self.element(key, *facet, name));
-                    element.put(version, &vector, seen);
-                    self.conflicts.look(key, *facet, name, element.versions(), merge.dot);
+                    element.change(context, time, change);
+                    self.conflicts.look(key, *facet, name, element.versions(), dot);
                     self.store(key, *facet, name, &element);
                 }
-                Change::Remove { key, facet, name, seen } => {
-                    self.change(key, *facet, name, |element| element.remove(&vector, seen));
-                }
-                Change::Add { key, facet, name, addition } => {
-                    self.change(key, *facet, name, |element| element.add(merge.dot, addition));
+                Change::Remove { key, facet, name, .. } | Change::Add { key, facet, name, .. } => {
+                    let mut element = self.element(key, *facet, name);
+                    let was_absent = element.is_absent();
+                    element.change(context, time, change);
+                    if !(was_absent && element.is_absent()) {
+                        self.store(key, *facet, name, &element);
+                    }
                 }
                 Change::Clear { key, seen } => {
                     let next = match changes.peek() {
-                        Some(Change::Put { key: put, facet, name, .. })
+                        Some(Change::Put { key: put, facet, name, value, seen: parts })
                             if put == key && is_new(*facet, key) =>
                         {
+                            // A `SET` over a plain string that its client had seen, or over nothing, is by far the most that there is. The long way
+                            // would come to the same.
+                            let is_plain = *facet == Facet::String && seen.is_empty() && parts.is_empty();
+                            if is_plain && self.facets_in_use().all(|facet| is_new(facet, key)) {
+                                let version = Version { dot, time, value: value.clone() };
+                                if self.set_where(key, &version, |other| context.covers(other)) {
+                                    changes.next();
+                                    continue;
+                                }
+                            }
                             Some((*facet, &name[..]))
                         }
                         _ => None,
                     };
-                    left = self.clear(key, &vector, seen, &is_new, next);
+                    left = self.clear(key, context, seen, &is_new, next);
                 }
             }
-        }
-    }
-
-    fn change(&mut self, key: &[u8], facet: Facet, name: &[u8], change: impl FnOnce(&mut Element)) {
-        let mut element = self.element(key, facet, name);
-        let was_absent = element.is_absent();
-        change(&mut element);
-        if !(was_absent && element.is_absent()) {
-            self.store(key, facet, name, &element);
         }
     }
 
@@ -89,7 +83,7 @@ impl MergedTable {
     fn clear(
         &mut self,
         key: &[u8],
-        vector: &VersionVector,
+        context: Context<'_>,
         seen: &[(Facet, Bytes, Vec<Seen>)],
         is_new: &dyn Fn(Facet, &[u8]) -> bool,
         next: Option<(Facet, &[u8])>,
@@ -105,12 +99,12 @@ impl MergedTable {
             for (name, mut element) in self.elements_at(position, key, facet) {
                 let seen = seen.get(&(facet, &name[..])).copied().unwrap_or_default();
                 if next == Some((facet, &name[..])) {
-                    element.remove(vector, seen);
+                    element.remove(context, seen);
                     left = Some(element);
                     continue;
                 }
                 let before = element.clone();
-                element.remove(vector, seen);
+                element.remove(context, seen);
                 if element != before {
                     self.store(key, facet, &name, &element);
                 }

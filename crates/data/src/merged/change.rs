@@ -15,6 +15,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use super::element::{Addition, HybridTime, Seen, put_amount, read_amount};
 use super::{Dot, Facet, VersionVector};
+use crate::collection::Kind;
 use crate::table::Malformed;
 use crate::varint::{self, Reader};
 
@@ -53,6 +54,31 @@ impl Change {
         8 + self.key().len() + beside
     }
 
+    /// The element that it is about; if it is about all of them, none.
+    pub(super) fn name(&self) -> &Bytes {
+        static NONE: Bytes = Bytes::new();
+        match self {
+            Change::Put { name, .. } | Change::Remove { name, .. } | Change::Add { name, .. } => name,
+            Change::Clear { .. } => &NONE,
+        }
+    }
+
+    /// The facet of its element.
+    pub(super) fn facet(&self) -> Option<Facet> {
+        match self {
+            Change::Put { facet, .. } | Change::Remove { facet, .. } | Change::Add { facet, .. } => {
+                Some(*facet)
+            }
+            Change::Clear { .. } => None,
+        }
+    }
+
+    /// The facet of its element and how that is held, if a key has several of that facet.
+    pub(super) fn container(&self) -> Option<(Facet, Kind)> {
+        let facet = self.facet()?;
+        facet.container().map(|kind| (facet, kind))
+    }
+
     /// The key that it is about.
     pub fn key(&self) -> &Bytes {
         match self {
@@ -82,14 +108,7 @@ impl Merge {
     pub fn encode(&self) -> Bytes {
         let values = self.changes.iter().map(Change::value_len).sum::<usize>();
         let mut out = BytesMut::with_capacity(HEADER_BYTES + values);
-        out.put_u8(VERSION);
-        for number in [self.dot.origin, self.dot.counter, self.time.ms, u64::from(self.time.logical)] {
-            varint::put(&mut out, number);
-        }
-        self.vector.write(&mut out);
-        for change in &self.changes {
-            write_change(change, &mut out);
-        }
+        write(self.dot, self.time, &self.vector, &self.changes, &mut out);
         out.freeze()
     }
 
@@ -98,19 +117,41 @@ impl Merge {
     /// # Errors
     /// They are not one.
     pub fn decode(bytes: &Bytes) -> Result<Merge, Malformed> {
-        let mut reader = Reader::new(bytes);
+        Merge::read(&mut Reader::new(bytes), bytes)
+    }
+
+    /// The same of all that the reader has, of bytes that are a part of these.
+    pub(super) fn read(reader: &mut Reader<'_>, bytes: &Bytes) -> Result<Merge, Malformed> {
         if reader.byte()? != VERSION {
             return Err(Malformed("a mutation of an unknown version"));
         }
         let dot = Dot { origin: reader.varint()?, counter: reader.varint()? };
         let (ms, logical) = (reader.varint()?, reader.varint()?);
         let logical = u32::try_from(logical).map_err(|_| Malformed("a number is too long"))?;
-        let vector = VersionVector::read(&mut reader)?;
+        let vector = VersionVector::read(reader)?;
         let mut changes = Vec::new();
         while !reader.is_empty() {
-            changes.push(read_change(&mut reader, bytes)?);
+            changes.push(read_change(reader, bytes)?);
         }
         Ok(Merge { dot, time: HybridTime { ms, logical }, vector, changes })
+    }
+}
+
+/// Appends the bytes of a mutation of these changes.
+pub(super) fn write(
+    dot: Dot,
+    time: HybridTime,
+    vector: &VersionVector,
+    changes: &[Change],
+    out: &mut BytesMut,
+) {
+    out.put_u8(VERSION);
+    for number in [dot.origin, dot.counter, time.ms, u64::from(time.logical)] {
+        varint::put(out, number);
+    }
+    vector.write(out);
+    for change in changes {
+        write_change(change, out);
     }
 }
 

@@ -12,7 +12,7 @@
 
 use bytes::{BufMut, Bytes};
 
-use super::{Dot, VersionVector};
+use super::{Change, Dot, VersionVector};
 use crate::table::Malformed;
 use crate::varint::{self, Reader};
 
@@ -84,6 +84,24 @@ pub struct Addition {
     pub total: i128,
 }
 
+/// The causal context of a mutation: what its origin had applied, and itself, since one that puts something and then takes it away has
+/// seen what it has put.
+#[derive(Clone, Copy, Debug)]
+pub struct Context<'a> {
+    /// The mutation.
+    pub dot: Dot,
+    /// What its origin had applied.
+    pub vector: &'a VersionVector,
+}
+
+impl Context<'_> {
+    /// Had whoever made it seen this?
+    pub fn covers(&self, dot: Dot) -> bool {
+        let is_own = dot.origin == self.dot.origin && dot.counter <= self.dot.counter;
+        is_own || self.vector.covers(dot)
+    }
+}
+
 /// The bytes of a version beside its value and of a part, mostly: to ask for memory once.
 const VERSION_BYTES: usize = 24;
 const PART_BYTES: usize = 24;
@@ -150,8 +168,8 @@ impl Element {
         }
     }
 
-    /// Somebody who had applied `vector`, and had seen that much of the parts, removes the element.
-    pub fn remove(&mut self, vector: &VersionVector, seen: &[Seen]) {
+    /// Somebody who had applied that, and had seen that much of the parts, removes the element.
+    pub fn remove(&mut self, context: Context<'_>, seen: &[Seen]) {
         #[cfg(test)]
         if fault::is(Fault::RemovedWithoutContext) {
             self.versions.clear();
@@ -160,7 +178,7 @@ impl Element {
         if fault::is(Fault::NothingReplaced) {
             return;
         }
-        self.versions.retain(|version| !vector.covers(version.dot));
+        self.versions.retain(|version| !context.covers(version.dot));
         for seen in seen {
             let Some(place) = self.parts.iter().position(|part| part.origin == seen.origin) else { continue };
             let part = &mut self.parts[place];
@@ -186,8 +204,8 @@ impl Element {
     }
 
     /// The same, and puts a value in its place.
-    pub fn put(&mut self, version: Version, vector: &VersionVector, seen: &[Seen]) {
-        self.remove(vector, seen);
+    pub fn put(&mut self, version: Version, context: Context<'_>, seen: &[Seen]) {
+        self.remove(context, seen);
         let place = self.versions.partition_point(|other| other.dot < version.dot);
         self.versions.insert(place, version);
     }
@@ -212,6 +230,18 @@ impl Element {
                 let part = Part { origin: dot.origin, first, last: dot.counter, total, floor_at, floor };
                 self.parts.insert(place, part);
             }
+        }
+    }
+
+    /// A change of this element alone.
+    pub(super) fn change(&mut self, context: Context<'_>, time: HybridTime, change: &Change) {
+        match change {
+            Change::Put { value, seen, .. } => {
+                self.put(Version { dot: context.dot, time, value: value.clone() }, context, seen);
+            }
+            Change::Remove { seen, .. } => self.remove(context, seen),
+            Change::Add { addition, .. } => self.add(context.dot, addition),
+            Change::Clear { .. } => {}
         }
     }
 
@@ -289,15 +319,6 @@ pub(super) fn plain_winner(bytes: &[u8]) -> Option<&[u8]> {
 
 /// Has it nothing but versions of which `covers` says so? Then nothing is left of it when whoever had applied them removes it. Read where it is.
 pub(super) fn is_covered(bytes: &[u8], covers: impl Fn(Dot) -> bool) -> bool {
-    all_versions(bytes, covers)
-}
-
-/// Has it nothing but versions?
-pub(super) fn is_plain(bytes: &[u8]) -> bool {
-    all_versions(bytes, |_| true)
-}
-
-fn all_versions(bytes: &[u8], is_so: impl Fn(Dot) -> bool) -> bool {
     let mut reader = Reader::new(bytes);
     let mut look = || {
         for _ in 0..reader.varint()? {
@@ -305,7 +326,7 @@ fn all_versions(bytes: &[u8], is_so: impl Fn(Dot) -> bool) -> bool {
             reader.varint()?;
             reader.varint()?;
             reader.block()?;
-            if !is_so(dot) {
+            if !covers(dot) {
                 return Ok(false);
             }
         }

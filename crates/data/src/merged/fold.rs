@@ -10,19 +10,23 @@
 //! to at a point in the middle. A replica that knows the first of those in a step, and has no part since somebody took them away, finds it
 //! in what that one had seen ([`resolve`]).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::element::Seen;
-use super::{Change, Dot, Facet, HybridTime, Merge, MergedTable, VersionVector};
-use crate::table::Malformed;
+use super::element::{Context, Seen};
+use super::{Change, Dot, Facet, HybridTime, Merge, MergedTable, VersionVector, change};
+use crate::table::{Malformed, Position, position_of};
 use crate::varint::{self, Reader};
+
+/// So many changes of elements of one key are stored together.
+const STORED_TOGETHER: usize = 64;
 
 /// See the module.
 #[derive(Clone, Debug, Default)]
 pub struct Fold {
-    keys: BTreeMap<Bytes, OfKey>,
+    /// In the order in which tables have them: who applies them goes through memory in order.
+    keys: BTreeMap<(Position, Bytes), OfKey>,
     len: usize,
     bytes: usize,
 }
@@ -59,18 +63,29 @@ impl Step {
         &self.change
     }
 
+    /// What a mutation does, in order.
+    pub fn all_of(merge: Merge) -> impl Iterator<Item = Step> {
+        let Merge { dot, time, vector, changes } = merge;
+        let step = move |change| Step { dot, time, vector: vector.clone(), begin: dot.counter, change };
+        changes.into_iter().map(step)
+    }
+
     /// Appends it.
     pub fn write(&self, out: &mut BytesMut) {
-        let merge = Merge {
-            dot: self.dot,
-            time: self.time,
-            vector: self.vector.clone(),
-            changes: vec![self.change.clone()],
-        };
-        let bytes = merge.encode();
         varint::put(out, self.begin);
-        varint::put(out, bytes.len() as u64);
-        out.put_slice(&bytes);
+        // The length of what follows, which is mostly one byte.
+        let at = out.len();
+        out.put_u8(0);
+        change::write(self.dot, self.time, &self.vector, std::slice::from_ref(&self.change), out);
+        let length = out.len() - at - 1;
+        if length < 0x80 {
+            out[at] = length as u8;
+        } else {
+            let merge = out.split_off(at + 1);
+            out.truncate(at);
+            varint::put(out, length as u64);
+            out.put_slice(&merge);
+        }
     }
 
     /// The steps in `bytes`, as [`Step::write`] wrote them, one after the other.
@@ -78,17 +93,40 @@ impl Step {
     /// # Errors
     /// They are none.
     pub fn read_all(bytes: &Bytes) -> Result<Vec<Step>, Malformed> {
-        let mut reader = Reader::new(bytes);
         let mut steps = Vec::new();
+        Step::read_into(bytes, &mut steps)?;
+        Ok(steps)
+    }
+
+    /// The same, behind others.
+    ///
+    /// # Errors
+    /// They are none; some of them may have been added.
+    pub fn read_into(bytes: &Bytes, steps: &mut Vec<Step>) -> Result<(), Malformed> {
+        let mut reader = Reader::new(bytes);
         while !reader.is_empty() {
             let begin = reader.varint()?;
-            let merge = Merge::decode(&bytes.slice_ref(reader.block()?))?;
+            let merge = Merge::read(&mut Reader::new(reader.block()?), bytes)?;
             let Merge { dot, time, vector, mut changes } = merge;
             let change = changes.pop().filter(|_| changes.is_empty() && begin <= dot.counter);
             let change = change.ok_or(Malformed("a step that is not one change"))?;
             steps.push(Step { dot, time, vector, begin, change });
         }
-        Ok(steps)
+        Ok(())
+    }
+
+    /// Are they applied together? What takes a key away and the string that the same mutation puts there (`SET`), or changes of elements of one key.
+    fn goes_with(&self, next: &Step) -> bool {
+        match (&self.change, &next.change) {
+            (Change::Clear { .. }, Change::Put { facet: Facet::String, .. }) => self.dot == next.dot,
+            (one, other) => {
+                one.container().is_some() && one.facet() == other.facet() && one.key() == other.key()
+            }
+        }
+    }
+
+    fn context(&self) -> Context<'_> {
+        Context { dot: self.dot, vector: &self.vector }
     }
 
     /// Another addition of the same run.
@@ -223,13 +261,6 @@ impl OfKey {
         self.elements.values().flatten().chain(&self.clears).map(|(_, step)| step.weight()).sum()
     }
 
-    /// All of them, in order.
-    fn in_order(&self) -> Vec<&Step> {
-        let mut all: Vec<&(u64, Step)> = self.elements.values().flatten().chain(&self.clears).collect();
-        all.sort_unstable_by_key(|(place, _)| *place);
-        all.into_iter().map(|(_, step)| step).collect()
-    }
-
     fn next(&mut self) -> u64 {
         self.next += 1;
         self.next
@@ -275,22 +306,24 @@ impl Fold {
     }
 
     /// All steps, in order.
-    pub fn steps(&self) -> impl Iterator<Item = &Step> {
-        self.keys.values().flat_map(OfKey::in_order)
+    pub fn for_each(&self, mut take: impl FnMut(&Step)) {
+        let mut in_order: Vec<&(u64, Step)> = Vec::new();
+        for steps in self.keys.values() {
+            in_order.extend(steps.elements.values().flatten().chain(&steps.clears));
+            in_order.sort_unstable_by_key(|(place, _)| *place);
+            in_order.drain(..).for_each(|(_, step)| take(step));
+        }
     }
 
     /// The next mutation in order.
-    pub fn take(&mut self, merge: &Merge) {
-        let Merge { dot, time, vector, changes } = merge;
-        for change in changes {
-            let (vector, change) = (vector.clone(), change.clone());
-            self.take_step(Step { dot: *dot, time: *time, vector, begin: dot.counter, change });
-        }
+    pub fn take(&mut self, merge: Merge) {
+        Step::all_of(merge).for_each(|step| self.take_step(step));
     }
 
     /// The next step of another fold. It must not be known already, or known in part at the most.
     pub fn take_step(&mut self, mut step: Step) {
-        let steps = self.keys.entry(step.change.key().clone()).or_default();
+        let key = step.change.key();
+        let steps = self.keys.entry((position_of(key), key.clone())).or_default();
         let mut covered = step.vector.clone();
         // A mutation that puts something and then takes it away has seen what it has put.
         covered.raise(step.dot.origin, step.dot.counter);
@@ -314,7 +347,7 @@ impl Fold {
                     Some((_, last)) => last.go_on(&step),
                     None => {
                         self.bytes += step.weight();
-                        of_element.push((place, step));
+                        push(of_element, (place, step));
                         self.len += 1;
                     }
                 }
@@ -324,7 +357,7 @@ impl Fold {
                 self.len -= of_element.len();
                 self.bytes -= weigh(of_element);
                 take_over(&mut step, &covered, of_element);
-                of_element.push((place, step));
+                push(of_element, (place, step));
                 self.len += of_element.len();
                 self.bytes += weigh(of_element);
             }
@@ -344,12 +377,20 @@ impl Fold {
                         covered.covers(earlier.dot) && unseen.is_none_or(|unseen| unseen < *at);
                     !(is_of_no_use && step.takes_over(earlier))
                 });
-                steps.clears.push((place, step));
+                push(&mut steps.clears, (place, step));
                 self.len += steps.len();
                 self.bytes += steps.weight();
             }
         }
     }
+}
+
+/// There is mostly one, and a step is large: no more room is made than for that.
+fn push(steps: &mut Vec<(u64, Step)>, step: (u64, Step)) {
+    if steps.capacity() == 0 {
+        steps.reserve_exact(1);
+    }
+    steps.push(step);
 }
 
 /// Of each origin the most that either had seen.
@@ -394,32 +435,34 @@ fn seen_by_place<'a>(steps: impl Iterator<Item = &'a Step>) -> BTreeMap<Place, V
 /// # Errors
 /// See [`Ambiguous`]; but for what is said above, it cannot be.
 pub fn resolve<'a>(
-    steps: &[Step],
+    mut steps: Vec<Step>,
     table: &MergedTable,
     known: impl Fn(Facet, &[u8]) -> &'a VersionVector,
     others: &dyn Fn() -> Vec<Step>,
 ) -> Result<Vec<Step>, Ambiguous> {
-    let mut new = Vec::new();
+    // How much of each step is not known. What is left of those of which some is, in order.
+    let mut unknown = Vec::with_capacity(steps.len());
+    let mut rests = VecDeque::new();
     // It is seldom needed.
     let mut all_seen: Option<BTreeMap<Place, Vec<Seen>>> = None;
-    for step in steps {
+    for step in &steps {
         let Change::Add { key, facet, name, addition } = &step.change else {
             // What it does not know of any facet.
             let facets: &[Facet] = match &step.change {
                 Change::Put { facet, .. } | Change::Remove { facet, .. } => std::slice::from_ref(facet),
                 _ => &Facet::ALL,
             };
-            if facets.iter().any(|facet| !known(*facet, step.change.key()).covers(step.dot)) {
-                new.push(step.clone());
-            }
+            let is_new = facets.iter().any(|facet| !known(*facet, step.change.key()).covers(step.dot));
+            unknown.push(if is_new { Unknown::All } else { Unknown::Nothing });
             continue;
         };
         let known = known(*facet, key).get(step.dot.origin);
         if known >= step.dot.counter {
+            unknown.push(Unknown::Nothing);
             continue;
         }
         if known < step.begin || table.element(key, *facet, name).has_part_of(step.dot.origin) {
-            new.push(step.clone());
+            unknown.push(Unknown::All);
             continue;
         }
         let all_seen = all_seen.get_or_insert_with(|| seen_by_place(steps.iter().chain(&others())));
@@ -435,18 +478,46 @@ pub fn resolve<'a>(
             addition.before = taken.last;
             addition.amount = addition.total.saturating_sub(taken.total);
         }
-        new.push(rest);
+        unknown.push(Unknown::Rest);
+        rests.push_back(rest);
     }
-    Ok(new)
+    let mut unknown = unknown.into_iter();
+    steps.retain_mut(|step| match unknown.next() {
+        Some(Unknown::All) => true,
+        Some(Unknown::Rest) => rests.pop_front().map(|rest| *step = rest).is_some(),
+        Some(Unknown::Nothing) | None => false,
+    });
+    Ok(steps)
+}
+
+/// How much of a step a replica does not know.
+#[derive(Clone, Copy, Debug)]
+enum Unknown {
+    All,
+    /// What came after the first of its additions.
+    Rest,
+    Nothing,
 }
 
 impl MergedTable {
     /// Applies steps, in order, as [`resolve`] gave them for this state and with the same `known`.
     pub fn apply_steps<'a>(&mut self, steps: &[Step], known: impl Fn(Facet, &[u8]) -> &'a VersionVector) {
-        for Step { dot, time, vector, change, .. } in steps {
-            let (dot, time, vector) = (*dot, *time, vector.clone());
-            let merge = Merge { dot, time, vector, changes: vec![change.clone()] };
-            self.apply_where(&merge, |facet, key| !known(facet, key).covers(dot));
+        for steps in steps.chunk_by(Step::goes_with) {
+            let Some(Step { dot, time, vector, change, .. }) = steps.first() else { continue };
+            let Some((facet, kind)) = change.container() else {
+                let changes = steps.iter().map(|step| &step.change);
+                let is_new = |facet, key: &[u8]| !known(facet, key).covers(*dot);
+                self.apply_changes(*dot, *time, vector, changes, is_new);
+                continue;
+            };
+            let key = change.key();
+            let known = known(facet, key);
+            // Many new elements in one piece would each move those behind it.
+            for steps in steps.chunks(STORED_TOGETHER) {
+                let new = steps.iter().filter(|step| !known.covers(step.dot));
+                let changes = new.map(|step| (step.context(), step.time, &step.change));
+                self.change_all(key, facet, kind, changes);
+            }
         }
     }
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use resp::Value;
 
-use super::element::{Element, HybridTime, Seen, Version};
+use super::element::{Context, Element, HybridTime, Seen, Version};
 use super::table::{MergedTable, NEVER, deadline};
 use super::{Change, Dot, Facet, VersionVector};
 use crate::collection::block;
@@ -146,10 +146,11 @@ impl Draft<'_> {
     fn put(&mut self, key: &[u8], facet: Facet, name: Bytes, value: Bytes) {
         let seen = self.seen(key, facet, &name);
         let version = Version { dot: self.dot, time: HybridTime::default(), value: value.clone() };
+        let dot = self.dot;
         self.change(key, facet, &name, |element| {
             // All that is here was seen.
             *element = Element::default();
-            element.put(version, &VersionVector::new(), &[]);
+            element.put(version, Context { dot, vector: &VersionVector::new() }, &[]);
         });
         self.changes.push(Change::Put { key: Bytes::copy_from_slice(key), facet, name, value, seen });
     }

@@ -6,9 +6,9 @@
 
 use bytes::{Bytes, BytesMut};
 
-use super::element::{self, Element, Version};
+use super::element::{self, Context, Element, HybridTime, Version};
 use super::view::value_of;
-use super::{Conflicts, Dot, Facet};
+use super::{Change, Conflicts, Dot, Facet};
 use crate::collection::{CollectionRef, Content, Kind, block, score};
 use crate::entry::{Entry, ValueRef};
 use crate::table::{Digest, Malformed, Position, Table, first_position, position_of, slot_of};
@@ -188,12 +188,7 @@ impl MergedTable {
     /// Puts this version in the place of all that a key has, if that is a string of versions that `covers` speaks of, or nothing. Else it does nothing.
     pub(super) fn set_where(&mut self, key: &[u8], version: &Version, covers: impl Fn(Dot) -> bool) -> bool {
         let position = position_of(key);
-        let goes = |facet: Facet| match self.of(facet).get_at(position, key).map(|entry| entry.value) {
-            Some(ValueRef::String(bytes)) => facet == Facet::String && element::is_covered(bytes, &covers),
-            Some(ValueRef::Collection(_)) => false,
-            None => true,
-        };
-        let all_goes = self.facets_in_use().all(goes);
+        let all_goes = self.is_string_of(position, key, covers);
         if all_goes {
             let mut bytes = Vec::new();
             element::write_alone(version, &mut bytes);
@@ -205,10 +200,16 @@ impl MergedTable {
 
     /// Has a key nothing, or a string alone that was put and not added to?
     pub(super) fn is_plain_string(&self, key: &[u8]) -> bool {
-        let position = position_of(key);
+        self.is_string_of(position_of(key), key, |_| true)
+    }
+
+    /// Has a key nothing, or a string alone of nothing but versions of which `covers` says so?
+    fn is_string_of(&self, position: Position, key: &[u8], covers: impl Fn(Dot) -> bool) -> bool {
         self.facets_in_use().all(|facet| {
             match self.of(facet).get_at(position, key).map(|entry| entry.value) {
-                Some(ValueRef::String(bytes)) => facet == Facet::String && element::is_plain(bytes),
+                Some(ValueRef::String(bytes)) => {
+                    facet == Facet::String && element::is_covered(bytes, &covers)
+                }
                 Some(ValueRef::Collection(_)) => false,
                 None => true,
             }
@@ -235,11 +236,7 @@ impl MergedTable {
     /// Puts an element in the place of the one before.
     pub(super) fn store(&mut self, key: &[u8], facet: Facet, name: &[u8], element: &Element) {
         let table = &mut self.tables[facet as usize];
-        let mut bytes = Vec::new();
-        if facet == Facet::SortedSet {
-            bytes.extend_from_slice(&value_of(facet, element).unwrap_or_default());
-        }
-        element.write(&mut bytes);
+        let bytes = facet.bytes_of(element);
         match facet.container() {
             None if element.is_absent() => table.remove(key),
             None => {
@@ -251,12 +248,31 @@ impl MergedTable {
             Some(kind) if !element.is_absent() => table.change_element(key, kind, name, Some(&bytes)),
             Some(kind) => {
                 table.change_element(key, kind, name, None);
-                let entry = table.get(key).map(|entry| entry.value);
-                if matches!(entry, Some(ValueRef::Collection(collection)) if collection.is_empty()) {
-                    table.remove(key);
-                }
+                remove_if_empty(table, key);
             }
         }
+    }
+
+    /// Changes elements of one facet of a key, which has several, in order. All of them are stored together.
+    pub(super) fn change_all<'a>(
+        &mut self,
+        key: &Bytes,
+        facet: Facet,
+        kind: Kind,
+        changes: impl Iterator<Item = (Context<'a>, HybridTime, &'a Change)> + Clone,
+    ) {
+        let (table, conflicts) = (&mut self.tables[facet as usize], &mut self.conflicts);
+        let names = changes.clone().map(|(.., change)| &change.name()[..]);
+        let mut changes = changes;
+        table.change_elements(key, kind, names, |before| {
+            let mut element = before.map_or_else(Element::default, |value| read(facet.bytes_in(value)));
+            if let Some((context, time, change)) = changes.next() {
+                element.change(context, time, change);
+                conflicts.look(key, facet, change.name(), element.versions(), context.dot);
+            }
+            (!element.is_absent()).then(|| facet.bytes_of(&element))
+        });
+        remove_if_empty(table, key);
     }
 
     /// Appends a part of the state, about so many bytes of it, from `from` on. Returns where the next part begins; `None` at the
@@ -310,7 +326,7 @@ impl MergedTable {
 
 impl Facet {
     /// As what the elements of a key are held; `None`: there is only one.
-    fn container(self) -> Option<Kind> {
+    pub(super) fn container(self) -> Option<Kind> {
         match self {
             Facet::String | Facet::Expiry => None,
             // A set's members have bytes here.
@@ -318,6 +334,16 @@ impl Facet {
             Facet::List => Some(Kind::List),
             Facet::SortedSet => Some(Kind::SortedSet),
         }
+    }
+
+    /// What its container holds of an element.
+    fn bytes_of(self, element: &Element) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        if self == Facet::SortedSet {
+            bytes.extend_from_slice(&value_of(self, element).unwrap_or_default());
+        }
+        element.write(&mut bytes);
+        bytes
     }
 
     /// The bytes of an element in what its container holds.
@@ -329,6 +355,14 @@ impl Facet {
 /// The moment in the value of an expiry.
 pub(crate) fn deadline(value: &[u8]) -> u64 {
     value.try_into().map_or(NEVER, u64::from_le_bytes)
+}
+
+/// A key goes with its last element.
+fn remove_if_empty(table: &mut Table, key: &[u8]) {
+    let entry = table.get(key).map(|entry| entry.value);
+    if matches!(entry, Some(ValueRef::Collection(collection)) if collection.is_empty()) {
+        table.remove(key);
+    }
 }
 
 fn read(bytes: &[u8]) -> Element {

@@ -88,9 +88,7 @@ impl Replica {
     fn apply(&mut self, merge: &Merge) {
         self.table.apply(merge);
         self.vector.raise(merge.dot.origin, merge.dot.counter);
-        let mut alone = Fold::new();
-        alone.take(merge);
-        self.log.push((alone.steps().cloned().collect(), self.vector.clone()));
+        self.log.push((fold::Step::all_of(merge.clone()).collect(), self.vector.clone()));
     }
 }
 
@@ -172,17 +170,23 @@ impl World {
         };
         let place = (0..=giver.log.len()).rev().find(|place| taker.vector.includes(&before(*place)));
         let place = place.expect("whoever has nothing may begin at the beginning").saturating_sub(earlier);
+        // Of what is kept the older half is folded.
+        let (folded, recent) = giver.log[place..].split_at((giver.log.len() - place) / 2);
+        let steps_in = |log: &[(Vec<fold::Step>, VersionVector)]| {
+            log.iter().flat_map(|(steps, _)| steps).cloned().collect::<Vec<_>>()
+        };
         let mut fold = Fold::new();
-        giver.log[place..].iter().flat_map(|(steps, _)| steps).for_each(|step| fold.take_step(step.clone()));
+        steps_in(folded).into_iter().for_each(|step| fold.take_step(step));
         let mut bytes = BytesMut::new();
-        fold.steps().for_each(|step| step.write(&mut bytes));
+        fold.for_each(|step| step.write(&mut bytes));
+        steps_in(recent).iter().for_each(|step| step.write(&mut bytes));
         let steps = fold::Step::read_all(&bytes.freeze()).expect("well formed");
         let vector = giver.vector.clone();
         let taker = &mut self.replicas[to];
         let known = taker.vector.clone();
         // It keeps all that it has ever applied.
         let others: Vec<fold::Step> = taker.log.iter().flat_map(|(steps, _)| steps).cloned().collect();
-        let new = fold::resolve(&steps, &taker.table, |_, _| &known, &|| others.clone())
+        let new = fold::resolve(steps, &taker.table, |_, _| &known, &|| others.clone())
             .expect("it is known who took it away");
         taker.table.apply_steps(&new, |_, _| &known);
         taker.vector.merge(&vector);

@@ -1,6 +1,6 @@
 //! How a mutation changes the table.
 
-use crate::collection::{CollectionRef, Element, Kind, block};
+use crate::collection::{CollectionRef, Content, Element, Kind, block};
 use crate::entry::{Entry, ValueRef};
 use crate::mutation::{Mutation, Operation};
 use crate::table::leaf::Leaf;
@@ -111,16 +111,7 @@ impl Table {
             return;
         }
         let entry = found.map(|index| leaf.entry(index));
-        let (mut content, expire_at_ms) = match entry {
-            Some(Entry { value: ValueRef::Collection(collection), expire_at_ms, .. })
-                if collection.kind == kind =>
-            {
-                let mut content = Vec::with_capacity(collection.bytes() + 64);
-                collection.write_content(&mut content);
-                (content, expire_at_ms)
-            }
-            _ => (Vec::new(), None),
-        };
+        let (mut content, expire_at_ms) = content_of(entry, kind);
         let place = block::find(&content, name, kind.order());
         match value {
             Some(value) => block::put(&mut content, place, &Element { name, value }),
@@ -129,6 +120,49 @@ impl Table {
         }
         let value = ValueRef::Collection(CollectionRef::packed(kind, &content));
         self.put(&Entry { key, value, expire_at_ms });
+    }
+
+    /// The same for several elements, one after the other. `change` is told what an element has, and says what it is to have, if anything.
+    pub(crate) fn change_elements<'a>(
+        &mut self,
+        key: &[u8],
+        kind: Kind,
+        names: impl Iterator<Item = &'a [u8]>,
+        mut change: impl FnMut(Option<&[u8]>) -> Option<Vec<u8>>,
+    ) {
+        let position = position_of(key);
+        let entry = self.get_at(position, key);
+        let in_tree = |entry: Option<Entry<'_>>| {
+            matches!(entry.map(|entry| entry.value), Some(ValueRef::Collection(collection))
+                if collection.kind == kind && matches!(collection.content, Content::Tree(_)))
+        };
+        if in_tree(entry) {
+            for name in names {
+                let before = match self.get_at(position, key).map(|entry| entry.value) {
+                    Some(ValueRef::Collection(collection)) => collection.get(name),
+                    _ => None,
+                };
+                let value = change(before);
+                self.change_element(key, kind, name, value.as_deref());
+            }
+            return;
+        }
+        // What is short stands in one piece, which is written anew as a whole.
+        let was_absent = entry.is_none();
+        let (mut content, expire_at_ms) = content_of(entry, kind);
+        for name in names {
+            let place = block::find(&content, name, kind.order());
+            let before = place.is_there().then(|| &content[place.value..place.end]);
+            match change(before) {
+                Some(value) => block::put(&mut content, place, &Element { name, value: &value }),
+                None => block::take(&mut content, place),
+            }
+        }
+        if was_absent && content.is_empty() {
+            return;
+        }
+        let value = ValueRef::Collection(CollectionRef::packed(kind, &content));
+        self.put_at(position, &Entry { key, value, expire_at_ms });
     }
 
     fn set_expiry(&mut self, key: &[u8], expire_at_ms: Option<u64>) {
@@ -177,5 +211,19 @@ impl Table {
         {
             self.sums.expiries.remove(&(at_ms, position));
         }
+    }
+}
+
+/// What stands in a collection of this kind, with its expiry; nothing, if the entry is none or of another kind.
+fn content_of(entry: Option<Entry<'_>>, kind: Kind) -> (Vec<u8>, Option<u64>) {
+    match entry {
+        Some(Entry { value: ValueRef::Collection(collection), expire_at_ms, .. })
+            if collection.kind == kind =>
+        {
+            let mut content = Vec::with_capacity(collection.bytes() + 64);
+            collection.write_content(&mut content);
+            (content, expire_at_ms)
+        }
+        _ => (Vec::new(), None),
     }
 }

@@ -46,6 +46,8 @@ pub(super) struct Kept {
     unfolded_bytes: usize,
     /// All that is in the fold, behind it to be folded, and in `base`.
     pub folded: VersionVector,
+    /// All of that but the mutations behind the fold: those are sent as they are, the rest others have to ask for.
+    pub asked_for: VersionVector,
     /// The last entry of those.
     pub fold_index: u64,
     recent: VecDeque<Logged>,
@@ -65,9 +67,19 @@ impl Kept {
     ) -> Kept {
         let mut kept = Kept { base, folded, fold_index: index, ..Kept::default() };
         kept.folded.merge(&kept.base);
+        kept.asked_for.clone_from(&kept.folded);
         kept.push_unfolded(steps);
-        kept.take_former(former.iter(), &|_| true);
+        former.iter().for_each(|step| kept.take_former(step, &|_| true));
         kept
+    }
+
+    /// All mutations that are kept as they are, in order.
+    pub fn mutations(&self) -> impl DoubleEndedIterator<Item = &Logged> {
+        let unfolded = self.unfolded.iter().filter_map(|item| match item {
+            Unfolded::Mutation(entry) => Some(entry),
+            Unfolded::Steps(_) => None,
+        });
+        unfolded.chain(&self.recent)
     }
 
     /// The last mutations, in order.
@@ -91,8 +103,8 @@ impl Kept {
     }
 
     /// What is kept of what is forgotten.
-    pub fn former(&self) -> impl Iterator<Item = &Step> {
-        self.former.steps()
+    pub fn for_former(&self, take: impl FnMut(&Step)) {
+        self.former.for_each(take);
     }
 
     /// Is something kept of what is forgotten?
@@ -126,29 +138,35 @@ impl Kept {
             let unfolded = std::mem::take(&mut self.unfolded);
             self.unfolded_bytes = 0;
             if let Some(is_awaited) = awaited {
-                self.take_former(fold.steps(), is_awaited);
+                fold.for_each(|step| self.take_former(step, is_awaited));
                 for item in unfolded {
                     match item {
-                        Unfolded::Mutation(entry) => self.take_former(alone(&entry).steps(), is_awaited),
-                        Unfolded::Steps(steps) => self.take_former(steps.as_slice().iter(), is_awaited),
+                        Unfolded::Mutation(entry) => {
+                            steps_of(&entry).for_each(|step| self.take_former(&step, is_awaited));
+                        }
+                        Unfolded::Steps(steps) => {
+                            steps.as_slice().iter().for_each(|step| self.take_former(step, is_awaited));
+                        }
                     }
                 }
             }
             self.base.merge(&self.folded);
+            self.asked_for.merge(&self.folded);
         }
         let is_done = |entry: &mut Logged| entry.index <= persisted && stable.covers(entry.dot);
         while let Some(entry) = self.recent.pop_front_if(|entry| is_done(entry)) {
             self.recent_bytes -= entry.bytes.len();
-            self.base.raise(entry.dot.origin, entry.dot.counter);
-            self.folded.raise(entry.dot.origin, entry.dot.counter);
+            for all in [&mut self.base, &mut self.folded, &mut self.asked_for] {
+                all.raise(entry.dot.origin, entry.dot.counter);
+            }
             if let Some(is_awaited) = awaited {
-                self.take_former(alone(&entry).steps(), is_awaited);
+                steps_of(&entry).for_each(|step| self.take_former(&step, is_awaited));
             }
         }
     }
 
-    fn take_former<'a>(&mut self, steps: impl Iterator<Item = &'a Step>, is_awaited: &dyn Fn(u64) -> bool) {
-        for step in steps.filter_map(|step| step.seen_alone(is_awaited)) {
+    fn take_former(&mut self, step: &Step, is_awaited: &dyn Fn(u64) -> bool) {
+        if let Some(step) = step.seen_alone(is_awaited) {
             self.former.take_step(step);
         }
     }
@@ -157,8 +175,9 @@ impl Kept {
     pub fn fold_oldest(&mut self) {
         let Some(entry) = self.recent.pop_front() else { return };
         self.recent_bytes -= entry.bytes.len();
-        self.fold.take(&decode(&entry));
+        self.fold.take(decode(&entry));
         self.folded.raise(entry.dot.origin, entry.dot.counter);
+        self.asked_for.raise(entry.dot.origin, entry.dot.counter);
         self.fold_index = entry.index;
     }
 
@@ -174,7 +193,8 @@ impl Kept {
             let done = match item {
                 Unfolded::Mutation(entry) => {
                     self.unfolded_bytes -= entry.bytes.len();
-                    self.fold.take(&decode(entry));
+                    self.asked_for.raise(entry.dot.origin, entry.dot.counter);
+                    self.fold.take(decode(entry));
                     true
                 }
                 Unfolded::Steps(steps) => match steps.next() {
@@ -214,6 +234,7 @@ impl Kept {
         self.recent_bytes = 0;
         self.push_unfolded(steps);
         self.folded.merge(vector);
+        self.asked_for.merge(vector);
         self.fold_index = index;
     }
 
@@ -226,16 +247,16 @@ impl Kept {
 
     /// The same, one after the other.
     pub fn for_all(&self, up_to: u64, take: &mut dyn FnMut(&Step)) {
-        self.former.steps().for_each(&mut *take);
+        self.former.for_each(&mut *take);
         self.for_each(up_to, take);
     }
 
     /// All that is kept for others, as steps, in order.
     pub fn for_each(&self, up_to: u64, take: &mut dyn FnMut(&Step)) {
-        self.fold.steps().for_each(&mut *take);
+        self.fold.for_each(&mut *take);
         for item in &self.unfolded {
             match item {
-                Unfolded::Mutation(entry) => alone(entry).steps().for_each(&mut *take),
+                Unfolded::Mutation(entry) => steps_of(entry).for_each(|step| take(&step)),
                 Unfolded::Steps(steps) => steps.as_slice().iter().for_each(&mut *take),
             }
         }
@@ -246,16 +267,14 @@ impl Kept {
     pub fn for_recent(&self, after: u64, up_to: u64, take: &mut dyn FnMut(&Step)) {
         let entries = self.recent.iter().skip_while(|entry| entry.index <= after);
         for entry in entries.take_while(|entry| entry.index <= up_to) {
-            alone(entry).steps().for_each(&mut *take);
+            steps_of(entry).for_each(|step| take(&step));
         }
     }
 }
 
 /// The steps of a mutation.
-fn alone(entry: &Logged) -> Fold {
-    let mut alone = Fold::new();
-    alone.take(&decode(entry));
-    alone
+fn steps_of(entry: &Logged) -> impl Iterator<Item = Step> {
+    Step::all_of(decode(entry))
 }
 
 fn decode(entry: &Logged) -> Merge {

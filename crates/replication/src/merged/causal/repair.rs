@@ -30,7 +30,16 @@ const GIVE_UP: Duration = Duration::from_secs(3);
 /// A taker that has not asked for this long is forgotten.
 const FORGET_TAKER: Duration = Duration::from_secs(20);
 /// So many pieces of steps are on their way at a time.
-const PIECES_AHEAD: usize = 8;
+const PIECES_AHEAD: u32 = 32;
+/// What an entry of steps takes beside them, mostly: to ask for memory once.
+const ENTRY_BYTES: usize = 256;
+/// To apply what was missed takes long enough, and nothing is sent meanwhile: what others lack that is kept here goes out first. Whoever has not
+/// asked for it is waited for so long,
+const OTHERS_ASK: Duration = Duration::from_millis(300);
+/// and who has asked for some of it within this time has not got all of it.
+const OTHERS_TAKE: Duration = Duration::from_millis(250);
+/// But for no longer than this.
+const WAIT_FOR_OTHERS: Duration = Duration::from_secs(1);
 /// Something that is missing may be on its way for this long.
 const PATIENCE: Duration = Duration::from_millis(100);
 /// An entry of steps begins with this byte; mutations begin with theirs, which is another.
@@ -42,6 +51,8 @@ pub(super) struct Outgoing {
     id: u64,
     /// Steps in pieces.
     steps: Option<List>,
+    /// What is asked for, if it may be given once more is durable.
+    later: Option<Want>,
     /// A slice that may be given once what it has is durable.
     slice: Option<Read>,
     /// The next one, which will be asked for: what it has may be durable by then.
@@ -91,11 +102,16 @@ pub(super) struct Incoming {
     heard_at: Time,
     /// The state, if it is one, as far as it has come.
     state: Option<IncomingState>,
-    /// Pieces of steps, of the list of that number.
-    steps: Vec<Bytes>,
-    /// Those that came before others which come before them.
-    ahead: BTreeMap<u32, Bytes>,
+    /// Steps, of so many pieces of the list of that number. They are read as they come: to apply them takes long enough.
+    steps: Vec<Step>,
+    pieces: u32,
     list: u64,
+    /// The bytes of those pieces.
+    bytes: usize,
+    /// What is known with all of them.
+    vector: VersionVector,
+    /// Pieces that came before others which come before them.
+    ahead: BTreeMap<u32, Bytes>,
     stage: Stage,
 }
 
@@ -104,7 +120,9 @@ enum Stage {
     /// Slices, from there on.
     Slices(Cursor),
     Steps,
-    /// All is there, and on its way to the disk.
+    /// All is there, since then.
+    There(Time),
+    /// It is on its way to the disk.
     Written,
 }
 
@@ -131,8 +149,11 @@ struct IncomingState {
 impl Causal {
     /// When something of this is due.
     pub(super) fn repair_at(&self) -> Time {
-        let asks = self.incoming.as_ref().filter(|incoming| incoming.stage != Stage::Written);
-        let asks_at = asks.map_or(Time::NEVER, |incoming| incoming.asked_at + ASK_AGAIN);
+        let asks_at = self.incoming.as_ref().map_or(Time::NEVER, |incoming| match incoming.stage {
+            Stage::Slices(_) | Stage::Steps => incoming.asked_at + ASK_AGAIN,
+            Stage::There(since) => self.others_have_at(since),
+            Stage::Written => Time::NEVER,
+        });
         let lacks = self.peers.values().filter_map(|peer| peer.lacking_since).min();
         let lacks_at = match self.incoming {
             None => lacks.map_or(Time::NEVER, |since| (since + PATIENCE).max(self.repair_again_at)),
@@ -140,6 +161,18 @@ impl Causal {
         };
         let forgets = self.outgoing.values().map(|outgoing| outgoing.asked_at + FORGET_TAKER).min();
         asks_at.min(lacks_at).min(forgets.unwrap_or(Time::NEVER))
+    }
+
+    /// When those will have the steps that they lack and that are kept here, by what they ask for. All is there that this replica takes itself,
+    /// since then.
+    fn others_have_at(&self, since: Time) -> Time {
+        let have_at = |(node, peer): (&NodeId, &Peer)| match self.outgoing.get(node) {
+            Some(outgoing) => outgoing.asked_at + OTHERS_TAKE,
+            None if peer.heard && !peer.holds.includes(&self.kept.asked_for) => since + OTHERS_ASK,
+            None => since,
+        };
+        let all_have_at = self.peers.iter().map(have_at).max();
+        all_have_at.unwrap_or(since).min(since + WAIT_FOR_OTHERS)
     }
 
     /// Asks for what is missed, gives what was waiting for the disk.
@@ -151,6 +184,12 @@ impl Causal {
                 self.effects.send.push((node, Message::Piece { id: outgoing.id, body: read.body }));
             }
         }
+        if self.kept.fold_index <= persisted {
+            let wants =
+                self.outgoing.iter_mut().filter_map(|(node, outgoing)| Some((*node, outgoing.later.take()?)));
+            let wants: Vec<(NodeId, Want)> = wants.collect();
+            wants.into_iter().for_each(|(node, want)| self.on_want(node, want, now));
+        }
         for peer in self.peers.values_mut() {
             let lacks = peer.heard && !self.vector.includes(&peer.folded);
             peer.lacking_since = lacks.then(|| peer.lacking_since.unwrap_or(now.time));
@@ -158,7 +197,12 @@ impl Causal {
         self.wants_state &= self.peers.values().any(|peer| peer.lacking_since.is_some());
         let is_member = |node: &NodeId| self.peers.contains_key(node);
         match &self.incoming {
-            Some(incoming) if incoming.stage == Stage::Written => {}
+            Some(Incoming { stage: Stage::Written, .. }) => {}
+            Some(Incoming { stage: Stage::There(since), from, .. }) if is_member(from) => {
+                if self.others_have_at(*since) <= now.time {
+                    self.take_incoming(now);
+                }
+            }
             Some(incoming) if !is_member(&incoming.from) || incoming.heard_at + GIVE_UP <= now.time => {
                 self.incoming = None;
                 self.begin_repair(now);
@@ -197,8 +241,11 @@ impl Causal {
             heard_at: now.time,
             state: (!has_steps).then(IncomingState::default),
             steps: Vec::new(),
-            ahead: BTreeMap::new(),
+            pieces: 0,
             list: 0,
+            bytes: 0,
+            vector: VersionVector::new(),
+            ahead: BTreeMap::new(),
             stage: if has_steps { Stage::Steps } else { Stage::Slices(START) },
         });
         self.ask(now);
@@ -208,8 +255,8 @@ impl Causal {
         let Some(incoming) = &mut self.incoming else { return };
         let what = match incoming.stage {
             Stage::Slices(from) => What::State { from },
-            Stage::Steps => What::Steps { list: incoming.list, have: incoming.steps.len() as u32 },
-            Stage::Written => return,
+            Stage::Steps => What::Steps { list: incoming.list, have: incoming.pieces },
+            Stage::There(_) | Stage::Written => return,
         };
         incoming.asked_at = now.time;
         // Behind a state: what came after its first slice.
@@ -231,6 +278,7 @@ impl Causal {
         let fresh = || Outgoing {
             id: want.id,
             steps: None,
+            later: None,
             slice: None,
             next_slice: None,
             since: None,
@@ -244,6 +292,7 @@ impl Causal {
             *outgoing = fresh();
         }
         outgoing.asked_at = now.time;
+        outgoing.later = None;
         match want.what {
             What::State { from: cursor } => {
                 if outgoing.since.is_none() {
@@ -271,7 +320,7 @@ impl Causal {
                 }
                 if outgoing.steps.is_none() {
                     if self.kept.fold_index > self.persisted {
-                        // It is asked for again.
+                        outgoing.later = Some(want);
                         return;
                     }
                     let mut pieces = Pieces::new(&want.vector, self.options.slice_bytes);
@@ -296,7 +345,7 @@ impl Causal {
                     // What was on its way is lost.
                     list_here.sent = have;
                 }
-                let up_to = (have + PIECES_AHEAD).min(list_here.pieces.len());
+                let up_to = (have + PIECES_AHEAD as usize).min(list_here.pieces.len());
                 let of = list_here.pieces.len() as u32;
                 for place in list_here.sent..up_to {
                     let (list, number, vector) = (list_here.number, place as u32, list_here.vector.clone());
@@ -344,39 +393,43 @@ impl Causal {
                     incoming.list = list;
                 }
                 if list != incoming.list {
-                    (incoming.list, incoming.steps) = (list, Vec::new());
+                    (incoming.list, incoming.steps, incoming.pieces) = (list, Vec::new(), 0);
+                    incoming.bytes = 0;
                     incoming.ahead.clear();
                 }
-                let have = incoming.steps.len();
-                if !(have..have + PIECES_AHEAD).contains(&(number as usize)) {
+                let have = incoming.pieces;
+                if !(have..have.saturating_add(PIECES_AHEAD)).contains(&number) {
                     return;
                 }
                 incoming.ahead.insert(number, bytes);
-                while let Some(next) = incoming.ahead.remove(&(incoming.steps.len() as u32)) {
-                    incoming.steps.push(next);
+                while let Some(next) = incoming.ahead.remove(&incoming.pieces) {
+                    if Step::read_into(&next, &mut incoming.steps).is_err() {
+                        self.incoming = None;
+                        return self.effects.events.push(Event::Malformed { from });
+                    }
+                    incoming.pieces += 1;
+                    incoming.bytes += next.len();
                 }
-                if incoming.steps.len() == have {
+                if incoming.pieces == have {
                     return;
                 }
-                match incoming.steps.len() >= of as usize {
-                    true => self.take_incoming(from, vector, now),
-                    false => self.ask(now),
+                if incoming.pieces < of {
+                    return self.ask(now);
+                }
+                (incoming.vector, incoming.stage) = (vector, Stage::There(now.time));
+                if self.others_have_at(now.time) <= now.time {
+                    self.take_incoming(now);
                 }
             }
             _ => {}
         }
     }
 
-    /// All pieces have come.
-    fn take_incoming(&mut self, from: NodeId, vector: VersionVector, now: Now) {
+    /// All pieces have come: applies them.
+    fn take_incoming(&mut self, now: Now) {
         let Some(mut incoming) = self.incoming.take() else { return };
-        let mut steps = Vec::new();
-        for bytes in &incoming.steps {
-            match Step::read_all(bytes) {
-                Ok(more) => steps.extend(more),
-                Err(_) => return self.effects.events.push(Event::Malformed { from }),
-            }
-        }
+        let from = incoming.from;
+        let (steps, vector) = (std::mem::take(&mut incoming.steps), std::mem::take(&mut incoming.vector));
         // As a mutation by itself would wait for this node's clock, so do all of these.
         let limit_ms = now.wall_ms.saturating_add(self.options.max_skew.as_millis() as u64);
         if let Some(ahead) = steps.iter().find(|step| step.time().ms > limit_ms) {
@@ -384,7 +437,7 @@ impl Causal {
             return self.effects.events.push(Event::Skewed { origin, ahead_ms });
         }
         let Some(mut state) = incoming.state.take() else {
-            return self.take_steps(from, steps, &vector, now);
+            return self.take_steps(from, steps, incoming.bytes, &vector, now);
         };
         if state.latest.ms > limit_ms {
             let origin = self.peers.get(&from).map_or(0, |peer| peer.origin);
@@ -399,13 +452,13 @@ impl Causal {
         let nothing = VersionVector::new();
         let known = |facet, key: &[u8]| slices.of(facet, key).unwrap_or(&nothing);
         let former: Vec<Step> = steps.iter().filter(|step| step.has_seen()).cloned().collect();
-        let Ok(steps) = resolve(&steps, &state.table, known, &Vec::new) else { return };
+        let Ok(steps) = resolve(steps, &state.table, known, &Vec::new) else { return };
         state.table.apply_steps(&steps, known);
         // And what was made here.
         let own = self.kept.all_steps(u64::MAX);
         #[cfg(any(test, feature = "planted-bugs"))]
         let own = if self.has_bug(Bug::StateWithoutOwn) { Vec::new() } else { own };
-        let Ok(own) = resolve(&own, &state.table, |_, _| &vector, &|| former.clone()) else { return };
+        let Ok(own) = resolve(own, &state.table, |_, _| &vector, &|| former.clone()) else { return };
         state.table.apply_steps(&own, |_, _| &vector);
         (state.steps, state.former, state.given) = (steps, former, vector.clone());
         (state.own, state.vector) = (own, vector);
@@ -417,17 +470,17 @@ impl Causal {
         self.incoming = Some(incoming);
     }
 
-    /// Applies steps, as an entry of the log.
-    fn take_steps(&mut self, from: NodeId, steps: Vec<Step>, vector: &VersionVector, now: Now) {
+    /// Applies steps, as an entry of the log of about so many bytes.
+    fn take_steps(&mut self, from: NodeId, steps: Vec<Step>, bytes: usize, vector: &VersionVector, now: Now) {
         if self.vector.includes(vector) {
             return;
         }
-        let mut bytes = BytesMut::new();
+        let mut bytes = BytesMut::with_capacity(bytes + ENTRY_BYTES);
         bytes.put_u8(STEPS_ENTRY);
         vector.encode(&mut bytes);
         let known = self.vector.clone();
         let others = || self.kept.all_steps(u64::MAX);
-        let Ok(new) = resolve(&steps, &self.table, |_, _| &known, &others) else {
+        let Ok(new) = resolve(steps, &self.table, |_, _| &known, &others) else {
             // Others who were not away know what it lacks to read this; or only a state is left.
             self.wants_state = self.peers.values().all(|peer| !peer.away);
             self.repair_again_at = now.time + ASK_AGAIN;
@@ -483,7 +536,7 @@ impl Causal {
         let mut late = Vec::new();
         self.kept.for_recent(state.index, u64::MAX, &mut |step| late.push(step.clone()));
         let others = || state.former.iter().chain(&state.own).cloned().collect();
-        let Ok(late) = resolve(&late, &state.table, |_, _| &state.vector, &others) else { return };
+        let Ok(late) = resolve(late, &state.table, |_, _| &state.vector, &others) else { return };
         state.table.apply_steps(&late, |_, _| &state.vector);
         let IncomingState { table, steps, given, own, vector, latest, mut former, .. } = state;
         // What this replica knew of what was taken away is as good as what the giver knew.

@@ -68,7 +68,7 @@ impl Causal {
             let holds = Holds {
                 vector: holds.clone(),
                 base: self.kept.base.clone(),
-                folded: self.kept.folded.clone(),
+                folded: self.kept.asked_for.clone(),
                 digest: is_exact.then(|| self.table.digest()),
                 knows: self.knows,
             };
@@ -93,7 +93,7 @@ impl Causal {
         let patience = if is_silent { self.options.resend_after * 9 } else { Duration::ZERO };
         let from = peer.sent.max(peer.holds.get(me));
         // What is folded is asked for.
-        if from >= durable || (peer.heard && peer.holds.get(me) < self.kept.folded.get(me)) {
+        if from >= durable || (peer.heard && peer.holds.get(me) < self.kept.asked_for.get(me)) {
             return;
         }
         let up_to = durable.min(peer.holds.get(me).saturating_add(window));
@@ -101,7 +101,7 @@ impl Causal {
             return;
         }
         // From the end, where they are: what others lack may be long.
-        let own = self.kept.recent().rev().filter(|entry| entry.dot.origin == me);
+        let own = self.kept.mutations().rev().filter(|entry| entry.dot.origin == me);
         let unsent = own.take_while(|entry| entry.dot.counter > from);
         let mut entries: Vec<_> = unsent.filter(|entry| entry.dot.counter <= up_to).collect();
         entries.reverse();
@@ -136,7 +136,7 @@ impl Causal {
         }
         // Whether there is anything or not: they are not looked through with each batch.
         peer.relay_at = now.time + if peer.is_silent(now) { relay_after * 8 } else { relay_after / 4 };
-        let late = self.kept.recent().take_while(|entry| entry.at + relay_after <= now.time);
+        let late = self.kept.mutations().take_while(|entry| entry.at + relay_after <= now.time);
         let entries = late.filter(|entry| {
             entry.dot.origin != me
                 && entry.dot.origin != peer.origin

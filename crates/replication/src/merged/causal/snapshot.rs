@@ -37,7 +37,7 @@ impl Causal {
             Pieces::new(&nothing, self.options.slice_bytes),
         );
         self.kept.for_each(u64::MAX, &mut |step| kept.push(step));
-        self.kept.former().for_each(|step| former.push(step));
+        self.kept.for_former(|step| former.push(step));
         let with = |pieces: Pieces<'_>, which| pieces.finish().into_iter().map(move |piece| (piece, which));
         let mut steps: Vec<(Bytes, Which)> =
             with(kept, Which::Kept).chain(with(former, Which::Former)).collect();

@@ -647,7 +647,7 @@ impl World {
         let base = &base;
         all.iter().filter(|merge| base.covers(merge.dot)).for_each(|merge| table.apply(merge));
         let steps = replica.kept.all_steps(u64::MAX);
-        let steps = data::merged::resolve(&steps, &table, |_, _| base, &Vec::new)
+        let steps = data::merged::resolve(steps, &table, |_, _| base, &Vec::new)
             .expect("it is known who took it away");
         table.apply_steps(&steps, |_, _| base);
         require_same(&table, replica.table(), "what is kept for others is not all");
