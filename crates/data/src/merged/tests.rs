@@ -331,6 +331,54 @@ fn steps_with_repairs() -> impl Strategy<Value = Vec<Step>> {
     proptest::collection::vec(step, 1..160)
 }
 
+/// Elements of one key that come as steps are stored together, also where they become too many for one piece, and where some are known.
+#[test]
+fn what_is_stored_together_is_what_is_stored_alone() {
+    const MANY: u64 = 700;
+    for facet in [Facet::Hash, Facet::Set, Facet::SortedSet, Facet::List] {
+        let name = |number: u64| match facet {
+            Facet::List => Bytes::copy_from_slice(&number.to_be_bytes()),
+            _ => Bytes::from(format!("n{number:05}")),
+        };
+        let (mut alone, mut together) = (MergedTable::new(), MergedTable::new());
+        let (mut steps, mut known, mut lengths) = (Vec::new(), VersionVector::new(), Vec::new());
+        for counter in 1..=3 * MANY {
+            let dot = Dot { origin: 7, counter };
+            let (key, name) = (Bytes::from("k1"), name(counter % MANY));
+            let change = match counter / MANY {
+                0 => Change::Put { key, facet, name, value: value(facet, dot), seen: Vec::new() },
+                1 if matches!(facet, Facet::Hash | Facet::SortedSet) => {
+                    let addition = Addition { first: counter, before: 0, amount: 5, total: 5 };
+                    Change::Add { key, facet, name, addition }
+                }
+                1 => Change::Put { key, facet, name, value: value(facet, dot), seen: Vec::new() },
+                _ => {
+                    let seen = alone.element(&key, facet, &name).seen();
+                    Change::Remove { key, facet, name, seen }
+                }
+            };
+            let vector = VersionVector::from_iter([(7, counter - 1)]);
+            let merge =
+                Merge { dot, time: HybridTime { ms: counter, logical: 0 }, vector, changes: vec![change] };
+            alone.apply(&merge);
+            if counter <= MANY / 2 {
+                together.apply(&merge);
+                known.raise(7, counter);
+            }
+            steps.extend(fold::Step::all_of(merge));
+            if counter.is_multiple_of(MANY / 4) || counter == 3 * MANY {
+                together.apply_steps(&steps, |_, _| &known);
+                assert_eq!(together.digest(), alone.digest(), "{facet:?}, after {counter}");
+                assert_eq!(together.digest(), together.recompute_digest(), "{facet:?}, after {counter}");
+                known.raise(7, counter);
+                steps.clear();
+                lengths.push(together.elements(b"k1").len());
+            }
+        }
+        assert!(lengths.iter().any(|length| *length > 600) && together.is_empty(), "{facet:?}: {lengths:?}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1500, ..ProptestConfig::default() })]
 
