@@ -19,7 +19,7 @@ use super::Bug;
 use super::kept::Kept;
 use super::message::{Body, Want, What};
 use super::state::{Cursor, Meta, START, Slices, Which, slice_chunk, steps_chunk};
-use super::{Causal, Event, Known, Message, Peer, StateFile};
+use super::{Causal, Event, Known, Message, Peer, SILENT, StateFile};
 use crate::NodeId;
 use crate::time::{Now, Time};
 
@@ -166,9 +166,10 @@ impl Causal {
     /// When those will have the steps that they lack and that are kept here, by what they ask for. All is there that this replica takes itself,
     /// since then.
     fn others_have_at(&self, since: Time) -> Time {
+        let is_there = |peer: &Peer| peer.heard && peer.heard_at + SILENT > since;
         let have_at = |(node, peer): (&NodeId, &Peer)| match self.outgoing.get(node) {
             Some(outgoing) => outgoing.asked_at + OTHERS_TAKE,
-            None if peer.heard && !peer.holds.includes(&self.kept.asked_for) => since + OTHERS_ASK,
+            None if is_there(peer) && !peer.holds.includes(&self.kept.asked_for) => since + OTHERS_ASK,
             None => since,
         };
         let all_have_at = self.peers.iter().map(have_at).max();
