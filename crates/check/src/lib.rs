@@ -10,6 +10,7 @@
 //! * [`freshness`]: how old were the values that were read; regular registers; bounded staleness.
 //! * [`counters`]: sums that only grow. [`expiry`]: keys that live for a time.
 //! * [`durable`]: is every acknowledged write in the final state, or listed as lost, and nothing that was refused?
+//! * [`fenced`](mod@fenced): does a primary stop before its successor acknowledges anything?
 //! * [`convergent`](mod@convergent): do replicas hold the same when all is quiet?
 //! * [`picture`]: a counterexample as a timeline.
 //! * [`format`](mod@format): histories as text: our own JSON lines, Jepsen's etcd logs, porcupine's key-value logs.
@@ -19,6 +20,7 @@ pub mod convergent;
 pub mod counters;
 pub mod durable;
 pub mod expiry;
+pub mod fenced;
 mod finding;
 pub mod format;
 pub mod freshness;

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::cluster::{Begin, Cluster};
 use super::faultfile::Wrong;
 use super::foretold::{self, Foretold};
+use super::keyspaces::LostWrite;
 use super::plan::{Fault, Planned};
 use super::proxy::LinkFault;
 use crate::ask::{Connection, Login};
@@ -58,8 +59,8 @@ pub struct Director<'a> {
     /// A keyspace that may be altered, as it is and as it becomes.
     alter: Option<(String, [Vec<String>; 2])>,
     joined: usize,
-    /// What was listed as lost before disks were: keyspace, key, value.
-    pub listed: BTreeSet<(String, String, String)>,
+    /// What was listed as lost before disks were, by keyspace.
+    pub listed: BTreeSet<(String, LostWrite)>,
     /// Pieces that were damaged by faults that are over.
     damaged: u64,
 }
@@ -578,11 +579,8 @@ impl<'a> Director<'a> {
         self.whole().await?;
         let Some(cluster) = &self.cluster else { return Ok(()) };
         for prefix in &self.keyspaces {
-            for (key, value) in
-                super::keyspaces::lost(&cluster.nodes[0].client, &Login::default(), prefix).await?
-            {
-                self.listed.insert((prefix.clone(), key, value));
-            }
+            let lost = super::keyspaces::lost(&cluster.nodes[0].client, &Login::default(), prefix).await?;
+            self.listed.extend(lost.into_iter().map(|write| (prefix.clone(), write)));
         }
         Ok(())
     }

@@ -7,6 +7,7 @@ use check::causal::{Guarantee, Level, causal, session};
 use check::convergent::{ReplicaState, convergent};
 use check::durable::{Ended, Report, durable};
 use check::expiry::{ExpiringInput, expiring};
+use check::fenced::{self, fenced};
 use check::freshness::{Staleness, bounded};
 use check::model::{Counter, Model, Register, RegisterInput, RegisterOutput, Strings, Transactions};
 use check::picture::{Bar, Shade, timeline};
@@ -14,7 +15,7 @@ use check::{Budget, Counterexample, Finding, History, Operation, Outcome, check,
 
 use super::faults::Happened;
 use super::foretold;
-use super::keyspaces::{Freshness, Keyspace, Loss};
+use super::keyspaces::{Freshness, Keyspace, Loss, LostWrite};
 use super::record::Recorder;
 use super::staleness::Point;
 use super::workload::{Histories, Settled, Shared};
@@ -57,7 +58,7 @@ pub struct Judged {
     /// What was there in the end: keys and values of single writes.
     pub held: Vec<(String, String)>,
     /// What the keyspace lists as lost.
-    pub lost: Vec<(String, String)>,
+    pub lost: Vec<LostWrite>,
     /// How many acknowledged single writes are listed as lost.
     pub listed: usize,
     /// How many went with a disk, which an asynchronous keyspace allows.
@@ -70,8 +71,8 @@ pub struct Evidence<'a> {
     pub happened: &'a [Happened],
     /// What was read when all was quiet, or why it could not be.
     pub settled: &'a Result<Settled, String>,
-    /// What the keyspace lists as lost: key, value; a value is empty where the command is not a plain `SET`.
-    pub lost: &'a [(String, String)],
+    /// What the keyspace lists as lost.
+    pub lost: &'a [LostWrite],
 }
 
 /// What each search may cost.
@@ -127,7 +128,7 @@ impl Exemption {
                 .collect::<Vec<_>>()
         };
         if keyspace.loss != Loss::None {
-            exemption.keys.extend(evidence.lost.iter().map(|(key, _)| unbraced(key)));
+            exemption.keys.extend(evidence.lost.iter().map(|write| unbraced(&write.key)));
             exemption.windows.extend(before("wipe", keyspace.max_lag_ms * 1000));
         }
         if keyspace.relaxed {
@@ -174,10 +175,16 @@ fn written_at<'a, I, O>(
 
 /// What stands before and in braces is the key of a transaction's slot.
 fn unbraced(key: &str) -> String {
-    match key.split_once('{').and_then(|(prefix, rest)| Some((prefix, rest.split_once('}')?.0))) {
+    match braced(key) {
         Some((prefix, slot)) => format!("{prefix}{slot}"),
         None => key.to_owned(),
     }
+}
+
+/// What is before the hash tag of a key, and the tag.
+fn braced(key: &str) -> Option<(&str, &str)> {
+    let (prefix, rest) = key.split_once('{')?;
+    Some((prefix, rest.split_once('}')?.0))
 }
 
 struct Judge {
@@ -384,7 +391,7 @@ impl Judge {
         let mut report = durable(
             all.blind.iter().map(|write| (write.key.as_str(), write.value.as_str(), write.ended)),
             settled.held.iter().map(|(key, value)| (key.as_str(), value.as_str())),
-            evidence.lost.iter().map(|(key, value)| (key.as_str(), value.as_str())),
+            evidence.lost.iter().map(|write| (write.key.as_str(), write.value.as_str())),
         );
         let moments: BTreeMap<&str, u64> =
             all.blind.iter().map(|write| (write.key.as_str(), write.at)).collect();
@@ -420,6 +427,9 @@ impl Judge {
                 note,
             });
         }
+        if keyspace.loss == Loss::Listed {
+            self.fencing(all, settled, evidence);
+        }
         self.sets(all, settled, evidence);
         let (sums, exempt) = self.exemption.without(&all.counters);
         self.judged(
@@ -439,13 +449,65 @@ impl Judge {
         (report.listed.len(), with_disks)
     }
 
+    /// What may be lost and is listed must not have been acknowledged beside a successor.
+    fn fencing(&mut self, all: &Histories, settled: &Settled, evidence: &Evidence<'_>) {
+        let began = Instant::now();
+        let held: BTreeSet<&str> = settled.held.keys().map(String::as_str).collect();
+        let lost: BTreeMap<&str, u64> =
+            evidence.lost.iter().map(|write| (write.key.as_str(), write.term)).collect();
+        let acknowledged = all.blind.iter().filter(|write| write.ended == Ended::Acknowledged);
+        let writes: Vec<fenced::Write<'_>> = acknowledged
+            .filter(|write| held.contains(write.key.as_str()) || lost.contains_key(write.key.as_str()))
+            .map(|write| fenced::Write {
+                log: braced(&write.key).map_or(&*write.key, |(_, tag)| tag),
+                key: &write.key,
+                from: write.from,
+                to: write.at,
+                lost: lost.get(write.key.as_str()).copied().filter(|_| !held.contains(write.key.as_str())),
+            })
+            .collect();
+        if writes.is_empty() {
+            return;
+        }
+        let finding = fenced(&writes);
+        let picture = match &finding {
+            Finding::Invalid(example) => {
+                let bar = |place: &usize| {
+                    let write = &writes[*place];
+                    let row =
+                        if write.lost.is_some() { "acknowledged, lost" } else { "acknowledged and there" };
+                    Bar {
+                        row: row.into(),
+                        label: write.key.to_owned(),
+                        from: write.from,
+                        to: Some(write.to),
+                        blamed: example.operations.last() == Some(place),
+                    }
+                };
+                let bars: Vec<Bar> = example.operations.iter().map(bar).collect();
+                Some(timeline(&bars, &self.shades, 1_000_000))
+            }
+            _ => None,
+        };
+        self.verdicts.push(Verdict {
+            check: "no primary acknowledges beside its successor".into(),
+            workload: "writes",
+            finding,
+            operations: writes.len(),
+            exempt: 0,
+            milliseconds: began.elapsed().as_millis() as u64,
+            picture,
+            note: None,
+        });
+    }
+
     /// Sets whose writes may have been lost and listed are left out: the list tells of bytes, not of members.
     fn sets(&mut self, all: &Histories, settled: &Settled, evidence: &Evidence<'_>) {
         let began = Instant::now();
         let excluded = |set: &str| {
             self.exemption.keys.contains(set)
                 || (!self.exemption.windows.is_empty())
-                || evidence.lost.iter().any(|(key, _)| key == set)
+                || evidence.lost.iter().any(|write| write.key == set)
         };
         let names: Vec<String> = (0..1 << 16).map(|member: u32| member.to_string()).collect();
         let counted: Vec<&(String, u32, Ended)> =

@@ -181,11 +181,22 @@ pub async fn create(address: &str, wanted: &dyn Fn(&str) -> bool) -> Result<(), 
     Ok(())
 }
 
-/// What a keyspace lists as lost: keys with values, an empty one where the command is not a plain `SET`.
+/// A write that a keyspace lists as lost.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LostWrite {
+    /// Its key.
+    pub key: String,
+    /// Its value; empty where the command is not a plain `SET`.
+    pub value: String,
+    /// The term of the primary that had taken it.
+    pub term: u64,
+}
+
+/// What a keyspace lists as lost.
 ///
 /// # Errors
 /// It cannot be asked, or not all nodes could.
-pub async fn lost(address: &str, login: &Login, prefix: &str) -> Result<Vec<(String, String)>, String> {
+pub async fn lost(address: &str, login: &Login, prefix: &str) -> Result<Vec<LostWrite>, String> {
     let mut connection = Connection::open(address, login, LIMIT).await?;
     let value = match connection.ask(&["KEYSPACE", "LOST", prefix], LIMIT).await? {
         Value::Error(text) => return Err(text.to_string()),
@@ -199,6 +210,10 @@ pub async fn lost(address: &str, login: &Login, prefix: &str) -> Result<Vec<(Str
         }
         let words = |value: &Value| list(value, text);
         let keys = field(entry, "keys").and_then(words).unwrap_or_default();
+        let Some(Value::Integer(term)) = field(entry, "term") else {
+            return Err("KEYSPACE LOST names no term".into());
+        };
+        let term = *term as u64;
         let commands =
             field(entry, "commands").and_then(|commands| list(commands, |value| list(value, text)));
         for key in keys {
@@ -207,7 +222,7 @@ pub async fn lost(address: &str, login: &Login, prefix: &str) -> Result<Vec<(Str
                     && command.get(1) == Some(&key)
             });
             let value = set.and_then(|command| command.get(2)).cloned().unwrap_or_default();
-            lost.push((key, value));
+            lost.push(LostWrite { key, value, term });
         }
     }
     Ok(lost)

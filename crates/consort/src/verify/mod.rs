@@ -37,7 +37,7 @@ use client::Target;
 use cluster::{Cluster, Recipe};
 use faults::Director;
 use judge::{Evidence, Judged};
-use keyspaces::Keyspace;
+use keyspaces::{Keyspace, LostWrite};
 use plan::{Fault, Means, Planned};
 use record::Recorder;
 use report::Run;
@@ -342,8 +342,8 @@ async fn test(
         let lost = match load.keyspace.loss {
             keyspaces::Loss::None | keyspaces::Loss::WithDisk => Ok(Vec::new()),
             keyspaces::Loss::Listed => ask_lost(&target, &load.keyspace.prefix).await.map(|mut lost| {
-                let before = listed.iter().filter(|(prefix, ..)| *prefix == load.keyspace.prefix);
-                lost.extend(before.map(|(_, key, value)| (key.clone(), value.clone())));
+                let before = listed.iter().filter(|(prefix, _)| *prefix == load.keyspace.prefix);
+                lost.extend(before.map(|(_, write)| write.clone()));
                 lost.sort();
                 lost.dedup();
                 lost
@@ -512,7 +512,7 @@ async fn all_statuses(target: &Arc<Target>) -> Vec<Status> {
     statuses
 }
 
-async fn ask_lost(target: &Arc<Target>, prefix: &str) -> Result<Vec<(String, String)>, String> {
+async fn ask_lost(target: &Arc<Target>, prefix: &str) -> Result<Vec<LostWrite>, String> {
     let deadline = Instant::now() + LISTED;
     let mut at = 0;
     loop {
@@ -529,7 +529,7 @@ async fn ask_lost(target: &Arc<Target>, prefix: &str) -> Result<Vec<(String, Str
 /// Judges the keyspaces, two at a time.
 fn judge_all(
     loads: Vec<Loaded>,
-    evidence: Vec<(Result<Settled, String>, Result<Vec<(String, String)>, String>)>,
+    evidence: Vec<(Result<Settled, String>, Result<Vec<LostWrite>, String>)>,
     happened: &[faults::Happened],
 ) -> Vec<Judged> {
     let jobs = std::sync::Mutex::new(loads.into_iter().zip(evidence).enumerate().collect::<Vec<_>>());

@@ -178,7 +178,7 @@ pub fn write(run: &Run, folder: &Path) -> Result<(), String> {
                 judged
                     .lost
                     .iter()
-                    .map(|(key, value)| WriteLine::Listed { key: key.clone(), value: value.clone() }),
+                    .map(|write| WriteLine::Listed { key: write.key.clone(), value: write.value.clone() }),
             )
             .collect();
         put(&place("writes.jsonl"), &write_writes(&lines))?;

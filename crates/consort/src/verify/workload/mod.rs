@@ -57,6 +57,8 @@ pub struct Blind {
     pub key: String,
     /// The value.
     pub value: String,
+    /// When it was sent.
+    pub from: u64,
     /// When it was answered.
     pub at: u64,
     /// How it ended.

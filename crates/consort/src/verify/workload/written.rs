@@ -18,6 +18,8 @@ pub(super) const NAMES: [&str; 3] = ["a", "b", "c"];
 const SET_SIZE: u64 = 20_000;
 /// Keys that are read together.
 const TOGETHER: usize = 200;
+/// So many slots share the keys that are each written once.
+const SLOTS: u64 = 16;
 /// How long what is quiet is asked before it counts as unreadable.
 const LIMIT: Duration = Duration::from_secs(20);
 /// The first of the processes that read in the end.
@@ -26,10 +28,11 @@ const READER: u64 = 999_999;
 impl Worker {
     pub(super) async fn blind(&mut self) {
         let value = self.unique();
-        let key = format!("{}b:{value}", self.load.prefix);
+        // Many keys of few slots: what is written to one log can be told apart from what is written to another.
+        let key = format!("{}b:{{{}}}:{value}", self.load.prefix, (self.process.number + self.turn) % SLOTS);
         let asked = self.process.ask(&["SET", &key, &value], true).await;
         let ended = ended(&asked.answer);
-        self.load.histories.lock().blind.push(Blind { key, value, at: asked.to, ended });
+        self.load.histories.lock().blind.push(Blind { key, value, from: asked.from, at: asked.to, ended });
     }
 
     /// Each member is added once: it must be new.
