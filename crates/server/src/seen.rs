@@ -5,6 +5,7 @@
 //! says no less than what the session has seen; it may say more.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use data::merged::VersionVector;
@@ -22,6 +23,8 @@ use crate::driver::Worker;
 const LONGEST: usize = 1 << 20;
 /// What tokens look like.
 const VERSION: u8 = 2;
+/// How long a group whose leader changes is left alone.
+const ASK_AGAIN: Duration = Duration::from_millis(20);
 /// How much of a code is kept: who does not know the secret has to guess that, by asking a node each time.
 const CODE_BYTES: usize = 8;
 
@@ -103,6 +106,7 @@ pub async fn token(
     used: BTreeSet<PartitionId>,
     mut seen: BTreeMap<PartitionId, Seen>,
 ) -> Reply {
+    let deadline = worker.deadline();
     let is_there = |partition: PartitionId| {
         let placement = worker.placement();
         match partition.keyspace() {
@@ -112,7 +116,18 @@ pub async fn token(
     };
     for partition in used.into_iter().filter(|partition| is_there(*partition)) {
         let merges = worker.placement().primaries.contains_key(&partition);
-        let told = match worker.ask_and_wait(partition, Call::Admin(Admin::Seen), worker.deadline()).await {
+        let reply = loop {
+            match worker.ask_and_wait(partition, Call::Admin(Admin::Seen), deadline).await {
+                // Leadership moves. It changes nothing to ask again.
+                Reply::Refused(text)
+                    if text.starts_with("TRYAGAIN") && worker.node.clock.now().time < deadline =>
+                {
+                    tokio::time::sleep(ASK_AGAIN).await;
+                }
+                reply => break reply,
+            }
+        };
+        let told = match reply {
             Reply::Done(Value::Bulk(told)) if merges => {
                 VersionVector::decode(&mut told.clone()).ok().map(Seen::Vector)
             }
