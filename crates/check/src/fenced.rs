@@ -22,13 +22,13 @@ pub struct Write<'a> {
     /// When it was answered.
     pub to: u64,
     /// The reign with which it was lost; `None`: it is there.
-    pub lost: Option<u64>,
+    pub lost: Option<&'a str>,
 }
 
 /// Did every deposed primary stop before its successor acknowledged anything?
 pub fn fenced(writes: &[Write<'_>]) -> Finding {
     // Of each log and reign the lost write that was answered first, and the one that was sent last.
-    let mut reigns: BTreeMap<(&str, u64), (usize, usize)> = BTreeMap::new();
+    let mut reigns: BTreeMap<(&str, &str), (usize, usize)> = BTreeMap::new();
     let mut kept: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for (place, write) in writes.iter().enumerate() {
         match write.lost {
@@ -64,14 +64,14 @@ pub fn fenced(writes: &[Write<'_>]) -> Finding {
 mod tests {
     use super::*;
 
-    fn write(log: &'static str, from: u64, to: u64, lost: Option<u64>) -> Write<'static> {
+    fn write(log: &'static str, from: u64, to: u64, lost: Option<&'static str>) -> Write<'static> {
         Write { log, key: log, from, to, lost }
     }
 
     #[test]
     fn a_primary_that_goes_on_beside_its_successor_is_found() {
         let (first, kept, late) =
-            (write("a", 1, 2, Some(7)), write("a", 3, 4, None), write("a", 5, 6, Some(7)));
+            (write("a", 1, 2, Some("7")), write("a", 3, 4, None), write("a", 5, 6, Some("7")));
         for writes in [[first, kept, late], [late, first, kept], [kept, late, first]] {
             assert!(fenced(&writes).is_invalid(), "{writes:?}");
         }
@@ -83,13 +83,13 @@ mod tests {
 
     #[test]
     fn what_may_have_been_before_the_failover_is_not() {
-        let (first, late) = (write("a", 1, 2, Some(7)), write("a", 5, 6, Some(7)));
+        let (first, late) = (write("a", 1, 2, Some("7")), write("a", 5, 6, Some("7")));
         // It may stand before what was lost.
         assert!(fenced(&[first, write("a", 2, 4, None), late]).is_valid());
         // The late one may have been taken before it.
         assert!(fenced(&[first, write("a", 3, 5, None), late]).is_valid());
         // Two reigns, each with a failover of its own.
-        assert!(fenced(&[first, write("a", 3, 4, None), write("a", 5, 6, Some(8))]).is_valid());
+        assert!(fenced(&[first, write("a", 3, 4, None), write("a", 5, 6, Some("8"))]).is_valid());
         // Another log.
         assert!(fenced(&[first, write("b", 3, 4, None), late]).is_valid());
         // Nothing was lost before, so it may stand before all that was.

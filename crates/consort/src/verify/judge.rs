@@ -453,8 +453,8 @@ impl Judge {
     fn fencing(&mut self, all: &Histories, settled: &Settled, evidence: &Evidence<'_>) {
         let began = Instant::now();
         let held: BTreeSet<&str> = settled.held.keys().map(String::as_str).collect();
-        let lost: BTreeMap<&str, u64> =
-            evidence.lost.iter().map(|write| (write.key.as_str(), write.term)).collect();
+        let lost: BTreeMap<&str, &str> =
+            evidence.lost.iter().map(|write| (write.key.as_str(), write.reign.as_str())).collect();
         let acknowledged = all.blind.iter().filter(|write| write.ended == Ended::Acknowledged);
         let writes: Vec<fenced::Write<'_>> = acknowledged
             .filter(|write| held.contains(write.key.as_str()) || lost.contains_key(write.key.as_str()))

@@ -188,8 +188,8 @@ pub struct LostWrite {
     pub key: String,
     /// Its value; empty where the command is not a plain `SET`.
     pub value: String,
-    /// The term of the primary that had taken it.
-    pub term: u64,
+    /// The group that had taken it, and the term of its primary: a group that comes from a split counts terms anew.
+    pub reign: String,
 }
 
 /// What a keyspace lists as lost.
@@ -210,10 +210,12 @@ pub async fn lost(address: &str, login: &Login, prefix: &str) -> Result<Vec<Lost
         }
         let words = |value: &Value| list(value, text);
         let keys = field(entry, "keys").and_then(words).unwrap_or_default();
-        let Some(Value::Integer(term)) = field(entry, "term") else {
-            return Err("KEYSPACE LOST names no term".into());
+        let (Some(group), Some(Value::Integer(term))) =
+            (field(entry, "group").and_then(text), field(entry, "term"))
+        else {
+            return Err("KEYSPACE LOST names no group and term".into());
         };
-        let term = *term as u64;
+        let reign = format!("{group}/{term}");
         let commands =
             field(entry, "commands").and_then(|commands| list(commands, |value| list(value, text)));
         for key in keys {
@@ -222,7 +224,7 @@ pub async fn lost(address: &str, login: &Login, prefix: &str) -> Result<Vec<Lost
                     && command.get(1) == Some(&key)
             });
             let value = set.and_then(|command| command.get(2)).cloned().unwrap_or_default();
-            lost.push(LostWrite { key, value, term });
+            lost.push(LostWrite { key, value, reign: reign.clone() });
         }
     }
     Ok(lost)
