@@ -116,6 +116,12 @@ impl<'a> Entry<'a> {
         self.key.len() + self.value.bytes() > DIGEST_CHUNK_BYTES
     }
 
+    /// Would it take the place of `other` exactly, if they are both short and of one key?
+    pub(crate) fn has_layout_of(&self, other: &Entry<'_>) -> bool {
+        self.value.bytes() == other.value.bytes()
+            && self.expire_at_ms.is_some() == other.expire_at_ms.is_some()
+    }
+
     /// The length of its encoding.
     pub(crate) fn encoded_bytes(&self) -> usize {
         let (key, value) = (self.key.len(), self.value.bytes());

@@ -195,6 +195,13 @@ impl Mutation {
         Operations { reader, failed, done: false }
     }
 
+    /// The key that the first operation of these bytes, which are or become a mutation, is about, as far as can be told at a glance.
+    pub fn first_key(bytes: &[u8]) -> Option<&[u8]> {
+        let mut reader = Reader::new(bytes);
+        reader.byte().ok()?;
+        read_operation(&mut reader).ok()?.key()
+    }
+
     /// Goes through all operations.
     ///
     /// # Errors

@@ -1,33 +1,13 @@
 //! Hash slots as Redis Cluster has them: CRC16 (XMODEM) of the key, or of its hash tag, modulo 16384.
 
+use crc::{CRC_16_XMODEM, Crc, Table};
+use memchr::memchr;
+
 /// The number of hash slots.
 pub const SLOTS: u16 = 16384;
 
-/// The polynomial of CRC-16/XMODEM (initial value 0, nothing reflected).
-const POLYNOMIAL: u16 = 0x1021;
-
-/// The remainder of every byte.
-static REMAINDERS: [u16; 256] = remainders();
-
-const fn remainders() -> [u16; 256] {
-    let mut table = [0; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        let mut remainder = (byte as u16) << 8;
-        let mut bit = 0;
-        while bit < 8 {
-            let carry = remainder & 0x8000 != 0;
-            remainder <<= 1;
-            if carry {
-                remainder ^= POLYNOMIAL;
-            }
-            bit += 1;
-        }
-        table[byte] = remainder;
-        byte += 1;
-    }
-    table
-}
+/// Takes 16 bytes in a step: each command asks for the slots of its keys, and each replica again when it applies them.
+static CRC16: Crc<u16, Table<16>> = Crc::<u16, Table<16>>::new(&CRC_16_XMODEM);
 
 /// The slot of `key`; only what stands between the first `{` and the next `}` counts, if that is not empty.
 pub fn key_slot(key: &[u8]) -> u16 {
@@ -36,16 +16,16 @@ pub fn key_slot(key: &[u8]) -> u16 {
 
 /// The part of `key` that decides its slot.
 fn hash_tag(key: &[u8]) -> &[u8] {
-    let Some(open) = key.iter().position(|&byte| byte == b'{') else { return key };
+    let Some(open) = memchr(b'{', key) else { return key };
     let tail = &key[open + 1..];
-    match tail.iter().position(|&byte| byte == b'}') {
+    match memchr(b'}', tail) {
         Some(length) if length > 0 => &tail[..length],
         _ => key,
     }
 }
 
 fn crc16(bytes: &[u8]) -> u16 {
-    bytes.iter().fold(0, |crc, &byte| (crc << 8) ^ REMAINDERS[usize::from((crc >> 8) as u8 ^ byte)])
+    CRC16.checksum(bytes)
 }
 
 #[cfg(test)]

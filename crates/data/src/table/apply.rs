@@ -4,7 +4,7 @@ use crate::collection::{CollectionRef, Content, Element, Kind, block};
 use crate::entry::{Entry, ValueRef};
 use crate::mutation::{Mutation, Operation};
 use crate::table::leaf::Leaf;
-use crate::table::{Malformed, Position, Table, position_of};
+use crate::table::{Malformed, Position, Table, Weight, position_of};
 
 impl Table {
     /// Changes the state. Returns once all operations are applied.
@@ -12,9 +12,14 @@ impl Table {
     /// # Errors
     /// The bytes are not a mutation; nothing was applied.
     pub fn apply(&mut self, mutation: &Mutation) -> Result<(), Malformed> {
+        let mut operations = mutation.operations();
+        let first = operations.next().transpose()?;
         // All or nothing: look at every operation before the first one changes anything.
-        mutation.check()?;
-        mutation.operations().try_for_each(|operation| operation.map(|operation| self.apply_one(&operation)))
+        operations.clone().try_for_each(|operation| operation.map(|_| ()))?;
+        for operation in first.into_iter().chain(operations.map_while(Result::ok)) {
+            self.apply_one(&operation);
+        }
+        Ok(())
     }
 
     fn apply_one(&mut self, operation: &Operation<'_>) {
@@ -53,7 +58,10 @@ impl Table {
         let number = self.leaves.find(position);
         let leaf = self.leaves.leaf_mut(number);
         match leaf.find(position, entry.key) {
-            Ok(index) => self.change(position, number, index, |leaf, index| leaf.replace(index, entry)),
+            Ok(index) => match leaf.put_over(index, entry) {
+                Some((before, after)) => return self.weigh_anew(position, before, after),
+                None => self.change(position, number, index, |leaf, index| leaf.replace(index, entry)),
+            },
             Err(index) => {
                 leaf.insert(index, position, entry);
                 self.sums.add(position, leaf.weight(index));
@@ -197,6 +205,11 @@ impl Table {
         let before = leaf.weight(index);
         change(leaf, index);
         let after = leaf.weight(index);
+        self.weigh_anew(position, before, after);
+    }
+
+    /// The entry at `position` weighed so much before it was changed, and weighs so much now.
+    fn weigh_anew(&mut self, position: Position, before: Weight, after: Weight) {
         self.sums.take(before);
         self.sums.add(position, after);
         if before.expire_at_ms != after.expire_at_ms {

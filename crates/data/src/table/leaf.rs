@@ -75,10 +75,37 @@ impl Leaf {
         if position > last {
             return self.len();
         }
+        let (from, to) = self.surround(self.guess(position), position);
+        from + self.slots[from..to].partition_point(|slot| slot.position() < position)
+    }
+
+    /// About where `position` stands, which lies between the ends.
+    fn guess(&self, position: Position) -> usize {
+        let (first, last) = self.ends;
         let share = (position - first) as f64 / (last - first) as f64;
         let guess = ((self.len() - 1) as f64 * share) as usize;
-        let (from, to) = self.surround(guess.min(self.len() - 1), position);
-        from + self.slots[from..to].partition_point(|slot| slot.position() < position)
+        guess.min(self.len() - 1)
+    }
+
+    /// Loads the slots that [`Leaf::lower_bound`] will look at into the cache, for the most part. What it returns means nothing.
+    pub fn touch_slots(&self, position: Position) -> u32 {
+        // A guess is that far off: the deviation of a binomial distribution of some hundred.
+        const OFF: [isize; 5] = [-12, -6, 0, 6, 12];
+        let (first, last) = self.ends;
+        if position <= first || position > last {
+            return 0;
+        }
+        let guess = self.guess(position);
+        let touch = |off| guess.checked_add_signed(off).and_then(|index| self.slots.get(index));
+        OFF.iter().filter_map(|&off| touch(off)).fold(0, |sum, slot| sum ^ slot.position_low)
+    }
+
+    /// Loads the entry at `index` into the cache, if it is short. What it returns means nothing.
+    pub fn touch_entry(&self, index: usize) -> u8 {
+        const CACHE_LINE: usize = 64;
+        let Some(slot) = self.slots.get(index) else { return 0 };
+        let bytes = self.arena.tail(slot.offset as usize);
+        bytes[0] ^ bytes[bytes.len().min(CACHE_LINE) - 1]
     }
 
     /// A range of slots around `guess` in which the lower bound of `position` lies: strides double, so a bad guess costs
@@ -182,6 +209,31 @@ impl Leaf {
         self.release(index);
         self.slots[index].offset = self.store(entry);
         self.squeeze_if_worth();
+    }
+
+    /// The same for a short string over one that is as long, which is most of what a table does: the entry is read and digested once
+    /// before and once after. Returns what it weighed and weighs; nothing was done if it is not such an entry.
+    pub fn put_over(&mut self, index: usize, entry: &Entry<'_>) -> Option<(Weight, Weight)> {
+        let start = self.start(index);
+        let room = self.arena.tail_mut(start);
+        if entry.is_apart() || room[0] & APART != 0 {
+            return None;
+        }
+        let mut reader = Reader::new(room);
+        let old = Entry::read(&mut reader).expect("the arena holds entries that we wrote");
+        let is_string = old.value.as_string().is_some() && entry.value.as_string().is_some();
+        if !is_string || !old.has_layout_of(entry) {
+            return None;
+        }
+        let length = room.len() - reader.remaining();
+        let weigh = |expire_at_ms, encoding: &[u8]| Weight {
+            bytes: entry.key.len() + entry.value.bytes(),
+            expire_at_ms,
+            digest: crate::entry::encoding_digest(encoding),
+        };
+        let before = weigh(old.expire_at_ms, &room[..length]);
+        entry.write(&mut &mut room[..length]);
+        Some((before, weigh(entry.expire_at_ms, &room[..length])))
     }
 
     /// Takes the entry at `index` back among the others if it has become short.
@@ -318,9 +370,7 @@ impl Leaf {
         if self.apart_number(index).is_some() {
             return false;
         }
-        let old = self.packed(index).0;
-        let same_layout = old.value.bytes() == entry.value.bytes()
-            && old.expire_at_ms.is_some() == entry.expire_at_ms.is_some();
+        let same_layout = self.packed(index).0.has_layout_of(entry);
         if same_layout {
             let start = self.start(index);
             let mut room = self.arena.tail_mut(start);

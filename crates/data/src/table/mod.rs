@@ -15,6 +15,7 @@ mod arena;
 mod directory;
 mod leaf;
 mod slice;
+mod touch;
 
 use std::collections::BTreeSet;
 

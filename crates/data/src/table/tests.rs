@@ -107,6 +107,8 @@ fn expiry() -> impl Strategy<Value = Option<u64>> {
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         8 => (any::<u8>(), value(), expiry()).prop_map(|(k, v, e)| Step::Set(k, v, e)),
+        // Over one another: strings of one length that end, most of them.
+        8 => (0..16u8, any::<u8>(), expiry()).prop_map(|(k, byte, e)| Step::Set(k, vec![byte; 5], e)),
         4 => (any::<u8>(), 0..9000u64, value()).prop_map(|(k, o, v)| Step::SetRange(k, o, v)),
         4 => any::<u8>().prop_map(Step::Delete),
         3 => (any::<u8>(), expiry()).prop_map(|(k, e)| Step::Expire(k, e)),
@@ -283,6 +285,8 @@ fn check(table: &Table, twin: &Twin) {
         table_of(twin).digest(),
         "the digest is that of the state, not of the history"
     );
+    let ends = twin.iter().filter_map(|(key, (_, expiry))| Some((expiry.as_ref()?, position_of(key))));
+    assert_eq!(table.expiring(), ends.collect::<std::collections::BTreeSet<_>>().len());
     assert_eq!(table.next_expiry_ms(), twin.values().filter_map(|(_, expiry)| *expiry).min());
     let mut due: Vec<_> = twin.iter().filter(|(_, (_, e))| e.is_some_and(|e| e <= 10)).collect();
     due.sort_by_key(|(_, (_, expiry))| *expiry);

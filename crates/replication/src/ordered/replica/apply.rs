@@ -42,6 +42,13 @@ impl Replica {
         }
     }
 
+    /// Has what the next of these entries will change fetched into the cache.
+    pub(super) fn touch(&self, entries: &[Entry]) {
+        if entries.len() > 1 {
+            self.table.touch(entries.iter().filter_map(|entry| Payload::first_key(&entry.payload)));
+        }
+    }
+
     fn decode(&self, entry: &Entry) -> Payload {
         let Some(payload) = Payload::decode(entry.payload.clone()) else {
             panic!(

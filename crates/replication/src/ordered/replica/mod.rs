@@ -512,7 +512,12 @@ impl Replica {
         }
         let mut more = false;
         let (applied_before, layout_before) = (self.applied, self.extent.layout());
-        for entry in effects.committed.drain(..) {
+        let mut committed = effects.committed.drain(..);
+        for count in 0.. {
+            if count % Table::TOUCHED_AT_ONCE == 0 {
+                self.touch(committed.as_slice());
+            }
+            let Some(entry) = committed.next() else { break };
             self.apply(entry, now, outbox);
             // After each entry: a read must not see the writes that came after it.
             more |= self.wake_applied(now, outbox);

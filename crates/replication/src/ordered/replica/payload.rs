@@ -82,6 +82,22 @@ impl Payload {
         out.freeze()
     }
 
+    /// The first key that the mutation in the payload of an entry is about, as far as can be told at a glance.
+    pub fn first_key(mut bytes: &[u8]) -> Option<&[u8]> {
+        let head = bytes.try_get_u8().ok()?;
+        if head & 0x0f != VERSION || head & HAS_MUTATION == 0 {
+            return None;
+        }
+        bytes.try_get_u64_le().ok()?;
+        if head & HAS_TOKEN != 0 {
+            let token_length = usize::from(bytes.try_get_u8().ok()?);
+            bytes = bytes.get(token_length..)?;
+            let reply_length = bytes.try_get_u32_le().ok()? as usize;
+            bytes = bytes.get(reply_length..)?;
+        }
+        Mutation::first_key(bytes)
+    }
+
     /// The division in the payload of an entry, if it carries one.
     pub fn division_in(bytes: &Bytes) -> Option<Division> {
         if bytes.first() != Some(&VERSION_DIVISION) {
@@ -154,6 +170,28 @@ mod tests {
                 assert_eq!(Payload::decode(bytes.slice(..length)), None);
             }
         }
+    }
+
+    #[test]
+    fn the_first_key_is_found_without_decoding() {
+        let mut builder = data::MutationBuilder::new();
+        for key in [b"first", b"other"] {
+            builder.push(&data::Operation::Set { key, value: b"v", expire_at_ms: None });
+        }
+        let mutation = builder.finish();
+        assert!(mutation.is_some());
+        for token in [None, Some((Bytes::from_static(b"t"), Bytes::from_static(b"+OK\r\n")))] {
+            let payload = Payload { time_ms: 9, token, mutation: mutation.clone(), division: None };
+            let bytes = payload.encode();
+            assert_eq!(Payload::first_key(&bytes), Some(&b"first"[..]));
+            // Whatever else there is: nothing, and no panic.
+            for length in 0..bytes.len() {
+                let _ = Payload::first_key(&bytes[..length]);
+            }
+            let nothing = Payload { mutation: None, ..payload };
+            assert_eq!(Payload::first_key(&nothing.encode()), None);
+        }
+        assert_eq!(Payload::first_key(b"\x02\x07\0\0\0\0\0\0\0\0\x05\0\0\0\x2c\x01\x02\0\x90\x01"), None);
     }
 
     /// The bytes of version 1: whoever changes them must raise the version and keep reading these.
