@@ -5,6 +5,7 @@
 
 use bytes::Bytes;
 use resp::Value;
+use smallvec::SmallVec;
 
 use crate::command::{Join, Keys, Kind, Spread};
 use crate::commands::scan;
@@ -153,11 +154,14 @@ pub fn route(command: &Command, arguments: &[Bytes], homes: &dyn Homes, seed: u6
     }
 }
 
+/// Places among a command's arguments. Most commands have one key, and each asks for it, so few need no memory of their own.
+pub type Places = SmallVec<[usize; 4]>;
+
 /// Where the keys stand among the arguments.
 ///
 /// # Errors
 /// A syntax error that hides the keys.
-pub fn keys_of(command: &Command, arguments: &[Bytes]) -> Result<Vec<usize>, Value> {
+pub fn keys_of(command: &Command, arguments: &[Bytes]) -> Result<Places, Value> {
     let row = command.resolve(arguments);
     let Keys { first, last, step } = row.keys;
     let mut counted = counted_keys(row, arguments);
@@ -171,19 +175,19 @@ pub fn keys_of(command: &Command, arguments: &[Bytes]) -> Result<Vec<usize>, Val
     if last >= count || whole <= 0 || whole % i64::from(step) != 0 && row.keys.last < 0 {
         return Err(errors::wrong_arity(row.name));
     }
-    let mut keys: Vec<usize> = (first as usize..=last as usize).step_by(step as usize).collect();
+    let mut keys: Places = (first as usize..=last as usize).step_by(step as usize).collect();
     keys.append(&mut counted);
     Ok(keys)
 }
 
 /// The keys that an argument counts. If the number is none, or too great, the command itself says so: then there are none.
-fn counted_keys(row: &Command, arguments: &[Bytes]) -> Vec<usize> {
+fn counted_keys(row: &Command, arguments: &[Bytes]) -> Places {
     let at = row.numkeys as usize;
     let number = arguments.get(at).filter(|_| at > 0).and_then(|number| parse_integer(number));
     let after = at + 1..arguments.len();
     match number.and_then(|number| usize::try_from(number).ok()) {
         Some(count) if count <= after.len() => after.take(count).collect(),
-        _ => Vec::new(),
+        _ => Places::new(),
     }
 }
 

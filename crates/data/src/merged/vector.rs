@@ -1,6 +1,7 @@
 //! What a replica has applied: of each origin everything up to a number.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
+use smallvec::SmallVec;
 
 use crate::table::Malformed;
 use crate::varint::{self, Reader};
@@ -17,8 +18,9 @@ pub struct Dot {
 /// Of each origin a number: everything up to it (Parker et al. 1983). An origin that is not in it has 0.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct VersionVector {
-    /// In the order of their origins; there are few, and vectors are copied and compared for every mutation.
-    counters: Vec<Dot>,
+    /// In the order of their origins; there are few, and vectors are copied and compared for every mutation, so the usual ones
+    /// stand here and not behind a pointer.
+    counters: SmallVec<[Dot; 4]>,
 }
 
 impl VersionVector {
