@@ -144,7 +144,8 @@ impl Replica {
             return;
         }
         let present = (self.applied, self.table.digest());
-        if let Some(mismatch) = self.digests.hear(index, digest, from, present) {
+        let stable = if self.raft.is_appointed() { self.raft.stable() } else { u64::MAX };
+        if let Some(mismatch) = self.digests.hear(index, digest, from, present, stable) {
             self.raise(mismatch, outbox);
         }
     }

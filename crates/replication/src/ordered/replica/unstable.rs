@@ -60,6 +60,9 @@ impl Replica {
             }
         }
         if self.raft.is_appointed() {
+            if let Some((index, digest, from)) = self.digests.take_told(stable) {
+                self.on_digest(from, index, digest, outbox);
+            }
             self.compact();
         }
     }
