@@ -595,10 +595,7 @@ impl Dispatch {
                 let asker = self.take_place(Finish::Plain, 1, true, COMMAND_BYTES)(0);
                 let worker = self.worker.clone();
                 tokio::task::spawn_local(async move {
-                    let changed = match crate::occupied::check(&worker, &change).await {
-                        Ok(()) => worker.change(&|_| Ok(change.clone())).await,
-                        Err(reason) => Err(reason),
-                    };
+                    let changed = crate::under_prefix::change(&worker, &change).await;
                     if let (Ok(catalogue), true) =
                         (&changed, command::keyspace::says_where_keys_belong(&change))
                     {

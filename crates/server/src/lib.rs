@@ -32,7 +32,6 @@ mod known;
 pub mod lost;
 mod marker;
 mod node;
-mod occupied;
 mod peers;
 mod pipeline;
 #[cfg(feature = "planted-bugs")]
@@ -48,6 +47,7 @@ pub mod stats;
 #[cfg(test)]
 mod testing;
 mod transaction;
+mod under_prefix;
 
 use std::fmt;
 use std::future::Future;

@@ -223,7 +223,7 @@ const CONSORT: &[Command] = &[
 const KEYSPACE: &[Command] = &[
     row("keyspace|alter", -4, ORDERED, "", "0.1.0", "Changes the options of a keyspace."),
     row("keyspace|create", -5, ORDERED, "", "0.1.0", "Makes a keyspace of all keys with a prefix."),
-    row("keyspace|drop", 4, ORDERED, "", "0.1.0", "Drops a keyspace."),
+    row("keyspace|drop", 4, ORDERED, "", "0.1.0", "Drops a keyspace and the keys in it."),
     row("keyspace|explain", -3, ORDERED, "", "0.1.0", "Says what a fault does to a keyspace."),
     row("keyspace|failover", -3, ORDERED, "", "0.1.0", "Hands a keyspace over to other primaries."),
     row("keyspace|help", 2, ALWAYS, "", "0.1.0", "Lists the subcommands."),

@@ -223,6 +223,46 @@ fn whoever_has_made_a_keyspace_finds_it_at_every_node() {
     }
 }
 
+/// Keyspaces of the strategy `raft` have no groups that could go with them.
+#[test]
+fn the_keys_of_a_dropped_keyspace_are_gone() {
+    let cluster = Cluster::start(3, "");
+    let mut client = cluster.client(0);
+    let mut ask = |line: &str| client.call(line);
+    for prefix in ["cart:", "cart:vip:"] {
+        assert_eq!(ask(&format!("KEYSPACE CREATE {prefix} STRATEGY raft")), Value::OK);
+    }
+    for number in 0..1500 {
+        assert_eq!(ask(&format!("SET cart:{number} v")), Value::OK);
+    }
+    for key in ["cart:vip:1", "cart", "other"] {
+        assert_eq!(ask(&format!("SET {key} v")), Value::OK);
+    }
+    assert!(ask("KEYSPACE DROP cart: cart").is_error(), "named differently");
+    assert_eq!(ask("DBSIZE"), Value::Integer(1503));
+    assert_eq!(ask("KEYSPACE DROP cart: cart:"), Value::OK);
+    assert_eq!(ask("DBSIZE"), Value::Integer(3));
+    for key in ["cart:vip:1", "cart", "other"] {
+        assert_eq!(ask(&format!("GET {key}")), bulk("v"));
+    }
+    // Within a keyspace that has groups of its own, too: its keys would be hidden and come back with the next of that name.
+    assert_eq!(ask("KEYSPACE CREATE a: STRATEGY multi-primary"), Value::OK);
+    assert_eq!(ask("SET a:r:1 hidden"), Value::OK);
+    let hides = ask("KEYSPACE CREATE a:r: STRATEGY raft");
+    assert!(matches!(&hides, Value::Error(text) if text.contains("such as 'a:r:1'")), "{hides:?}");
+    assert_eq!(ask("DEL a:r:1"), Value::Integer(1));
+    assert_eq!(ask("KEYSPACE CREATE a:r: STRATEGY raft"), Value::OK);
+    assert_eq!(ask("SET a:r:1 v"), Value::OK);
+    // Keys of a keyspace within are not hidden by one around it.
+    assert_eq!(ask("KEYSPACE CREATE cart: STRATEGY primary-replica ACK sync"), Value::OK);
+    assert_eq!(ask("GET cart:vip:1"), bulk("v"));
+    for _ in 0..2 {
+        assert_eq!(ask("KEYSPACE DROP a:r: a:r:"), Value::OK);
+        assert_eq!(ask("KEYSPACE CREATE a:r: STRATEGY raft"), Value::OK);
+        assert_eq!(ask("GET a:r:1"), Value::Null);
+    }
+}
+
 #[test]
 fn keyspaces_are_known_everywhere_and_survive() {
     let mut cluster = Cluster::start(3, "");
