@@ -18,7 +18,7 @@ main{max-width:1160px;margin:0 auto;padding:24px}h1{font-size:26px;margin:0 0 4p
 table{border-collapse:collapse;width:100%;font-size:13.5px}td,th{text-align:left;padding:5px 10px 5px 0;border-bottom:1px solid #eceff2;vertical-align:top}\
 th{color:#5b6875;font-weight:600}.n{text-align:right;font-variant-numeric:tabular-nums}td.n{white-space:nowrap}\
 .valid{color:#1a7f4b}.invalid{color:#c62828;font-weight:700}.unknown{color:#a65f00;font-weight:700}\
-pre{background:#f3f5f7;padding:12px;border-radius:6px;overflow-x:auto;font-size:12.5px;line-height:1.45}\
+pre{background:#f3f5f7;padding:12px;border-radius:6px;white-space:pre-wrap;overflow-wrap:anywhere;font-size:12.5px;line-height:1.45}\
 .big{font-size:20px;font-weight:700}.muted{color:#5b6875}code{background:#eef1f4;padding:1px 5px;border-radius:4px}\
 svg{max-width:100%;height:auto}.key span{display:inline-block;width:11px;height:11px;border-radius:2px;margin:0 4px 0 14px}";
 

@@ -159,13 +159,17 @@ impl Kind {
             Kind::Registers => WRITERS + nodes,
             Kind::Sessions => 4,
             Kind::Lists | Kind::Counters | Kind::Transactions => 3,
-            Kind::Expiring | Kind::Blind | Kind::Members | Kind::Stale => 2,
+            // And one at each node, which stays with it: who was cut off must not go on as if it were not.
+            Kind::Blind => BLIND_WRITERS + nodes,
+            Kind::Expiring | Kind::Members | Kind::Stale => 2,
         }
     }
 }
 
 /// Processes that write registers.
 const WRITERS: u64 = 4;
+/// Processes that write keys of their own and go to another node when theirs fails.
+const BLIND_WRITERS: u64 = 2;
 /// Connections of each that only reads them. When its node is frozen it asks on one after the other, and what it asked last is
 /// answered when others have written meanwhile.
 const CONNECTIONS: usize = 12;
@@ -220,6 +224,7 @@ impl Load {
                     place,
                     draw: Draw::new(self.seed ^ number.wrapping_mul(0x5851_f42d_4c95_7f2d)),
                     turn: 0,
+                    led: Vec::new(),
                     token: String::new(),
                     operations: operations.clone(),
                 };
@@ -240,6 +245,8 @@ struct Worker {
     draw: Draw,
     /// How many operations it has done.
     turn: u64,
+    /// The slots of which its node took the last write, where it stays with one.
+    led: Vec<u64>,
     /// What its session has seen, where it takes that along (`CLIENT SESSION`).
     token: String,
     /// How many its workload has done.
@@ -254,6 +261,9 @@ impl Worker {
             Kind::Registers if self.place >= WRITERS => {
                 let node = (self.place - WRITERS) as usize;
                 (0..CONNECTIONS).map(|_| Client::hasty(&self.load.target, node)).collect()
+            }
+            Kind::Blind if self.place >= BLIND_WRITERS => {
+                vec![Client::hasty(&self.load.target, (self.place - BLIND_WRITERS) as usize)]
             }
             Kind::Sessions | Kind::Expiring => (0..self.load.target.addresses.len())
                 .map(|at| Client::of_one(&self.load.target, at))
@@ -280,7 +290,7 @@ impl Worker {
                 Kind::Counters => self.counters().await,
                 Kind::Transactions => self.transactions().await,
                 Kind::Expiring => self.expiring(&mut hops).await,
-                Kind::Blind => self.blind().await,
+                Kind::Blind => self.blind(hops.first_mut()).await,
                 Kind::Members => self.members().await,
                 Kind::Stale => self.stale(&mut hops).await,
             }

@@ -10,7 +10,7 @@ use resp::Value;
 
 use super::values::{done, one_string, read_counter, read_list};
 use super::{Blind, Histories, Settled, Shared, Worker, ended, optional};
-use crate::verify::client::{Answer, Client, Target};
+use crate::verify::client::{Answer, Asked, Client, Target};
 
 /// The strings of a slot that transactions are about.
 pub(super) const NAMES: [&str; 3] = ["a", "b", "c"];
@@ -20,18 +20,40 @@ const SET_SIZE: u64 = 20_000;
 const TOGETHER: usize = 200;
 /// So many slots share the keys that are each written once.
 const SLOTS: u64 = 16;
+/// Who stays with a node tries whether that leads another slot with every so many-th write.
+const TRIED_EVERY: u64 = 4;
 /// How long what is quiet is asked before it counts as unreadable.
 const LIMIT: Duration = Duration::from_secs(20);
 /// The first of the processes that read in the end.
 const READER: u64 = 999_999;
 
 impl Worker {
-    pub(super) async fn blind(&mut self) {
+    /// A key of its own. Who stays with a node (`resident`) writes to the slots of which that node takes its writes, and tries another one now
+    /// and then, as a client of a primary would that is cut off and does not know it; it is no measure of what clients see.
+    pub(super) async fn blind(&mut self, resident: Option<&mut Client>) {
         let value = self.unique();
         // Many keys of few slots: what is written to one log can be told apart from what is written to another.
-        let key = format!("{}b:{{{}}}:{value}", self.load.prefix, (self.process.number + self.turn) % SLOTS);
-        let asked = self.process.ask(&["SET", &key, &value], true).await;
+        let turn = self.process.number + self.turn;
+        let slot = match self.led.len() as u64 {
+            0 => turn % SLOTS,
+            _ if turn.is_multiple_of(TRIED_EVERY) => turn / TRIED_EVERY % SLOTS,
+            led => self.led[(turn % led) as usize],
+        };
+        let key = format!("{}b:{{{slot}}}:{value}", self.load.prefix);
+        let command = ["SET", &key, &value];
+        let stays = resident.is_some();
+        let asked = match resident {
+            None => self.process.ask(&command, true).await,
+            Some(client) => {
+                let (from, answer) = (self.process.now(), client.ask(&command).await);
+                Asked { from, to: self.process.now(), answer }
+            }
+        };
         let ended = ended(&asked.answer);
+        if stays {
+            self.led.retain(|led| *led != slot);
+            self.led.extend((ended == check::durable::Ended::Acknowledged).then_some(slot));
+        }
         self.load.histories.lock().blind.push(Blind { key, value, from: asked.from, at: asked.to, ended });
     }
 

@@ -381,6 +381,7 @@ impl Raft {
         let admits_unvouched = self.has_bug(super::Bug::AdmitsUnvouched);
         #[cfg(not(any(test, feature = "planted-bugs")))]
         let admits_unvouched = false;
+        let missing_fence = self.has_bug_missing_fence();
         let Some(appointed) = &mut self.appointed else { return };
         let Some(leading) = &mut self.leading else { return };
         let group = &appointed.group;
@@ -393,10 +394,11 @@ impl Raft {
         };
         let others: Vec<NodeId> =
             configuration.in_sync.iter().copied().filter(|&node| node != self.id).collect();
-        appointed.suspended = leading.progress.iter().any(|(node, progress)| {
+        let is_silent = |(node, progress): (&NodeId, &Progress)| {
             let counts = others.contains(node) || appointed.admitting.contains(node);
             counts && now >= progress.heard_at + timeout * 2
-        });
+        };
+        appointed.suspended = !missing_fence && leading.progress.iter().any(is_silent);
         if leading.lease_given_up && leading.transfer.is_none() {
             return self.ask(Wish::Renew, now);
         }
