@@ -64,7 +64,8 @@ impl Digests {
         stable: u64,
     ) -> Option<Mismatch> {
         if index > stable {
-            self.told = Some((index, theirs, peer));
+            // The first one, or each would take the place of the one before when there are many writes.
+            self.told.get_or_insert((index, theirs, peer));
             return None;
         }
         let (applied, digest) = present;
