@@ -89,7 +89,7 @@ const MUTANTS: &[Mutant] = &[
     mutant("AnsweredBeforeDurable", POWER, "multi"),
     mutant("ReadBeforeCovered", "isolate,mute,deaf,delay,drop connections", "peers"),
     mutant("ReadQuorumShort", "isolate,mute,deaf,delay,drop connections", "peers"),
-    mutant("WriteQuorumShort", "isolate,mute,deaf,kill,wipe", "peers"),
+    mutant("WriteQuorumShort", "isolate,halves", "peers"),
     mutant("CountsBeforeCaughtUp", "wipe,isolate", "peers"),
     mutant("SnapshotDropsSuffix", "isolate,kill,pause", "default"),
 ];
