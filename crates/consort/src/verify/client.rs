@@ -191,6 +191,12 @@ impl Process {
         Asked { from, to, answer }
     }
 
+    /// The same, where what becomes of it is no measure of what clients of the keyspace see: it is asked otherwise than they ask.
+    pub async fn ask_apart(&self, client: &mut Client, command: &[&str]) -> Asked {
+        let (from, answer) = (self.now(), client.ask(command).await);
+        Asked { from, to: self.now(), answer }
+    }
+
     /// Does these together (`MULTI` ... `EXEC`). Watches nothing. The answer is that of `EXEC`.
     pub async fn transaction(&mut self, commands: &[Vec<&str>], writes: bool) -> Asked {
         let (from, node) = (self.now(), self.client.at);

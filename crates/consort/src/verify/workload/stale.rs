@@ -29,7 +29,7 @@ impl Worker {
         if !self.asks(&mut nodes[at], "1").await || !self.asks(&mut nodes[elsewhere], "1").await {
             return;
         }
-        let written = self.process.ask_by(&mut nodes[at], &["SET", &key, &number], true).await;
+        let written = self.process.ask_apart(&mut nodes[at], &["SET", &key, &number]).await;
         if !matches!(written.answer, Answer::Done(_)) {
             return;
         }
@@ -41,7 +41,7 @@ impl Worker {
                 _ => tokio::task::yield_now().await,
             }
         }
-        let read = self.process.ask_by(&mut nodes[elsewhere], &["GET", &key], false).await;
+        let read = self.process.ask_apart(&mut nodes[elsewhere], &["GET", &key]).await;
         let Answer::Done(value) = read.answer else { return };
         let Ok(seen) = super::optional(value) else { return };
         // Numbers of this process alone, which rise.
@@ -58,7 +58,7 @@ impl Worker {
                 return;
             }
             for (kind, command) in [&["SET", key, number][..], &["GET", key]].into_iter().enumerate() {
-                let Asked { from, to, answer } = self.process.ask_by(node, command, kind == 0).await;
+                let Asked { from, to, answer } = self.process.ask_apart(node, command).await;
                 let Answer::Done(_) = answer else { return };
                 took[kind][place] = to - from;
             }

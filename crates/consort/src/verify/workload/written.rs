@@ -10,7 +10,7 @@ use resp::Value;
 
 use super::values::{done, one_string, read_counter, read_list};
 use super::{Blind, Histories, Settled, Shared, Worker, ended, optional};
-use crate::verify::client::{Answer, Asked, Client, Target};
+use crate::verify::client::{Answer, Client, Target};
 
 /// The strings of a slot that transactions are about.
 pub(super) const NAMES: [&str; 3] = ["a", "b", "c"];
@@ -44,10 +44,7 @@ impl Worker {
         let stays = resident.is_some();
         let asked = match resident {
             None => self.process.ask(&command, true).await,
-            Some(client) => {
-                let (from, answer) = (self.process.now(), client.ask(&command).await);
-                Asked { from, to: self.process.now(), answer }
-            }
+            Some(client) => self.process.ask_apart(client, &command).await,
         };
         let ended = ended(&asked.answer);
         if stays {
