@@ -38,7 +38,8 @@ pub async fn change(worker: &Rc<Worker>, change: &Change) -> Result<Arc<Catalogu
     };
     done.map_err(|reason| match deleted {
         0 => reason,
-        _ => format!("{reason} ({deleted} keys of the keyspace are deleted all the same, it was not dropped: try again)"),
+        // Whether it is dropped, the reason says: that may be unknown.
+        _ => format!("{reason} ({deleted} keys of the keyspace are deleted by now)"),
     })
 }
 
