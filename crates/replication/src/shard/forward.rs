@@ -424,20 +424,22 @@ impl Forwards {
             let waited = now.since(sent_at.max(line.moved_on_at));
             if (self.budget < 100 || !alone) && waited < STUCK_AFTER {
                 // Whoever is asked has too much to do, or is gone and nobody knows it yet. It is looked at again before it is too late.
-                let at = now - waited + STUCK_AFTER;
-                self.hedges.insert((at, first));
-                self.sent.entry(first).and_modify(|sent| sent.hedge_at = at);
+                self.look_again(first, now - waited + STUCK_AFTER);
                 continue;
             }
             if stuck.contains_key(&(partition, sent.work.origin)) {
                 continue;
             }
             let work = sent.work.clone();
-            let Some((to, receiver_incarnation)) = other(partition, asked, &mut self.loads) else { continue };
-            if (self.budget < 100 || !alone) && self.loads.cost(to, now) >= waited {
-                // All have too much to do: to ask more of them would make it worse.
+            let instead = other(partition, asked, &mut self.loads);
+            // Where all have too much to do, to ask more of them would make it worse.
+            let instead =
+                instead.filter(|&(to, _)| (self.budget >= 100 && alone) || self.loads.cost(to, now) < waited);
+            let Some((to, receiver_incarnation)) = instead else {
+                // That may be over soon, and the one that is asked be gone for good.
+                self.look_again(first, now + waited.max(STUCK_AFTER));
                 continue;
-            }
+            };
             if !alone {
                 // Others of its connection followed it there, and may have been answered from less than what it would be now.
                 stuck.insert((partition, work.origin), (to, receiver_incarnation));
@@ -456,6 +458,11 @@ impl Forwards {
         if !stuck.is_empty() {
             self.take_elsewhere(&stuck, now, outbox);
         }
+    }
+
+    fn look_again(&mut self, first: u64, at: Time) {
+        self.hedges.insert((at, first));
+        self.sent.entry(first).and_modify(|sent| sent.hedge_at = at);
     }
 
     /// Asks others for all that these lines have under way: what comes of it where they went does not count any more.

@@ -170,6 +170,11 @@ fn reads_that_are_stuck_go_elsewhere_before_it_is_too_late() {
     slow.loads.answered(NEW, Duration::from_secs(1), at);
     slow.hedge(at, &mut |_, _, _| Some((NEW, 22)), &mut none);
     assert_eq!(asked_of_new(&none), 0);
+    // That is asked again, after as long as it has waited by then.
+    assert_eq!(slow.wake_at(), at + STUCK_AFTER);
+    slow.loads.lost(NEW);
+    slow.hedge(slow.wake_at(), &mut |_, _, _| Some((NEW, 22)), &mut none);
+    assert_eq!(asked_of_new(&none), 38);
     forwards.loads.lost(NEW);
     forwards.hedge(at, &mut |_, _, _| Some((NEW, 22)), &mut outbox);
     assert_eq!(asked_of_new(&outbox), 40, "all of them");
