@@ -138,7 +138,8 @@ impl<D: Disk> Journal<D> {
                 _ => {}
             }
         }
-        let records: Vec<Record> = batch.writes.iter().filter_map(record).collect();
+        let mut records = Vec::with_capacity(batch.writes.len());
+        records.extend(batch.writes.iter().filter_map(record));
         if records.iter().any(|record| self.forgetting.contains(&record.partition())) {
             self.sync().map_err(AppendError::Failed)?;
         }
@@ -169,8 +170,8 @@ impl<D: Disk> Journal<D> {
     }
 
     /// Writes a part of a batch; `begun`: another part was written before, which cannot be taken back.
-    fn append_part(&mut self, part: &[Record], begun: bool) -> Result<(), AppendError> {
-        match self.log.append(part) {
+    fn append_part(&mut self, part: &[Record<&[u8]>], begun: bool) -> Result<(), AppendError> {
+        match self.log.append_slices(part) {
             Err(AppendError::Full) if begun => {
                 let (doing, file) = ("write the rest of a batch to", "the log".to_owned());
                 let error = std::io::ErrorKind::StorageFull.into();
@@ -324,14 +325,14 @@ pub fn destroy<D: Disk>(disk: &D) -> Result<(), Failure> {
     sync()
 }
 
-fn is_forget(record: &Record) -> bool {
+fn is_forget<P>(record: &Record<P>) -> bool {
     matches!(record, Record::Forget { .. })
 }
 
 /// How many records come before one about a partition that another before it forgets.
-fn first_life(records: &[Record]) -> usize {
+fn first_life<P>(records: &[Record<P>]) -> usize {
     let mut forgotten = BTreeSet::new();
-    let goes_on = |record: &Record| {
+    let goes_on = |record: &Record<P>| {
         let again = forgotten.contains(&record.partition());
         if is_forget(record) {
             forgotten.insert(record.partition());
@@ -342,16 +343,16 @@ fn first_life(records: &[Record]) -> usize {
 }
 
 /// The record of the log; what is kept elsewhere has none.
-fn record(write: &Write) -> Option<Record> {
-    Some(match write.clone() {
+fn record(write: &Write) -> Option<Record<&[u8]>> {
+    Some(match write {
         Write::Append { partition, entry } => {
             let raft::Entry { index, term, kind, payload } = entry;
-            let entry = Entry { position: index, epoch: term, kind: kind as u8, payload };
+            let entry = Entry { position: *index, epoch: *term, kind: *kind as u8, payload: &payload[..] };
             Record::Append { partition: partition.0, entry }
         }
         Write::State { partition, state } => Record::State { partition: partition.0, bytes: state },
-        Write::Reset { partition, index } => Record::Reset { partition: partition.0, position: index },
-        Write::Trim { partition, index } => Record::Trim { partition: partition.0, position: index },
+        Write::Reset { partition, index } => Record::Reset { partition: partition.0, position: *index },
+        Write::Trim { partition, index } => Record::Trim { partition: partition.0, position: *index },
         Write::Forget { partition } => Record::Forget { partition: partition.0 },
         Write::Lost { .. } => return None,
     })

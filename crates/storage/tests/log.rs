@@ -327,3 +327,23 @@ fn another_version_is_named() {
     assert!(matches!(error, OpenError::Version { found: 2, reads: 1, .. }));
     assert_eq!(error.to_string(), "wal-00000001 has format version 2; this build reads version 1");
 }
+
+/// What is written ahead of many small batches spares each sync something; ahead of large ones it would cost as much as they do.
+#[test]
+fn segments_are_prepared_for_small_batches_only() {
+    let written_a_byte = |bytes: usize, batches: u64| {
+        let disk = MemoryDisk::new();
+        let options = Options { segment_bytes: 8 << 20, maintain_bytes: 256 << 10, ..options() };
+        let (mut log, _) = Log::open(disk.clone(), options).unwrap();
+        let before = disk.counts().written_bytes;
+        for position in 1..=batches {
+            log.append(&[append(1, position, 1, &vec![7; bytes])]).unwrap();
+            log.maintain().unwrap();
+            log.sync().unwrap();
+        }
+        (disk.counts().written_bytes - before) as f64 / (bytes as u64 * batches) as f64
+    };
+    assert!(written_a_byte(1000, 100) > 50.0, "all of the segment and of a spare");
+    // The first few, until it is seen how large they are.
+    assert!(written_a_byte(60_000, 100) < 1.5);
+}

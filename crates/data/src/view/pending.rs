@@ -1,11 +1,10 @@
 //! Writes that were prepared and not yet applied.
 
 use std::collections::VecDeque;
-use std::hash::{BuildHasherDefault, Hasher};
 
 use bytes::Bytes;
-use hashbrown::HashMap;
-use xxhash_rust::xxh3::xxh3_64_with_seed;
+use hashbrown::HashTable;
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::collection::CollectionRef;
 use crate::entry::{Entry, ValueRef};
@@ -18,13 +17,22 @@ use crate::view::overlay::Overlay;
 /// of it, not copied.
 #[derive(Debug, Default)]
 pub struct Pending {
-    overlays: HashMap<Bytes, Overlay, BuildHasherDefault<KeyHasher>>,
-    /// The keys that were written, with the position, in order: what [`Pending::applied`] goes through.
-    written: VecDeque<(u64, Bytes)>,
+    overlays: HashTable<Written>,
+    /// The positions of writes with the hashes of their keys, in order: what [`Pending::applied`] goes through.
+    written: VecDeque<(u64, u64)>,
     /// Where the last pending flush stands. Overlays from before it are gone.
     flushed: Option<u64>,
     /// The position of the last mutation.
     last: Option<u64>,
+}
+
+/// What was written to a key.
+#[derive(Debug)]
+struct Written {
+    /// Of the key. Without a seed: the pure crates draw no randomness.
+    hash: u64,
+    key: Bytes,
+    overlay: Overlay,
 }
 
 /// What a layer says about a key.
@@ -57,13 +65,18 @@ impl Pending {
             self.flushed = None;
         }
         while self.written.front().is_some_and(|(at, _)| *at <= position) {
-            let Some((_, key)) = self.written.pop_front() else { break };
-            let Some(overlay) = self.overlays.get_mut(&key) else { continue };
-            if overlay.last <= position {
-                self.overlays.remove(&key);
-            } else {
-                overlay.forget(position);
+            let Some((_, hash)) = self.written.pop_front() else { break };
+            // Should two keys have the same hash, what is true of one is of the other: all up to here is applied.
+            while let Ok(found) = self
+                .overlays
+                .find_entry(hash, |written| written.hash == hash && written.overlay.last <= position)
+            {
+                found.remove();
             }
+            self.overlays
+                .iter_hash_mut(hash)
+                .filter(|written| written.hash == hash)
+                .for_each(|written| written.overlay.forget(position));
         }
     }
 
@@ -78,7 +91,7 @@ impl Pending {
     /// The log position of the last pending write that touches `key` (a pending flush touches every key).
     pub fn position_of(&self, key: &[u8]) -> Option<u64> {
         // An overlay that outlived a flush was written after it.
-        self.overlays.get(key).map(|overlay| overlay.last).or(self.flushed)
+        self.find(key).map(|overlay| overlay.last).or(self.flushed)
     }
 
     /// The log position of the last pending write to any key.
@@ -92,11 +105,19 @@ impl Pending {
     }
 
     pub(super) fn layer(&self, key: &[u8]) -> Layer<'_> {
-        match self.overlays.get(key) {
+        match self.find(key) {
             Some(overlay) => Layer::Touched(overlay),
             None if self.flushed.is_some() => Layer::Flushed,
             None => Layer::Untouched,
         }
+    }
+
+    fn find(&self, key: &[u8]) -> Option<&Overlay> {
+        if self.overlays.is_empty() {
+            return None;
+        }
+        let found = self.overlays.find(xxh3_64(key), |written| written.key == key);
+        found.map(|written| &written.overlay)
     }
 
     fn record_operation(&mut self, position: u64, whole: &Bytes, operation: &Operation<'_>) {
@@ -140,26 +161,16 @@ impl Pending {
     }
 
     fn overlay(&mut self, position: u64, whole: &Bytes, key: &[u8]) -> &mut Overlay {
-        let key = whole.slice_ref(key);
-        self.written.push_back((position, key.clone()));
-        let flushed = self.flushed;
-        self.overlays.entry(key).or_insert_with(|| match flushed {
-            Some(at) => Overlay::over_nothing(at),
-            None => Overlay::over_below(),
-        })
-    }
-}
-
-/// Hashes keys with a fixed seed: the pure crates draw no randomness.
-#[derive(Clone, Copy, Debug, Default)]
-struct KeyHasher(u64);
-
-impl Hasher for KeyHasher {
-    fn write(&mut self, bytes: &[u8]) {
-        self.0 = xxh3_64_with_seed(bytes, self.0);
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
+        let hash = xxh3_64(key);
+        self.written.push_back((position, hash));
+        let entry = self.overlays.entry(hash, |written| written.key == key, |written| written.hash);
+        let written = entry.or_insert_with(|| {
+            let overlay = match self.flushed {
+                Some(at) => Overlay::over_nothing(at),
+                None => Overlay::over_below(),
+            };
+            Written { hash, key: whole.slice_ref(key), overlay }
+        });
+        &mut written.into_mut().overlay
     }
 }

@@ -33,7 +33,7 @@ pub(super) const MARK_MAGIC: u32 = u32::from_le_bytes(*b"MRK\x9c");
 
 /// An entry of a partition's log.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
+pub struct Entry<P = Bytes> {
     /// Its place, consecutive within the partition, from 1.
     pub position: u64,
     /// What distinguishes it from another that held this place (a term).
@@ -41,17 +41,17 @@ pub struct Entry {
     /// The caller's own.
     pub kind: u8,
     /// Its content.
-    pub payload: Bytes,
+    pub payload: P,
 }
 
 /// What is written to the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(missing_docs)] // the fields say it
-pub enum Record {
+pub enum Record<P = Bytes> {
     /// An entry: it follows the partition's last, or takes the place of that at its position and of all after it.
-    Append { partition: u32, entry: Entry },
+    Append { partition: u32, entry: Entry<P> },
     /// Small state of the partition: the latest wins.
-    State { partition: u32, bytes: Bytes },
+    State { partition: u32, bytes: P },
     /// The partition's entries are dropped; it goes on after `position`.
     Reset { partition: u32, position: u64 },
     /// Entries up to and including `position` are dropped.
@@ -60,7 +60,7 @@ pub enum Record {
     Forget { partition: u32 },
 }
 
-impl Record {
+impl<P> Record<P> {
     /// The partition that it is about.
     pub fn partition(&self) -> u32 {
         match self {
@@ -72,14 +72,17 @@ impl Record {
         }
     }
 
-    pub(super) fn parts(&self) -> (RecordHeader, &[u8]) {
+    pub(super) fn parts(&self) -> (RecordHeader, &[u8])
+    where
+        P: AsRef<[u8]>,
+    {
         let header =
             |kind, partition, position| RecordHeader { kind, entry_kind: 0, partition, position, epoch: 0 };
         match self {
             Record::Append { partition, entry } => {
-                (RecordHeader::of_entry(Kind::Append, *partition, entry), &entry.payload)
+                (RecordHeader::of_entry(Kind::Append, *partition, entry), entry.payload.as_ref())
             }
-            Record::State { partition, bytes } => (header(Kind::State, *partition, 0), bytes),
+            Record::State { partition, bytes } => (header(Kind::State, *partition, 0), bytes.as_ref()),
             Record::Reset { partition, position } => (header(Kind::Reset, *partition, *position), &[]),
             Record::Trim { partition, position } => (header(Kind::Trim, *partition, *position), &[]),
             Record::Forget { partition } => (header(Kind::Forget, *partition, 0), &[]),
@@ -119,7 +122,7 @@ pub(super) struct RecordHeader {
 }
 
 impl RecordHeader {
-    pub fn of_entry(kind: Kind, partition: u32, entry: &Entry) -> RecordHeader {
+    pub fn of_entry<P>(kind: Kind, partition: u32, entry: &Entry<P>) -> RecordHeader {
         RecordHeader { kind, entry_kind: entry.kind, partition, position: entry.position, epoch: entry.epoch }
     }
 

@@ -58,6 +58,9 @@ use segments::Segments;
 const BUFFER_BYTES: usize = 4 << 20;
 /// Marks begin at multiples of this, so that no sector holds both a group and the mark that says it was durable.
 const SECTOR_BYTES: u64 = 512;
+/// Where a sync makes no more than so much durable, segments are filled with zeros ahead of it: that spares each sync a change of
+/// the file system's books. Where it is more, to write everything twice costs more than that.
+const PREPARE_UP_TO_BYTES: u64 = 24 << 10;
 
 /// The numbers of a log.
 #[derive(Clone, Debug)]
@@ -110,6 +113,10 @@ pub struct Log<D: Disk> {
     rewrite: rewrite::Cursor,
     /// Bytes appended since the last [`Log::maintain`].
     unmaintained_bytes: u64,
+    /// Bytes appended since the last sync.
+    unsynced_bytes: u64,
+    /// What a sync makes durable, on average over the last few.
+    bytes_a_sync: u64,
     /// Partitions whose last record is a [`Record::Forget`], as found at start.
     pub(crate) forgotten: Vec<u32>,
     /// There was no log in the folder.
@@ -126,6 +133,11 @@ impl<D: Disk> Log<D> {
     /// # Panics
     /// An entry does not follow its partition's last and does not replace one either.
     pub fn append(&mut self, records: &[Record]) -> Result<(), AppendError> {
+        self.append_slices(records)
+    }
+
+    /// The same, of content that need not be the caller's own.
+    pub(crate) fn append_slices<P: AsRef<[u8]>>(&mut self, records: &[Record<P>]) -> Result<(), AppendError> {
         self.check_alive()?;
         if records.is_empty() {
             return Ok(());
@@ -161,6 +173,7 @@ impl<D: Disk> Log<D> {
         }
         self.sequence += 1;
         self.unmaintained_bytes += size;
+        self.unsynced_bytes += size;
         for ((header, _), location) in records.zip(&self.locations) {
             self.index.apply(&header, *location);
         }
@@ -196,6 +209,7 @@ impl<D: Disk> Log<D> {
         if self.durable + 1 < self.sequence {
             self.segments.sync_newest().map_err(|failure| self.poison(failure))?;
             self.durable = self.sequence - 1;
+            self.bytes_a_sync = (self.bytes_a_sync * 7 + std::mem::take(&mut self.unsynced_bytes)) / 8;
             self.write_mark()?;
         }
         Ok(())
@@ -297,7 +311,7 @@ impl<D: Disk> Log<D> {
     }
 
     /// Positions must be right before anything is written: what is on disk cannot be taken back.
-    fn assert_consecutive(&self, records: &[Record]) {
+    fn assert_consecutive<P>(&self, records: &[Record<P>]) {
         let mut changed: BTreeMap<u32, (u64, u64)> = BTreeMap::new();
         for record in records {
             let partition = record.partition();

@@ -200,6 +200,8 @@ impl<D: Disk> Log<D> {
             locations: Vec::new(),
             rewrite: Cursor::default(),
             unmaintained_bytes: 0,
+            unsynced_bytes: 0,
+            bytes_a_sync: 0,
             forgotten,
             is_new,
         };

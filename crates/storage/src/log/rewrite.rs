@@ -12,8 +12,8 @@
 
 use std::ops::Range;
 
-use super::Log;
 use super::format::{self, FIRST_GROUP, GROUP_HEADER_BYTES, GROUP_MAGIC, Kind, RecordHeader};
+use super::{Log, PREPARE_UP_TO_BYTES};
 use crate::disk::{Disk, read_exact_at};
 use crate::error::{AppendError, Damage, Failure, ReadError};
 
@@ -40,7 +40,9 @@ impl<D: Disk> Log<D> {
     pub fn maintain(&mut self) -> Result<u64, AppendError> {
         self.check_alive()?;
         let budget = self.options.maintain_bytes.max(2 * std::mem::take(&mut self.unmaintained_bytes));
-        self.segments.prepare(budget).map_err(|failure| AppendError::Failed(self.poison(failure)))?;
+        if self.bytes_a_sync <= PREPARE_UP_TO_BYTES {
+            self.segments.prepare(budget).map_err(|failure| AppendError::Failed(self.poison(failure)))?;
+        }
         let mut written = 0;
         let mut read = 0;
         while read < budget && self.is_rewrite_worth_it() {

@@ -8,7 +8,7 @@
 //!
 //! Writing into blocks that have been written before spares the file system a change of its own books with each
 //! sync. Recycled segments are such; a fresh one is filled with zeros bit by bit, ahead of what is written to it if it
-//! is in use already ([`Segments::prepare`]).
+//! is in use already ([`Segments::prepare`]), unless so much is written that this would cost more than it spares.
 
 use std::collections::VecDeque;
 use std::io;

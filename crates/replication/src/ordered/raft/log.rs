@@ -350,9 +350,11 @@ fn extend(runs: &mut VecDeque<Run>, last: u64, entry: &Entry) {
     }
 }
 
-fn take_bytes<'a>(entries: impl Iterator<Item = &'a Entry>, max_bytes: usize) -> Vec<Entry> {
+fn take_bytes<'a>(entries: impl ExactSizeIterator<Item = &'a Entry>, max_bytes: usize) -> Vec<Entry> {
+    /// More come seldom at once.
+    const MOSTLY: usize = 256;
     let mut bytes = 0;
-    let mut taken = Vec::new();
+    let mut taken = Vec::with_capacity(entries.len().min(MOSTLY));
     for entry in entries {
         bytes += entry.size();
         if bytes > max_bytes && !taken.is_empty() {

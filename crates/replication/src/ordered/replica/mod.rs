@@ -29,7 +29,7 @@ mod write;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use data::{Pending, Table};
 
 use crate::configuration::{Ask, Group, Wish};
@@ -77,6 +77,8 @@ pub(crate) struct Replica {
     tokens: Tokens,
     digests: Digests,
 
+    /// What the payloads of the next entries are cut from.
+    payloads: BytesMut,
     /// Prepared and not yet applied (leader only).
     pending: Pending,
     /// Proposed and not yet settled, in the order of the log. Outlives leadership: what became of a proposal is known
@@ -195,6 +197,7 @@ impl Replica {
             last_stamp_ms: start.last_stamp_ms,
             tokens: start.tokens,
             digests: Digests::default(),
+            payloads: BytesMut::new(),
             pending: Pending::default(),
             proposals: VecDeque::new(),
             pending_tokens: BTreeMap::new(),

@@ -13,6 +13,8 @@ const SPLIT: u8 = 0;
 const SETTLED: u8 = 1;
 const HAS_TOKEN: u8 = 0x10;
 const HAS_MUTATION: u8 = 0x20;
+/// Of this size are the pieces that payloads are cut from.
+const ROOM_BYTES: usize = 16 << 10;
 
 /// A decoded payload.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,12 +41,39 @@ pub(crate) enum Division {
 impl Payload {
     /// The bytes of the entry.
     pub fn encode(&self) -> Bytes {
-        if let Some(division) = &self.division {
-            return self.encode_division(division);
+        let mut out = BytesMut::with_capacity(self.bytes());
+        self.put(&mut out);
+        out.freeze()
+    }
+
+    /// The same, cut from `room`, and the mutation as it stands in there. Entries come and go in the order of the log: those
+    /// that were made together share what is allocated for them, and what counts who holds it.
+    pub fn encode_into(&self, room: &mut BytesMut) -> (Bytes, Option<Mutation>) {
+        let bytes = self.bytes();
+        if room.capacity() < bytes {
+            room.reserve(bytes.max(ROOM_BYTES));
+        }
+        self.put(room);
+        let bytes = room.split().freeze();
+        let mutation = self.mutation.as_ref();
+        let mutation = mutation.map(|mutation| Mutation(bytes.slice(bytes.len() - mutation.0.len()..)));
+        (bytes, mutation)
+    }
+
+    /// How many it takes.
+    fn bytes(&self) -> usize {
+        if self.division.is_some() {
+            return 16;
         }
         let token_bytes = self.token.as_ref().map_or(0, |(token, reply)| 5 + token.len() + reply.len());
         let mutation_bytes = self.mutation.as_ref().map_or(0, |mutation| mutation.0.len());
-        let mut out = BytesMut::with_capacity(9 + token_bytes + mutation_bytes);
+        9 + token_bytes + mutation_bytes
+    }
+
+    fn put(&self, out: &mut BytesMut) {
+        if let Some(division) = &self.division {
+            return self.put_division(division, out);
+        }
         let mut head = VERSION;
         head |= if self.token.is_some() { HAS_TOKEN } else { 0 };
         head |= if self.mutation.is_some() { HAS_MUTATION } else { 0 };
@@ -59,11 +88,9 @@ impl Payload {
         if let Some(mutation) = &self.mutation {
             out.put_slice(&mutation.0);
         }
-        out.freeze()
     }
 
-    fn encode_division(&self, division: &Division) -> Bytes {
-        let mut out = BytesMut::with_capacity(16);
+    fn put_division(&self, division: &Division, out: &mut BytesMut) {
         out.put_u8(VERSION_DIVISION);
         out.put_u64_le(self.time_ms);
         match *division {
@@ -79,7 +106,6 @@ impl Payload {
                 out.put_u32_le(child.0);
             }
         }
-        out.freeze()
     }
 
     /// The first key that the mutation in the payload of an entry is about, as far as can be told at a glance.
@@ -152,12 +178,20 @@ mod tests {
 
     #[test]
     fn a_payload_survives_its_encoding() {
+        let (mut room, mut kept) = (BytesMut::new(), Vec::new());
         for token in [None, Some((Bytes::from_static(b"t"), Bytes::from_static(b"+OK\r\n")))] {
             for mutation in [None, Some(Mutation(Bytes::from_static(b"\x01abc")))] {
                 let payload = Payload { time_ms: 1 << 40, token: token.clone(), mutation, division: None };
+                // Also where it stands behind others, and where there is no room for it any more.
+                for _ in 0..ROOM_BYTES / 8 {
+                    let (bytes, mutation) = payload.encode_into(&mut room);
+                    assert_eq!((&bytes, &mutation), (&payload.encode(), &payload.mutation));
+                    kept.push(bytes);
+                }
                 assert_eq!(Payload::decode(payload.encode()), Some(payload));
             }
         }
+        assert!(kept.iter().all(|bytes| Payload::decode(bytes.clone()).is_some()), "they stay as they are");
         let child = PartitionId(7);
         for division in
             [Division::Split { child, first_slot: 300, slots: (2, 400) }, Division::Settled { child }]

@@ -135,7 +135,7 @@ impl Replica {
     ) {
         let kept = token.clone().map(|token| (token, encode_value(&reply)));
         let payload = Payload { time_ms, token: kept, mutation, division: None };
-        let bytes = payload.encode();
+        let (bytes, mutation) = payload.encode_into(&mut self.payloads);
         if bytes.len() > self.options.max_payload_bytes {
             let most = self.options.max_payload_bytes;
             let text = format!(
@@ -146,7 +146,7 @@ impl Replica {
         }
         match self.raft.propose(bytes, now.time) {
             Ok(index) => {
-                if let Some(mutation) = &payload.mutation {
+                if let Some(mutation) = &mutation {
                     self.pending.record(index, mutation);
                 }
                 if let Some(token) = token {
@@ -188,8 +188,9 @@ impl Replica {
         let time_ms = self.clock_ms(now);
         self.last_stamp_ms = time_ms;
         let payload = Payload { time_ms, token: None, mutation: Some(mutation), division: None };
-        if let Ok(index) = self.raft.propose(payload.encode(), now.time)
-            && let Some(mutation) = &payload.mutation
+        let (bytes, mutation) = payload.encode_into(&mut self.payloads);
+        if let Ok(index) = self.raft.propose(bytes, now.time)
+            && let Some(mutation) = &mutation
         {
             self.pending.record(index, mutation);
         }
