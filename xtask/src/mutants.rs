@@ -43,14 +43,14 @@ const POWER: &str = "power cut,power cut all,fsync slow,fsync slow all";
 
 const MUTANTS: &[Mutant] = &[
     mutant("KeysBeforeCatalogue", "kill,stop", ""),
-    mutant("ReadWithoutConfirming", CUTS, "sync,semi"),
+    mutant("ReadWithoutConfirming", "stutter,isolate", "default,sync"),
     mutant("SeenIgnored", CUTS, "near"),
     mutant("BoundIgnored", CUTS, "within"),
-    mutant("LeaseTooLong", CUTS, "sync,semi"),
+    mutant("LeaseTooLong", "stutter", "default,sync"),
     mutant("MissingFence", CUTS, "async,semi"),
     mutant("AcknowledgedBeforeShipped", "isolate,mute,kill,pause", "sync,semi"),
     mutant("SuffixNotSaved", "isolate,mute,kill,pause", "async"),
-    mutant("LaggingReplicaPromoted", "isolate,kill,delay,pause", "semi,async"),
+    mutant("LaggingReplicaPromoted", "kill ahead", "semi"),
     mutant("StaleInSyncSet", "isolate,deaf,mute,delay", "sync,semi"),
     mutant("VoteWithoutLogCheck", "isolate,deaf,kill,pause", "default"),
     mutant("AppendWithoutCheck", "isolate,mute,kill,drop connections", "default"),

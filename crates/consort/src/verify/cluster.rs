@@ -344,9 +344,11 @@ impl Node {
         Some(status)
     }
 
-    /// SIGSTOP.
+    /// SIGSTOP, if it is not frozen already.
     pub async fn pause(&mut self) {
-        self.paused = self.signal("STOP").await;
+        if !self.paused {
+            self.paused = self.signal("STOP").await;
+        }
     }
 
     /// SIGCONT.

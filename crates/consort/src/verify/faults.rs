@@ -44,6 +44,9 @@ const LIMIT: Duration = Duration::from_secs(60);
 const ORDER: Duration = Duration::from_secs(8);
 const ORDERS: Duration = Duration::from_secs(3);
 
+/// For how long a node is not heard by another one before it is killed: too short to be missed.
+const AHEAD: Duration = Duration::from_millis(200);
+
 /// What is wrong at the moment.
 pub struct Director<'a> {
     /// The cluster; `None` if it is not ours.
@@ -135,7 +138,22 @@ impl<'a> Director<'a> {
             }
             self.active.push(Active { planned, due_ms, from, note, foretold });
         }
+        self.stutter().await;
         self.revive(tell).await;
+    }
+
+    /// Freezes nodes that stutter, or lets them go on.
+    async fn stutter(&mut self) {
+        let now = self.now() / 1000;
+        let Some(cluster) = &mut self.cluster else { return };
+        for active in &self.active {
+            let Fault::Stutter { node, frozen_ms, between_ms } = active.planned.fault else { continue };
+            let frozen = (now - active.planned.at_ms) % (frozen_ms + between_ms) < frozen_ms;
+            match frozen {
+                true => cluster.nodes[node].pause().await,
+                false => cluster.nodes[node].resume().await,
+            }
+        }
     }
 
     /// Undoes everything.
@@ -217,7 +235,7 @@ impl<'a> Director<'a> {
             .iter()
             .flat_map(|active| match active.planned.fault {
                 Fault::Kill { node } | Fault::Stop { node } | Fault::SyncFails { node } => vec![node],
-                Fault::PowerCut { node } => vec![node],
+                Fault::PowerCut { node } | Fault::KillAhead { node, .. } => vec![node],
                 Fault::Wipe { node } => vec![node],
                 Fault::KillAll | Fault::PowerCutAll => (0..64).collect(),
                 _ => Vec::new(),
@@ -290,6 +308,10 @@ impl<'a> Director<'a> {
                 }
                 Ok(())
             }
+            Fault::KillAhead { node, other } => {
+                self.kill_ahead(node, other).await;
+                Ok(())
+            }
             Fault::Wipe { node } => {
                 let listed = self.save_lists().await;
                 if let Some(cluster) = &mut self.cluster {
@@ -324,6 +346,8 @@ impl<'a> Director<'a> {
                 }
                 Ok(())
             }
+            // From step to step.
+            Fault::Stutter { .. } => Ok(()),
             Fault::Stop { node } => {
                 if let Some(cluster) = &mut self.cluster {
                     cluster.nodes[node].stop().await;
@@ -375,9 +399,10 @@ impl<'a> Director<'a> {
 
     async fn undo(&mut self, fault: &Fault) -> Result<(), String> {
         match *fault {
-            Fault::Kill { node } | Fault::Stop { node } | Fault::PowerCut { node } => {
-                self.start(node, Begin::Normal).await
-            }
+            Fault::Kill { node }
+            | Fault::KillAhead { node, .. }
+            | Fault::Stop { node }
+            | Fault::PowerCut { node } => self.start(node, Begin::Normal).await,
             Fault::Wipe { node } => {
                 if let Some(cluster) = &self.cluster {
                     cluster.nodes[node].wipe();
@@ -392,7 +417,7 @@ impl<'a> Director<'a> {
                 }
                 Ok(())
             }
-            Fault::Pause { node } => {
+            Fault::Pause { node } | Fault::Stutter { node, .. } => {
                 if let Some(cluster) = &mut self.cluster {
                     cluster.nodes[node].resume().await;
                 }
@@ -481,6 +506,19 @@ impl<'a> Director<'a> {
             }
             _ => {}
         }
+    }
+
+    /// The other one lacks what came last: whatever is on its way to it when the node is killed is lost.
+    async fn kill_ahead(&mut self, node: usize, other: usize) {
+        let pair = Fault::CutPair { node, other };
+        self.change_network(&pair, true);
+        tokio::time::sleep(AHEAD).await;
+        let Some(cluster) = &mut self.cluster else { return };
+        cluster.nodes[node].kill().await;
+        let names = [node, other].map(|node| cluster.nodes[node].name.clone());
+        cluster.proxies.drop_connections(&names[0], &names[1]);
+        cluster.proxies.drop_connections(&names[1], &names[0]);
+        self.change_network(&pair, false);
     }
 
     fn drop_of(&mut self, node: usize) {

@@ -464,6 +464,7 @@ fn start_load(
             pace,
             until,
             idempotent: is_ours && !keyspace.merges,
+            repeats: keyspace.loss == keyspaces::Loss::None && !keyspace.relaxed,
             seed: seed ^ first,
         };
         let tasks = load.start(first);

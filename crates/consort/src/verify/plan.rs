@@ -47,6 +47,8 @@ impl Draw {
 pub enum Fault {
     /// `kill -9`, started again at the end.
     Kill { node: usize },
+    /// `kill -9` of one that another has not heard for a moment, so that the other lacks its last writes; started again at the end.
+    KillAhead { node: usize, other: usize },
     /// `kill -9` of all nodes at once, started again at the end.
     KillAll,
     /// Its machine loses power; started again at the end.
@@ -55,6 +57,8 @@ pub enum Fault {
     PowerCutAll,
     /// Frozen with SIGSTOP until the end.
     Pause { node: usize },
+    /// Frozen for so long again and again, with so much time between.
+    Stutter { node: usize, frozen_ms: u64, between_ms: u64 },
     /// Stopped in order, started again at the end.
     Stop { node: usize },
     /// Killed, its disk lost, started again as a new node in its place.
@@ -110,10 +114,12 @@ impl Fault {
     pub fn kind(&self) -> &str {
         match self {
             Fault::Kill { .. } => "kill",
+            Fault::KillAhead { .. } => "kill ahead",
             Fault::KillAll => "kill all",
             Fault::PowerCut { .. } => "power cut",
             Fault::PowerCutAll => "power cut all",
             Fault::Pause { .. } => "pause",
+            Fault::Stutter { .. } => "stutter",
             Fault::Stop { .. } => "stop",
             Fault::Wipe { .. } => "wipe",
             Fault::Isolate { .. } => "isolate",
@@ -147,10 +153,12 @@ impl Fault {
         matches!(
             self,
             Fault::Kill { .. }
+                | Fault::KillAhead { .. }
                 | Fault::KillAll
                 | Fault::PowerCut { .. }
                 | Fault::PowerCutAll
                 | Fault::Pause { .. }
+                | Fault::Stutter { .. }
                 | Fault::Stop { .. }
                 | Fault::Wipe { .. }
                 | Fault::SyncFails { .. }
@@ -172,10 +180,16 @@ impl fmt::Display for Fault {
         let n = |node: &usize| format!("n{}", node + 1);
         match self {
             Fault::Kill { node } => write!(f, "{} is killed", n(node)),
+            Fault::KillAhead { node, other } => {
+                write!(f, "{} is killed when {} has not heard it for a moment", n(node), n(other))
+            }
             Fault::KillAll => f.write_str("all nodes are killed"),
             Fault::PowerCut { node } => write!(f, "the machine of {} loses power", n(node)),
             Fault::PowerCutAll => f.write_str("all machines lose power"),
             Fault::Pause { node } => write!(f, "{} is frozen", n(node)),
+            Fault::Stutter { node, frozen_ms, between_ms } => {
+                write!(f, "{} is frozen for {frozen_ms} ms every {} ms", n(node), frozen_ms + between_ms)
+            }
             Fault::Stop { node } => write!(f, "{} is stopped in order", n(node)),
             Fault::Wipe { node } => write!(f, "{} loses its disk", n(node)),
             Fault::Isolate { node } => write!(f, "{} is cut off", n(node)),
@@ -323,7 +337,7 @@ fn deal(seed: u64, length: Duration, means: Means, user: &[Fault], kinds: &[u64]
     }
 }
 
-const KINDS: usize = 28;
+const KINDS: usize = 30;
 
 fn fault(kind: u64, draw: &mut Draw, means: Means, user: &[Fault]) -> Option<Fault> {
     if kind as usize >= KINDS {
@@ -365,6 +379,11 @@ fn fault(kind: u64, draw: &mut Draw, means: Means, user: &[Fault]) -> Option<Fau
         20 => Fault::Failover { node },
         21 => Fault::Split { partition: draw.below(6) },
         22 => Fault::Member,
+        28 => Fault::KillAhead { node, other },
+        // About as long as it takes others to put another one in its place.
+        29 => {
+            Fault::Stutter { node, frozen_ms: draw.between(300, 1_000), between_ms: draw.between(200, 1_500) }
+        }
         27 => Fault::SyncSlowAll { milliseconds: draw.between(10, 200) },
         25 => Fault::PowerCut { node },
         26 => Fault::PowerCutAll,
@@ -375,10 +394,11 @@ fn fault(kind: u64, draw: &mut Draw, means: Means, user: &[Fault]) -> Option<Fau
         Fault::Jump { .. } | Fault::Drift { .. } | Fault::DiskFull { .. } => means.preload,
         Fault::SyncFails { .. } | Fault::SyncSlow { .. } | Fault::SyncSlowAll { .. } => means.preload,
         Fault::PowerCut { .. } | Fault::PowerCutAll => means.machines,
-        Fault::Kill { .. } | Fault::KillAll | Fault::Pause { .. } | Fault::Stop { .. } => true,
+        Fault::Kill { .. } | Fault::KillAll | Fault::Stop { .. } => true,
+        Fault::Pause { .. } | Fault::Stutter { .. } => true,
         // In a ring of three everybody is a neighbour.
         Fault::Ring => means.nodes > 3,
-        Fault::Wipe { .. } | Fault::Member => means.nodes >= 3,
+        Fault::Wipe { .. } | Fault::Member | Fault::KillAhead { .. } => means.nodes >= 3,
         _ => means.nodes >= 2,
     };
     possible.then_some(fault)
@@ -420,7 +440,7 @@ mod tests {
         let means = Means { nodes: 1, preload: false, machines: false, local: true };
         for planned in draw(3, Duration::from_secs(300), means, &[], &[]).expect("a plan") {
             let kind = planned.fault.kind().to_owned();
-            assert!(["kill", "kill all", "pause", "stop"].contains(&kind.as_str()), "{kind}");
+            assert!(["kill", "kill all", "pause", "stutter", "stop"].contains(&kind.as_str()), "{kind}");
         }
         let elsewhere = Means { nodes: 3, preload: false, machines: false, local: false };
         assert!(draw(3, Duration::from_secs(60), elsewhere, &[], &[]).expect("a plan").is_empty());

@@ -7,7 +7,7 @@ mod stale;
 mod values;
 mod written;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -199,6 +199,8 @@ pub struct Load {
     pub until: u64,
     /// Does the server know `IDEMPOTENT`?
     pub idempotent: bool,
+    /// Is what it was told of a token to be told for good? Where writes may be lost, tokens are, too.
+    pub repeats: bool,
     /// The seed of the run.
     pub seed: u64,
 }
@@ -226,6 +228,7 @@ impl Load {
                     turn: 0,
                     led: Vec::new(),
                     token: String::new(),
+                    again: VecDeque::new(),
                     operations: operations.clone(),
                 };
                 tasks.push(tokio::spawn(worker.run(kind)));
@@ -249,6 +252,8 @@ struct Worker {
     led: Vec<u64>,
     /// What its session has seen, where it takes that along (`CLIENT SESSION`).
     token: String,
+    /// What was done with a token and is to be sent once more.
+    again: VecDeque<values::Again>,
     /// How many its workload has done.
     operations: Arc<AtomicU64>,
 }

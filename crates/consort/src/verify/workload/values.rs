@@ -15,6 +15,18 @@ const ANOTHER: u64 = 1_000_000;
 /// How long a write with a token is tried again.
 const RETRIES: Duration = Duration::from_secs(20);
 
+/// What was done with a token is sent once more after so long: leaders that did it may be gone by then.
+const REPEATED_AFTER: Duration = Duration::from_secs(8);
+/// So much is waiting for that at the most.
+const MOST_REPEATED: usize = 64;
+
+/// A write that was done with a token, and what it was answered.
+pub(super) struct Again {
+    due: tokio::time::Instant,
+    words: Vec<String>,
+    reply: Value,
+}
+
 fn read(value: Value) -> Result<RegisterOutput, Value> {
     optional(value).map(|value| RegisterOutput::Value(value.map(Text::from)))
 }
@@ -193,8 +205,14 @@ impl Worker {
         }
     }
 
-    /// Half of the additions carry a token and are sent again until their outcome is known.
+    /// Half of the additions carry a token and are sent again until their outcome is known; of those that were done, half are sent
+    /// once more much later.
     pub(super) async fn counters(&mut self) {
+        if self.again.front().is_some_and(|again| again.due <= tokio::time::Instant::now())
+            && let Some(again) = self.again.pop_front()
+        {
+            return self.repeat(again).await;
+        }
         let key = self.key("c", 3, 300);
         // Fields of hashes have no bound.
         let key = if self.load.bounded { format!("{key}b") } else { key };
@@ -222,10 +240,37 @@ impl Worker {
             false => self.process.ask(add, true).await,
             true => {
                 let token = format!("{:x}.{}", self.load.seed, self.unique());
-                self.insist(&[&["IDEMPOTENT", &token], add].concat()).await
+                let words = [&["IDEMPOTENT", &token], add].concat();
+                let asked = self.insist(&words).await;
+                if let Answer::Done(reply) = &asked.answer
+                    && self.load.repeats
+                    && self.again.len() < MOST_REPEATED
+                    && self.draw.one_in(2)
+                {
+                    let due = tokio::time::Instant::now() + REPEATED_AFTER;
+                    let words = words.iter().map(|word| (*word).to_owned()).collect();
+                    self.again.push_back(Again { due, words, reply: reply.clone() });
+                }
+                asked
             }
         };
         self.note(|all| &mut all.counters, key, CounterInput::Add(amount), asked, sum);
+    }
+
+    /// What was done with this token is not done again: its answer is that of the first time, and sums and histories know nothing of
+    /// it.
+    async fn repeat(&mut self, again: Again) {
+        let words: Vec<&str> = again.words.iter().map(String::as_str).collect();
+        if let Answer::Done(reply) = self.process.ask(&words, true).await.answer
+            && reply != again.reply
+        {
+            let text = format!(
+                "{words:?}, done with the answer {:?}, was sent again {} s later and answered {reply:?}",
+                again.reply,
+                REPEATED_AFTER.as_secs()
+            );
+            self.load.histories.lock().absurd.push(text);
+        }
     }
 
     /// Sends a command that may be sent twice until its outcome is known.
